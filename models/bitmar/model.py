@@ -1,0 +1,331 @@
+"""BitMar in PyTorch: the readable reference that the C++ engine must equal.
+
+pixels -> stem -> vision transformer -> features -> pool + compressor -> fusion with the prompt
+       -> episodic memory -> decoder, token by token.
+
+Shapes: B batch, P patches, n prompt tokens, m pooled vision tokens, d model width, C memory width.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from .quant import BitConv2d, BitLinear, fake_int8_rows, int8_head
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight (arXiv 1910.07467)."""
+
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+def rope_tables(positions: torch.Tensor, head: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos, sin [..., head / 2] for integer positions [...]; angle_j = position * theta^(-2j / head)."""
+    frequency = theta ** (-torch.arange(0, head, 2, dtype=torch.float64, device=positions.device) / head)
+    angle = positions[..., None].double() * frequency
+    return angle.cos().float(), angle.sin().float()
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary embedding (arXiv 2104.09864), half-split form: pairs are (j, j + head / 2)."""
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with ternary projections and a norm before the output projection."""
+
+    def __init__(self, width: int, heads: int, eps: float):
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj = BitLinear(width, width), BitLinear(width, width)
+        self.v_proj, self.o_proj = BitLinear(width, width), BitLinear(width, width)
+        self.sub_norm = RMSNorm(width, eps)
+
+    def split(self, x):
+        """[B, n, d] -> [B, H, n, d / H]"""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def mix(self, scores: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """scores [B, H, n, keys] (masked with -inf), values [B, H, keys, d / H] -> [B, n, d]"""
+        out = scores.softmax(-1) @ values
+        return self.o_proj(self.sub_norm(out.transpose(1, 2).flatten(2)))
+
+    def forward(self, x, context, mask=None, rope=None):
+        """x [B, n, d] attends to context [B, k, d]; mask [B, 1, 1, k] is 0 or -inf."""
+        q, k, v = self.split(self.q_proj(x)), self.split(self.k_proj(context)), self.split(self.v_proj(context))
+        if rope is not None:
+            q, k = rotate(q, *rope), rotate(k, *rope)
+        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        return self.mix(scores if mask is None else scores + mask, v)
+
+
+class FeedForward(nn.Module):
+    """down(norm(relu(up(x))^2)), the ungated form of BitNet b1.58 2B4T's (arXiv 2504.12285)."""
+
+    def __init__(self, width: int, hidden: int, eps: float):
+        super().__init__()
+        self.up_proj, self.down_proj = BitLinear(width, hidden), BitLinear(hidden, width)
+        self.sub_norm = RMSNorm(hidden, eps)
+
+    def forward(self, x):
+        return self.down_proj(self.sub_norm(F.relu(self.up_proj(x)).square()))
+
+
+class EncoderLayer(nn.Module):
+    """Pre-norm transformer layer, every token sees every other."""
+
+    def __init__(self, width: int, heads: int, hidden: int, eps: float):
+        super().__init__()
+        self.attention_norm, self.ffn_norm = RMSNorm(width, eps), RMSNorm(width, eps)
+        self.attention, self.ffn = Attention(width, heads, eps), FeedForward(width, hidden, eps)
+
+    def forward(self, x, mask=None, rope=None):
+        n = self.attention_norm(x)
+        x = x + self.attention(n, n, mask, rope)
+        return x + self.ffn(self.ffn_norm(x))
+
+
+class VisionEncoder(nn.Module):
+    """uint8 pixels [B, 3, S, S] -> feature grid [B, P, features], P = grid * grid."""
+
+    def __init__(self, c: dict, eps: float):
+        super().__init__()
+        self.plan = c["stem"]
+        layers, channels = [], 3
+        for step in self.plan:
+            if step["type"] == "conv":
+                layers.append(BitConv2d(channels, step["out_channels"], step["kernel_size"], step["stride"],
+                                        step["weights"] == "int8"))
+                channels = step["out_channels"]
+            else:
+                layers.append(nn.MaxPool2d(step["kernel_size"], step["stride"], step["kernel_size"] // 2))
+        self.stem = nn.ModuleList(layers)
+        width = c["hidden_size"]
+        if channels != width:
+            raise ValueError(f"the stem ends in {channels} channels, the transformer wants {width}")
+        self.position_embedding = nn.Parameter(torch.randn(c["grid_size"] ** 2, width) * 0.02)
+        self.layers = nn.ModuleList(
+            EncoderLayer(width, c["num_heads"], c["intermediate_size"], eps) for _ in range(c["num_layers"]))
+        self.norm = RMSNorm(width, eps)
+        self.feature_proj = BitLinear(width, c["feature_size"])
+
+    def run_stem(self, x, start=0, stop=None):
+        for step, layer in list(zip(self.plan, self.stem))[start:stop]:
+            x = layer(x)
+            if step.get("activation") == "relu":
+                x = F.relu(x)
+        return x
+
+    def transform(self, grid):
+        """Stem output [B, d, g, g] -> features [B, P, features]."""
+        x = grid.flatten(2).transpose(1, 2) + self.position_embedding
+        for layer in self.layers:
+            x = layer(x)
+        return self.feature_proj(self.norm(x))
+
+    def forward(self, pixels):
+        return self.transform(self.run_stem(pixels.float() - 128))
+
+
+class Compressor(nn.Module):
+    """The paper's: pool x pool average pooling of the grid, then a two-layer ReLU MLP; -> [B, m, d]."""
+
+    def __init__(self, c: dict, features: int, grid: int, width: int, eps: float):
+        super().__init__()
+        self.pool, self.grid = c["pool_size"], grid
+        self.fc1, self.fc2 = BitLinear(features, c["hidden_size"]), BitLinear(c["hidden_size"], width)
+        self.norm = RMSNorm(width, eps)
+
+    def forward(self, features):
+        grid = features.transpose(1, 2).unflatten(-1, (self.grid, self.grid))
+        pooled = F.avg_pool2d(grid, self.pool).flatten(2).transpose(1, 2)
+        return self.norm(self.fc2(F.relu(self.fc1(pooled))))
+
+
+class TextEncoder(nn.Module):
+    """Prompt embeddings [B, n, d] -> states [B, n, d]; bidirectional, rotary positions."""
+
+    def __init__(self, c: dict, width: int, eps: float):
+        super().__init__()
+        self.head, self.theta = width // c["num_heads"], c["rope_theta"]
+        self.layers = nn.ModuleList(
+            EncoderLayer(width, c["num_heads"], c["intermediate_size"], eps) for _ in range(c["num_layers"]))
+        self.norm = RMSNorm(width, eps)
+
+    def forward(self, x, mask=None):
+        rope = rope_tables(torch.arange(x.shape[1], device=x.device), self.head, self.theta)
+        for layer in self.layers:
+            x = layer(x, mask, rope)
+        return self.norm(x)
+
+
+class FusionLayer(nn.Module):
+    def __init__(self, width: int, heads: int, eps: float):
+        super().__init__()
+        self.norm, self.attention = RMSNorm(width, eps), Attention(width, heads, eps)
+
+    def forward(self, x, vision):
+        return x + self.attention(self.norm(x), vision)
+
+
+class Fusion(nn.Module):
+    """Text queries attend to vision keys and values; without an image the text passes through."""
+
+    def __init__(self, c: dict, width: int, eps: float):
+        super().__init__()
+        self.layers = nn.ModuleList(FusionLayer(width, c["num_heads"], eps) for _ in range(c["num_layers"]))
+        self.norm = RMSNorm(width, eps)
+
+    def forward(self, text, vision=None):
+        if vision is not None:
+            for layer in self.layers:
+                text = layer(text, vision)
+        return self.norm(text)
+
+
+class EpisodicMemory(nn.Module):
+    """Projections between the model (d) and the memory's space (C); slots live with the caller."""
+
+    def __init__(self, c: dict, width: int, eps: float):
+        super().__init__()
+        self.temperature, self.alpha = c["temperature"], c["alpha"]
+        self.query_proj, self.value_proj = BitLinear(width, c["width"]), BitLinear(width, c["width"])
+        self.out_proj, self.out_norm = BitLinear(c["width"], width), RMSNorm(width, eps)
+
+    def query(self, pooled):
+        """Mean of F [B, d] -> unit query or key [B, C]."""
+        return F.normalize(self.query_proj(pooled), dim=-1, eps=1e-6)
+
+    def value(self, pooled):
+        """Mean of F [B, d] -> unit value [B, C]."""
+        return F.normalize(self.value_proj(pooled), dim=-1, eps=1e-6)
+
+    def read(self, query, keys, values, allowed=None):
+        """r = sum_i softmax_i(q . k_i / temperature) v_i, as one conditioning token [B, 1, d].
+
+        allowed [B, K] is False for slots a row must not see."""
+        scores = query @ keys.t() / self.temperature
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed, float("-inf"))
+        return self.out_norm(self.out_proj(scores.softmax(-1) @ values))[:, None]
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention and per-layer conditioning in one softmax, then a feed-forward."""
+
+    def __init__(self, c: dict, width: int, eps: float):
+        super().__init__()
+        self.attention_norm, self.ffn_norm = RMSNorm(width, eps), RMSNorm(width, eps)
+        self.attention = Attention(width, c["num_heads"], eps)
+        self.conditioning = nn.ModuleDict({"k_proj": BitLinear(width, width), "v_proj": BitLinear(width, width)})
+        self.ffn = FeedForward(width, c["intermediate_size"], eps)
+
+    def forward(self, x, conditioning, conditioning_mask, causal, rope):
+        a = self.attention
+        n = self.attention_norm(x)
+        q, k, v = a.split(a.q_proj(n)), a.split(a.k_proj(n)), a.split(a.v_proj(n))
+        scale = q.shape[-1] ** -0.5
+        # The conditioning sequence has no order, so its keys meet the query before rotation.
+        scores = rotate(q, *rope) @ rotate(k, *rope).transpose(-1, -2) * scale + causal
+        if conditioning is not None:
+            ck = a.split(self.conditioning["k_proj"](conditioning))
+            cv = a.split(self.conditioning["v_proj"](conditioning))
+            to_conditioning = q @ ck.transpose(-1, -2) * scale
+            if conditioning_mask is not None:
+                to_conditioning = to_conditioning + conditioning_mask
+            scores, v = torch.cat([to_conditioning, scores], -1), torch.cat([cv, v], -2)
+        x = x + a.mix(scores, v)
+        return x + self.ffn(self.ffn_norm(x))
+
+
+class Decoder(nn.Module):
+    def __init__(self, c: dict, width: int, eps: float):
+        super().__init__()
+        self.head, self.theta = width // c["num_heads"], c["rope_theta"]
+        self.layers = nn.ModuleList(DecoderLayer(c, width, eps) for _ in range(c["num_layers"]))
+        self.norm = RMSNorm(width, eps)
+
+    def forward(self, x, conditioning=None, conditioning_mask=None):
+        """x [B, n, d] token embeddings, conditioning [B, c, d] -> states [B, n, d]"""
+        n = x.shape[1]
+        rope = rope_tables(torch.arange(n, device=x.device), self.head, self.theta)
+        causal = torch.full((n, n), float("-inf"), device=x.device).triu(1)
+        for layer in self.layers:
+            x = layer(x, conditioning, conditioning_mask, causal, rope)
+        return self.norm(x)
+
+
+class BitMar(nn.Module):
+    def __init__(self, config: dict):
+        super().__init__()
+        self.config = config
+        width, eps, vision = config["hidden_size"], config["rms_norm_eps"], config["vision"]
+        self.vision = VisionEncoder(vision, eps) if vision["input"] == "pixels" else None
+        self.compressor = Compressor(config["compressor"], vision["feature_size"], vision["grid_size"], width, eps)
+        self.embedding = nn.Embedding(config["vocab_size"], width)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.text_encoder = TextEncoder(config["text_encoder"], width, eps)
+        self.fusion = Fusion(config["fusion"], width, eps)
+        self.memory = EpisodicMemory(config["memory"], width, eps)
+        self.decoder = Decoder(config["decoder"], width, eps)
+
+    def embed(self, tokens):
+        return F.embedding(tokens, fake_int8_rows(self.embedding.weight))
+
+    def encode_text(self, tokens):
+        """Prompt tokens [B, n] (BOS first, padded) -> states [B, n, d] and keep [B, n] (False on padding)."""
+        keep = tokens != self.config["pad_token_id"]
+        mask = torch.zeros(keep.shape, device=tokens.device).masked_fill(~keep, float("-inf"))[:, None, None]
+        return self.text_encoder(self.embed(tokens), mask), keep
+
+    def fuse(self, text, keep, vision=None):
+        """-> F [B, n, d] and its mean over real tokens [B, d]"""
+        fused = self.fusion(text, vision)
+        weight = keep[..., None].float()
+        return fused, (fused * weight).sum(1) / weight.sum(1)
+
+    def condition(self, retrieved, fused, keep, vision):
+        """[r ; F ; V] and its mask; `retrieved` may be None (an empty memory adds no token)."""
+        parts = [p for p in (retrieved, fused, vision) if p is not None]
+        sequence = torch.cat(parts, 1)
+        mask = torch.zeros(sequence.shape[:2], device=sequence.device)
+        start = 0 if retrieved is None else 1
+        mask[:, start:start + fused.shape[1]].masked_fill_(~keep, float("-inf"))
+        return sequence, mask[:, None, None]
+
+    def logits(self, tokens, conditioning=None, conditioning_mask=None):
+        """Next-token logits [B, n, V] of decoder tokens [B, n]"""
+        states = self.decoder(self.embed(tokens), conditioning, conditioning_mask)
+        return int8_head(states, self.embedding.weight)
+
+    @torch.no_grad()
+    def greedy(self, conditioning, conditioning_mask=None, limit=24):
+        """Greedy captions: token lists without BOS and EOS. The prefix is rerun for every token."""
+        bos, eos = self.config["bos_token_id"], self.config["eos_token_id"]
+        tokens = torch.full((len(conditioning), 1), bos, device=conditioning.device)
+        finished = torch.zeros(len(conditioning), dtype=torch.bool, device=conditioning.device)
+        for _ in range(limit):
+            states = self.decoder(self.embed(tokens), conditioning, conditioning_mask)[:, -1:]
+            best = int8_head(states, self.embedding.weight)[:, 0].argmax(-1)
+            tokens = torch.cat([tokens, torch.where(finished, eos, best)[:, None]], 1)
+            finished |= best == eos
+            if finished.all():
+                break
+        rows = [row[1:] for row in tokens.tolist()]
+        return [row[:row.index(eos)] if eos in row else row for row in rows]
+
+
+def load_config(path: Path) -> dict:
+    return json.loads(Path(path).read_text())

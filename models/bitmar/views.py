@@ -1,0 +1,150 @@
+"""Packs photos once into training views: student pixels, and the teacher's grid for each.
+
+View 0 of a photo is the whole photo, view 1 its mirror image, the others random crops (mirrored at
+random). Written as flat arrays so that training never decodes an image:
+  pixels.u8  [N, V, 3, S, S]   student input, resized with Pillow's BILINEAR (the engine's arithmetic)
+  grids.f16  [N, V, G*G, D]    the teacher's features, projected to D principal components
+
+usage: python -m bitmar.views --photos images.tar --captions captions.json --out DIR [--shard i/n]
+Shards fill disjoint rows of the same files, so several processes may run at once, and a finished
+row is never computed twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from .teacher import InceptionTeacher, fetch_inception
+
+STUDENT = 128
+TEACHER = 224
+GRID = 8
+WIDTH = 768
+
+
+def read_photos(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
+
+
+def view_boxes(width: int, height: int, count: int, rng: np.random.Generator) -> list[tuple[tuple, bool]]:
+    """(box, mirrored) per view; boxes are (left, top, right, bottom) in pixels."""
+    views = [((0, 0, width, height), False), ((0, 0, width, height), True)][:count]
+    while len(views) < count:
+        area, aspect = rng.uniform(0.45, 1.0), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+        w = min(width, int(round(width * np.sqrt(area * aspect))))
+        h = min(height, int(round(height * np.sqrt(area / aspect))))
+        left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+        views.append(((left, top, left + w, top + h), bool(rng.integers(2))))
+    return views
+
+
+def render(image: Image.Image, box: tuple, mirrored: bool, size: int) -> np.ndarray:
+    """The crop, resized; uint8 [3, size, size]."""
+    out = image.resize((size, size), Image.BILINEAR, box=box)
+    if mirrored:
+        out = out.transpose(Image.FLIP_LEFT_RIGHT)
+    return np.asarray(out).transpose(2, 0, 1).copy()
+
+
+def raw_grids(teacher, images: torch.Tensor) -> list[torch.Tensor]:
+    """Every grid of the teacher resampled to GRID x GRID; each [B, GRID*GRID, C_i] float32."""
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        grids = teacher(images.contiguous(memory_format=torch.channels_last))
+    out = []
+    for grid in grids:
+        grid = F.interpolate(grid.float(), (GRID, GRID), mode="bilinear", antialias=True, align_corners=False)
+        out.append(grid.flatten(2).transpose(1, 2))
+    return out
+
+
+def fit_projection(teacher, photos: list[bytes], out: Path) -> None:
+    """PCA of the concatenated grids, each block scaled to unit total variance first."""
+    blocks: list[list[torch.Tensor]] = []
+    for start in range(0, len(photos), 32):
+        images = np.stack([render(open_photo(p), (0, 0, *open_photo(p).size), False, TEACHER)
+                           for p in photos[start:start + 32]])
+        blocks.append(raw_grids(teacher, torch.from_numpy(images).float() / 255))
+    stacked = [torch.cat([b[i] for b in blocks]).flatten(0, 1) for i in range(len(blocks[0]))]
+    scales = [float(1 / s.var(0).sum().sqrt()) for s in stacked]
+    x = torch.cat([s * k for s, k in zip(stacked, scales)], 1)
+    mean = x.mean(0)
+    cov = (x - mean).T @ (x - mean) / len(x)
+    values, vectors = torch.linalg.eigh(cov.double())
+    basis = vectors[:, -WIDTH:].flip(1).float()
+    kept = float(values[-WIDTH:].sum() / values.sum())
+    rms = float(((x - mean) @ basis).pow(2).mean().sqrt())
+    torch.save({"scales": scales, "mean": mean, "basis": basis / rms, "kept": kept}, out)
+    print(f"projection: {x.shape[1]} -> {WIDTH} keeps {kept:.3f} of the variance", flush=True)
+
+
+def project(grids: list[torch.Tensor], projection: dict) -> torch.Tensor:
+    x = torch.cat([g * k for g, k in zip(grids, projection["scales"])], -1)
+    return (x - projection["mean"]) @ projection["basis"]
+
+
+def open_photo(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
+    parser.add_argument("--views", type=int, default=6)
+    parser.add_argument("--shard", default="0/1")
+    args = parser.parse_args()
+    shard, shards = map(int, args.shard.split("/"))
+    torch.set_num_threads(1)
+
+    photos = read_photos(args.photos)
+    teacher = InceptionTeacher(fetch_inception(args.cache)).to(memory_format=torch.channels_last)
+    captions = json.loads(args.captions.read_text())
+    args.out.mkdir(parents=True, exist_ok=True)
+    projection_file = args.out / "projection.pt"
+    if not projection_file.exists():
+        fit_projection(teacher, [photos[r["image"]] for r in captions["train"][:600]], projection_file)
+    projection = torch.load(projection_file)
+
+    for split in ("val", "train"):
+        rows, count = captions[split], args.views if split == "train" else 1
+        folder = args.out / split
+        folder.mkdir(exist_ok=True)
+
+        def array(name, dtype, shape):
+            path = folder / name
+            return np.memmap(path, dtype, "r+" if path.exists() else "w+", shape=shape)
+
+        pixels = array("pixels.u8", np.uint8, (len(rows), count, 3, STUDENT, STUDENT))
+        grids = array("grids.f16", np.float16, (len(rows), count, GRID * GRID, WIDTH))
+        done = array("done.u8", np.uint8, (len(rows), count))
+        # View by view, so that an early start of training already has every photo.
+        for view in range(count):
+            todo = [i for i in range(shard, len(rows), shards) if not done[i, view]]
+            for start in range(0, len(todo), 32):
+                index = todo[start:start + 32]
+                batch = []
+                for i in index:
+                    image = open_photo(photos[rows[i]["image"]])
+                    box, mirrored = view_boxes(*image.size, count, np.random.default_rng(i))[view]
+                    pixels[i, view] = render(image, box, mirrored, STUDENT)
+                    batch.append(render(image, box, mirrored, TEACHER))
+                images = torch.from_numpy(np.stack(batch)).float() / 255
+                grids[index, view] = project(raw_grids(teacher, images), projection).half().numpy()
+                done[index, view] = 1
+            print(f"{split} view {view}: shard {shard}/{shards} finished", flush=True)
+
+
+if __name__ == "__main__":
+    main()
