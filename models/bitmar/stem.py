@@ -1,0 +1,119 @@
+"""Stage 1: the ternary stem learns to imitate the teacher's own first convolutions.
+
+The stem has the shape of InceptionV3's first five convolutions, so it starts from their pretrained
+weights; straight-through training then wins back what rounding to {-1, 0, 1} loses. Small crops are
+enough: convolutions do not care.
+
+usage: python -m bitmar.stem --views DIR --out stem.pt [--minutes 6]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from . import quant
+from .data import Views
+from .model import VisionEncoder, load_config
+from .quant import BitConv2d
+from .teacher import InceptionTeacher, fetch_inception
+
+STEM_LAYERS = 7  # up to the second max pool; the last convolution belongs to the transformer's training
+
+
+def warm_start(encoder: VisionEncoder, teacher: InceptionTeacher) -> None:
+    """Copies the teacher's convolutions, folding batch norm into the affine and equalising rows.
+
+    Ternary weights share one scale per matrix, so every row is brought to the same mean magnitude and
+    the affine takes the difference; otherwise weak channels would round to nothing."""
+    convs = [m for m in encoder.stem[:STEM_LAYERS] if isinstance(m, BitConv2d)]
+    for conv, block in zip(convs, teacher.stem()):
+        weight, norm = block.conv.weight.data, block.bn
+        scale = torch.rsqrt(norm.running_var + norm.eps)
+        bias = norm.bias - norm.running_mean * scale
+        if conv.int8_weights:  # pixels arrive as p - 128; the teacher wants p / 127.5 - 1
+            bias = bias + weight.sum((1, 2, 3)) * (0.5 / 127.5) * scale
+            weight = weight / 127.5
+        rows = (weight.abs().mean((1, 2, 3)) / 0.05).clamp_min(1e-4)  # the teacher has dead channels
+        conv.weight.data.copy_(weight / rows[:, None, None, None])
+        conv.affine_scale.data.copy_(scale * rows)
+        conv.affine_bias.data.copy_(bias)
+
+
+def float_stages(convs, plan, x):
+    """The same layers unquantised: the outputs to imitate, one per convolution."""
+    out, index = [], 0
+    for step in plan:
+        if step["type"] == "conv":
+            weight, scale, bias, stride, padding = convs[index]
+            y = F.conv2d(x.to(quant.matmul_dtype), weight, None, stride, padding).float()
+            x = F.relu(y * scale[:, None, None] + bias[:, None, None])
+            out.append(x)
+            index += 1
+        else:
+            x = F.max_pool2d(x, step["kernel_size"], step["stride"], step["kernel_size"] // 2)
+    return out
+
+
+def student_stages(encoder, x):
+    out = []
+    for step, layer in zip(encoder.plan[:STEM_LAYERS], encoder.stem[:STEM_LAYERS]):
+        x = layer(x)
+        if step["type"] == "conv":
+            x = F.relu(x)
+            out.append(x)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--views", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
+    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("default_config.json"))
+    parser.add_argument("--steps", type=int, default=1500)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    quant.matmul_dtype = torch.bfloat16
+    config = load_config(args.config)
+    encoder = VisionEncoder(config["vision"], config["rms_norm_eps"])
+    warm_start(encoder, InceptionTeacher(fetch_inception(args.cache)))
+    plan = encoder.plan[:STEM_LAYERS]
+    reference = [(c.weight.detach().to(quant.matmul_dtype).clone(), c.affine_scale.detach().clone(),
+                  c.affine_bias.detach().clone(), c.stride, c.padding)
+                 for c in encoder.stem[:STEM_LAYERS] if isinstance(c, BitConv2d)]
+    views = Views(args.views, "train")
+    stem = encoder.stem[:STEM_LAYERS]
+    optimizer = torch.optim.Adam(stem.parameters(), lr=2e-3, betas=(0.9, 0.99))
+    started, crop, batch = time.time(), 64, 48
+    for step in range(args.steps):
+        rate = 0.5 * (1 + math.cos(math.pi * step / args.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * rate + 1e-5
+        rows = torch.randint(len(views), (batch,))
+        top, left = (int(v) for v in torch.randint(0, views.size - crop + 1, (2,)))
+        x = views.pixels(rows, 0)[:, :, top:top + crop, left:left + crop].float() - 128
+        with torch.no_grad():
+            wanted = float_stages(reference, plan, x)
+        got = student_stages(encoder, x)
+        errors = [F.mse_loss(g, w) / w.var() for g, w in zip(got, wanted)]
+        loss = 2 * errors[-1] + sum(errors[:-1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 50 == 0 or step == args.steps - 1:
+            print(f"step {step} {time.time() - started:.0f} s unexplained variance per layer: "
+                  + " ".join(f"{float(e):.3f}" for e in errors), flush=True)
+        if step % 300 == 299:
+            torch.save({"stem": stem.state_dict(), "step": step + 1}, args.out)
+    torch.save({"stem": stem.state_dict(), "step": args.steps}, args.out)
+
+
+if __name__ == "__main__":
+    main()

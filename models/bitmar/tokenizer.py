@@ -1,0 +1,140 @@
+"""Byte-level BPE (Sennrich et al. 2016, bytes as in GPT-2), written as a Hugging Face tokenizer.json.
+
+usage: python -m bitmar.tokenizer --out tokenizer.json --size 4096 TEXT_OR_CAPTIONS...
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from functools import lru_cache
+from pathlib import Path
+
+import regex
+
+from .data import clean_caption, load_captions
+
+SPECIAL = ["<pad>", "<bos>", "<eos>"]
+# GPT-2's pre-tokenizer: contractions, then words, numbers and signs with their leading space.
+PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+
+
+def byte_alphabet() -> dict[int, str]:
+    """GPT-2's printable stand-in for every byte."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in plain]
+    return {b: chr(b) for b in plain} | {b: chr(256 + i) for i, b in enumerate(others)}
+
+
+BYTES = byte_alphabet()
+
+
+def split(text: str) -> list[str]:
+    return ["".join(BYTES[b] for b in piece.encode()) for piece in PATTERN.findall(text.lower())]
+
+
+def train(lines, size: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """Vocabulary and merges; the most frequent pair first, ties by the pair itself."""
+    counts = Counter(piece for line in lines for piece in split(line))
+    words = [(list(piece), n) for piece, n in counts.items()]
+    vocabulary = SPECIAL + sorted(BYTES.values())
+    pairs, where = Counter(), defaultdict(set)
+    for i, (symbols, n) in enumerate(words):
+        for pair in zip(symbols, symbols[1:]):
+            pairs[pair] += n
+            where[pair].add(i)
+    merges = []
+    while len(vocabulary) < size and pairs:
+        best = max(pairs, key=lambda p: (pairs[p], p))
+        if pairs[best] < 2:
+            break
+        merges.append(best)
+        vocabulary.append("".join(best))
+        for i in list(where[best]):
+            symbols, n = words[i]
+            for pair in zip(symbols, symbols[1:]):
+                pairs[pair] -= n
+                where[pair].discard(i)
+            merged, j = [], 0
+            while j < len(symbols):
+                if tuple(symbols[j:j + 2]) == best:
+                    merged.append("".join(best))
+                    j += 2
+                else:
+                    merged.append(symbols[j])
+                    j += 1
+            words[i] = (merged, n)
+            for pair in zip(merged, merged[1:]):
+                pairs[pair] += n
+                where[pair].add(i)
+        pairs.pop(best, None)
+    return vocabulary, merges
+
+
+def write(path: Path, vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
+    document = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": i, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+                          "normalized": False, "special": True} for i, token in enumerate(SPECIAL)],
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+                  "vocab": {token: i for i, token in enumerate(vocabulary)},
+                  "merges": [" ".join(pair) for pair in merges]},
+    }
+    Path(path).write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+
+
+class Tokenizer:
+    def __init__(self, path: Path):
+        model = json.loads(Path(path).read_text())["model"]
+        self.vocabulary = model["vocab"]
+        self.tokens = {i: token for token, i in self.vocabulary.items()}
+        merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
+        self.ranks = {pair: rank for rank, pair in enumerate(merges)}
+        self.bytes = {stand_in: b for b, stand_in in BYTES.items()}
+        self._merge = lru_cache(65536)(self._merge_uncached)
+
+    def _merge_uncached(self, piece: str) -> tuple[int, ...]:
+        symbols = list(piece)
+        while len(symbols) > 1:
+            rank, i = min((self.ranks.get(pair, 1 << 30), i) for i, pair in enumerate(zip(symbols, symbols[1:])))
+            if rank == 1 << 30:
+                break
+            symbols[i:i + 2] = [symbols[i] + symbols[i + 1]]
+        return tuple(self.vocabulary[s] for s in symbols)
+
+    def encode(self, text: str) -> list[int]:
+        return [token for piece in split(text) for token in self._merge(piece)]
+
+    def decode(self, ids) -> str:
+        text = "".join(self.tokens[i] for i in ids if i >= len(SPECIAL))
+        return bytes(self.bytes[c] for c in text).decode("utf-8", "replace")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("sources", type=Path, nargs="+", help="captions.json or plain text, one caption a line")
+    args = parser.parse_args()
+    lines: list[str] = []
+    for source in args.sources:
+        if source.suffix == ".json":
+            # What the model must say counts more than what it may read about.
+            lines += [c for rows in load_captions(source, "train")[1] for c in rows] * 4
+        else:
+            lines += source.read_text().splitlines()
+    vocabulary, merges = train(map(clean_caption, lines), args.size)
+    write(args.out, vocabulary, merges)
+    print(f"{len(vocabulary)} tokens, {len(merges)} merges")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""Training, stage by stage; each stage resumes from its own checkpoint.
+
+  language  the decoder learns captions as plain text, without pictures
+  encoder   the vision transformer learns to predict the teacher's grid from pixels (frozen stem)
+  caption   compressor, text encoder, fusion, memory and decoder learn to caption the teacher's grid
+  joint     everything after the stem learns to caption from pixels
+
+usage: python -m bitmar.train STAGE --work DIR --captions captions.json [--steps N] [--text FILE...]
+
+DIR holds views/ (see views.py), stem.pt (stem.py), tokenizer.json (tokenizer.py) and receives
+STAGE.pt (checkpoint, resumed when present) and STAGE.jsonl (learning curve).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import os
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import quant
+from .data import Views, clean_caption, load_captions, pad
+from .metrics import score
+from .model import BitMar, load_config
+from .quant import quantize_activation
+from .stem import STEM_LAYERS
+from .tokenizer import Tokenizer
+
+INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
+FEATURE_WEIGHT = 0.5  # keeps the encoder on the teacher's grid while it learns to caption
+
+
+class StemCache:
+    """Frozen stem outputs as int8 maps, computed once a view.
+
+    The next convolution quantises its input map to int8 with one scale, so this loses nothing."""
+
+    def __init__(self, model: BitMar, views: Views, device):
+        self.model, self.views, self.device = model, views, device
+        shape = (len(views), views.count, *self._run(views.pixels([0], 0)).shape[1:])
+        path = views.folder / "stem.i8"
+        new = not path.exists()
+        self.maps = np.memmap(path, np.int8, "w+" if new else "r+", shape=shape)
+        self.scales = np.memmap(views.folder / "stem.f32", np.float32, "w+" if new else "r+", shape=shape[:2])
+
+    def _run(self, pixels):
+        with torch.no_grad():
+            x = (pixels.to(self.device).float() - 128).contiguous(memory_format=torch.channels_last)
+            return self.model.vision.run_stem(x, 0, STEM_LAYERS)
+
+    def __call__(self, rows, view) -> torch.Tensor:
+        rows, view = np.asarray(rows), np.broadcast_to(np.asarray(view), len(rows))
+        missing = [i for i in range(len(rows)) if self.scales[rows[i], view[i]] == 0]
+        if missing:
+            q, s = quantize_activation(self._run(self.views.pixels(rows[missing], view[missing])), (1, 2, 3))
+            self.maps[rows[missing], view[missing]] = q.to(torch.int8).cpu().numpy()
+            self.scales[rows[missing], view[missing]] = s.flatten().cpu().numpy()
+        maps = torch.from_numpy(self.maps[rows, view]).to(self.device).float()
+        return maps * torch.from_numpy(self.scales[rows, view]).to(self.device)[:, None, None, None]
+
+
+class Trainer:
+    """Optimiser, cosine schedule, weight average, checkpoints and a learning curve for one stage."""
+
+    def __init__(self, args, stage: str, model: BitMar, parameters, rate: float, steps: int, decay=0.02):
+        self.model, self.steps, self.rate = model, steps, rate
+        self.path, self.log_path = args.work / f"{stage}.pt", args.work / f"{stage}.jsonl"
+        parameters = [p for p in parameters if p.requires_grad]
+        groups = [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+                  {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0}]
+        self.parameters = parameters
+        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8)
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.step, self.seconds, self.saved, self.sums = 0, 0.0, time.time(), {}
+        if self.path.exists():
+            state = torch.load(self.path, map_location=args.device)
+            model.load_state_dict(state["latent"])
+            self.average.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds = state["step"], state["seconds"]
+            print(f"resumed {self.path} at step {self.step}", flush=True)
+        self.clock = time.time()
+
+    def running(self) -> bool:
+        return self.step < self.steps
+
+    def update(self, losses: dict[str, torch.Tensor], weights: dict[str, float]) -> None:
+        warm = min(1.0, (self.step + 1) / 100)
+        rate = self.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / self.steps)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = sum(weights[name] * value for name, value in losses.items())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.step += 1
+        keep = min(0.998, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep) \
+                if hasattr(torch, "_foreach_lerp_") else [
+                    a.lerp_(p, 1 - keep) for a, p in zip(self.average.parameters(), self.model.parameters())]
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        if self.step % 50 == 0:
+            self.log({name: round(value / 50, 4) for name, value in self.sums.items()})
+            self.sums = {}
+        if time.time() - self.saved > 180 or self.step == self.steps:
+            self.save()
+
+    def log(self, row: dict) -> None:
+        self.seconds, self.clock = self.seconds + time.time() - self.clock, time.time()
+        row = {"step": self.step, "seconds": round(self.seconds), **row}
+        print(json.dumps(row), flush=True)
+        with self.log_path.open("a") as out:
+            out.write(json.dumps(row) + "\n")
+
+    def save(self) -> None:
+        temporary = self.path.with_suffix(".tmp")
+        torch.save({"config": self.model.config, "model": self.average.state_dict(), "latent": self.model.state_dict(),
+                    "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds}, temporary)
+        os.replace(temporary, self.path)
+        self.saved = time.time()
+
+
+def token_loss(model, logits, tokens):
+    """Mean next-token cross entropy; tokens [B, n + 1] start with BOS, padding is not counted."""
+    return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=model.config["pad_token_id"],
+                           label_smoothing=0.05)
+
+
+def wrap(config, ids: list[int], limit=32) -> list[int]:
+    return [config["bos_token_id"], *ids[:limit], config["eos_token_id"]]
+
+
+# --- stages ---------------------------------------------------------------------------------------
+
+def language(args, model, tokenizer) -> None:
+    config = model.config
+    lines = {clean_caption(line) for path in args.text for line in path.read_text().splitlines()}
+    lines |= {clean_caption(c) for rows in load_captions(args.captions, "train")[1] for c in rows}
+    rows = [wrap(config, tokenizer.encode(line)) for line in sorted(lines) if 3 <= len(line.split()) <= 24]
+    rows.sort(key=len)
+    print(f"{len(rows)} lines", flush=True)
+    trainer = Trainer(args, "language", model, [*model.decoder.parameters(), *model.embedding.parameters()],
+                      1.5e-3, args.steps or 900)
+    while trainer.running():
+        start = random.randrange(0, len(rows) - 256)  # neighbours have the same length: no padding
+        tokens = pad(rows[start:start + 256], config["pad_token_id"]).to(args.device)
+        trainer.update({"lm": token_loss(model, model.logits(tokens[:, :-1]), tokens)}, {"lm": 1.0})
+
+
+def encoder(args, model, tokenizer) -> None:
+    views, held = Views(args.work / "views", "train"), Views(args.work / "views", "val")
+    cache, held_cache = StemCache(model, views, args.device), StemCache(model, held, args.device)
+    vision = model.vision
+    vision.stem[:STEM_LAYERS].requires_grad_(False)
+    trainer = Trainer(args, "encoder", model, vision.parameters(), 1.5e-3, args.steps or 1500)
+
+    def losses(net, maps, wanted):
+        got = net.transform(net.run_stem(maps, STEM_LAYERS))
+        return {"mse": F.mse_loss(got, wanted), "cosine": 1 - F.cosine_similarity(got, wanted, -1).mean()}
+
+    while trainer.running():
+        rows, view = np.random.randint(len(views), size=64), np.random.randint(views.count, size=64)
+        wanted = views.grids(rows, view).to(args.device).float()
+        trainer.update(losses(vision, cache(rows, view), wanted), {"mse": 1.0, "cosine": 0.5})
+        if trainer.step % 250 == 0:
+            rows = np.arange(200)
+            with torch.no_grad():
+                got = losses(trainer.average.vision, held_cache(rows, 0), held.grids(rows, 0).to(args.device).float())
+            trainer.log({"val_" + name: round(float(v), 4) for name, v in got.items()})
+
+
+def caption(args, model, tokenizer, joint=False) -> None:
+    config, device = model.config, args.device
+    views, held = Views(args.work / "views", "train"), Views(args.work / "views", "val")
+    _, captions = load_captions(args.captions, "train")
+    _, held_captions = load_captions(args.captions, "val")
+    bos = config["bos_token_id"]
+    encoded = [[tokenizer.encode(clean_caption(c)) for c in rows] for rows in captions]
+    words = [[clean_caption(c).split() for c in rows] for rows in captions]
+    cache = held_cache = None
+    if joint:
+        model.vision.stem[:STEM_LAYERS].requires_grad_(False)
+        cache, held_cache = StemCache(model, views, device), StemCache(model, held, device)
+    else:
+        model.vision.requires_grad_(False)
+    trainer = Trainer(args, "joint" if joint else "caption", model, model.parameters(), args.rate, args.steps or 1500)
+
+    def features_of(net, cache, views, rows, view):
+        if joint:
+            return net.vision.transform(net.vision.run_stem(cache(rows, view), STEM_LAYERS))
+        return views.grids(rows, view).to(device).float()
+
+    def hint(row, i) -> list[int]:
+        """A prompt: a few neighbouring words of the caption it must lead to."""
+        if random.random() > 0.2 or not words[row][i]:
+            return [bos]
+        start = random.randrange(len(words[row][i]))
+        return [bos, *tokenizer.encode(" ".join(words[row][i][start:start + random.randint(1, 3)]))]
+
+    batch, each = args.batch, args.captions_each
+    while trainer.running():
+        rows = np.random.choice(len(views), batch, replace=False)
+        view = np.random.randint(views.count, size=batch)
+        features = features_of(model, cache, views, rows, view)
+        vision = model.compressor(features)
+        unprompted, keep = model.encode_text(torch.full((batch, 1), bos, device=device))
+        _, pooled = model.fuse(unprompted, keep, vision)
+        query = model.memory.query(pooled)
+
+        chosen = [random.sample(range(len(encoded[r])), each) for r in rows]
+        spoken = pad([encoded[r][c[0]] for r, c in zip(rows, chosen)], config["pad_token_id"]).to(device)
+        spoken = torch.cat([torch.full((batch, 1), bos, device=device), spoken], 1)
+        _, text_pooled = model.fuse(*model.encode_text(spoken))
+        similarity = query @ model.memory.query(text_pooled).t() / INFO_NCE_TEMPERATURE
+        diagonal = torch.arange(batch, device=device)
+        losses = {"infonce": (F.cross_entropy(similarity, diagonal) + F.cross_entropy(similarity.t(), diagonal)) / 2}
+
+        owner = torch.arange(batch, device=device).repeat_interleave(each)
+        prompts = pad([hint(r, i) for r, c in zip(rows, chosen) for i in c], config["pad_token_id"]).to(device)
+        states, keep = model.encode_text(prompts)
+        fused, fused_pooled = model.fuse(states, keep, vision[owner])
+        retrieved = None
+        if random.random() < 0.5:  # a memory that holds the other photos of the batch
+            others = owner[:, None] != torch.arange(batch, device=device)
+            asked = model.memory.query(fused_pooled)
+            retrieved = model.memory.read(asked, query, model.memory.value(pooled), others)
+            # |M' - M|^2 for the paper's write M' = M + alpha w q^T.
+            w = (asked @ query.t() / model.memory.temperature).softmax(-1)
+            losses["memory"] = (model.memory.alpha * w).square().sum(1).mean()
+        sequence, mask = model.condition(retrieved, fused, keep, vision[owner])
+        tokens = pad([wrap(config, encoded[r][i]) for r, c in zip(rows, chosen) for i in c],
+                     config["pad_token_id"]).to(device)
+        losses["lm"] = token_loss(model, model.logits(tokens[:, :-1], sequence, mask), tokens)
+        if joint:
+            losses["feature"] = F.mse_loss(features, views.grids(rows, view).to(device).float())
+        trainer.update(losses, {"lm": 1.0, "infonce": INFO_NCE_WEIGHT * args.infonce, "memory": CONSISTENCY_WEIGHT,
+                                "feature": FEATURE_WEIGHT})
+        if trainer.step % args.evaluate_every == 0 or not trainer.running():
+            exact, quant.matmul_dtype = quant.matmul_dtype, torch.float32
+            net, said = trainer.average, []
+            limit = len(held) if not trainer.running() else 300
+            with torch.no_grad():
+                for start in range(0, limit, 50):
+                    index = np.arange(start, min(limit, start + 50))
+                    v = net.compressor(features_of(net, held_cache, held, index, 0))
+                    text, keep = net.encode_text(torch.full((len(index), 1), bos, device=device))
+                    f, _ = net.fuse(text, keep, v)
+                    said += [tokenizer.decode(ids) for ids in net.greedy(*net.condition(None, f, keep, v))]
+            quant.matmul_dtype = exact
+            trainer.log({"photos": limit, "distinct": len(set(said)), **score(said, held_captions[:limit]), "said": said[:3]})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("stage", choices=("language", "encoder", "caption", "joint"))
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--text", type=Path, nargs="*", default=[])
+    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("default_config.json"))
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--batch", type=int, default=32, help="photos a step (caption and joint)")
+    parser.add_argument("--captions-each", type=int, default=5)
+    parser.add_argument("--infonce", type=float, default=1.0, help="multiplies the paper's weight")
+    parser.add_argument("--evaluate-every", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--float", action="store_true", help="train the same architecture unquantised")
+    parser.add_argument("--start", type=Path, nargs="*", default=[],
+                        help="checkpoints to start from, as PART=FILE (PART: a submodule of the model, comma-separated)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    random.seed(args.seed), np.random.seed(args.seed), torch.manual_seed(args.seed)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    quant.matmul_dtype, quant.ternary = torch.bfloat16, not args.float
+    model = BitMar(load_config(args.config))
+    stem = torch.load(args.work / "stem.pt")["stem"]
+    model.vision.stem[:STEM_LAYERS].load_state_dict(stem)
+    for item in args.start:
+        parts, path = str(item).split("=")
+        state = torch.load(path, map_location="cpu")["model"]
+        wanted = tuple(part + "." for part in parts.split(","))
+        missing = model.load_state_dict({k: v for k, v in state.items() if k.startswith(wanted)}, strict=False)
+        if missing.unexpected_keys:
+            raise SystemExit(f"{path}: unexpected {missing.unexpected_keys[:3]}")
+    model.to(args.device)
+    tokenizer = Tokenizer(args.work / "tokenizer.json")
+    stages = {"language": language, "encoder": encoder, "caption": caption,
+              "joint": lambda *rest: caption(*rest, joint=True)}
+    stages[args.stage](args, model, tokenizer)
+
+
+if __name__ == "__main__":
+    main()
