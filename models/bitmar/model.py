@@ -15,7 +15,26 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .quant import BitConv2d, BitLinear, fake_int8_rows, int8_head
+from .quant import BitConv2d, BitLinear, fake_int8_rows, int8_head, product
+
+
+class _RMSNorm(torch.autograd.Function):
+    """One saved tensor and few passes: on a CPU the elementwise work is what training waits for."""
+
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        normed = x * inverse
+        ctx.save_for_backward(normed, inverse, weight)
+        return normed * weight
+
+    @staticmethod
+    def backward(ctx, grad):
+        normed, inverse, weight = ctx.saved_tensors
+        product = grad * normed
+        gw = product.flatten(0, -2).sum(0)
+        along = (product @ weight)[..., None] / weight.numel()
+        return (grad * weight).addcmul_(normed, along, value=-1).mul_(inverse), gw, None
 
 
 class RMSNorm(nn.Module):
@@ -27,7 +46,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x):
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+        return _RMSNorm.apply(x, self.weight, self.eps)
 
 
 def rope_tables(positions: torch.Tensor, head: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,7 +78,7 @@ class Attention(nn.Module):
 
     def mix(self, scores: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """scores [B, H, n, keys] (masked with -inf), values [B, H, keys, d / H] -> [B, n, d]"""
-        out = scores.softmax(-1) @ values
+        out = product(scores.softmax(-1), values)
         return self.o_proj(self.sub_norm(out.transpose(1, 2).flatten(2)))
 
     def forward(self, x, context, mask=None, rope=None):
@@ -67,7 +86,7 @@ class Attention(nn.Module):
         q, k, v = self.split(self.q_proj(x)), self.split(self.k_proj(context)), self.split(self.v_proj(context))
         if rope is not None:
             q, k = rotate(q, *rope), rotate(k, *rope)
-        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        scores = product(q, k.transpose(-1, -2)) * q.shape[-1] ** -0.5
         return self.mix(scores if mask is None else scores + mask, v)
 
 
@@ -238,11 +257,11 @@ class DecoderLayer(nn.Module):
         q, k, v = a.split(a.q_proj(n)), a.split(a.k_proj(n)), a.split(a.v_proj(n))
         scale = q.shape[-1] ** -0.5
         # The conditioning sequence has no order, so its keys meet the query before rotation.
-        scores = rotate(q, *rope) @ rotate(k, *rope).transpose(-1, -2) * scale + causal
+        scores = product(rotate(q, *rope), rotate(k, *rope).transpose(-1, -2)) * scale + causal
         if conditioning is not None:
             ck = a.split(self.conditioning["k_proj"](conditioning))
             cv = a.split(self.conditioning["v_proj"](conditioning))
-            to_conditioning = q @ ck.transpose(-1, -2) * scale
+            to_conditioning = product(q, ck.transpose(-1, -2)) * scale
             if conditioning_mask is not None:
                 to_conditioning = to_conditioning + conditioning_mask
             scores, v = torch.cat([to_conditioning, scores], -1), torch.cat([cv, v], -2)
