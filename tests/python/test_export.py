@@ -1,0 +1,61 @@
+"""What export writes, import reads back: same logits. Run: PYTHONPATH=models python -m unittest discover tests/python"""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bitmar import golden
+from bitmar.export import export_model, import_model, pack_ternary, read_safetensors, unpack_ternary
+
+TINY = Path(__file__).parents[1] / "golden" / "tiny"
+
+
+class ExportTest(unittest.TestCase):
+    def test_packing_keeps_every_value_and_row(self):
+        t = np.random.default_rng(0).integers(-1, 2, (12, 5)).astype(np.int8)
+        packed = pack_ternary(t)
+        self.assertEqual(packed.shape, (3, 5))
+        self.assertTrue((unpack_ternary(packed) == t).all())
+        # Row i * (out/4) + r sits in bits 2i..2i+1 of packed row r.
+        self.assertEqual(int(packed[1, 2] >> 4 & 3) - 1, int(t[2 * 3 + 1, 2]))
+        with self.assertRaises(ValueError):
+            pack_ternary(t[:10])
+
+    @torch.no_grad()
+    def test_import_computes_what_was_exported(self):
+        model = golden.tiny_model(5)
+        with tempfile.TemporaryDirectory() as folder:
+            export_model(model, TINY / "tokenizer.json", Path(folder))
+            back = import_model(Path(folder))
+        pixels = torch.randint(0, 256, (2, 3, 32, 32))
+        tokens = torch.randint(3, 300, (2, 6))
+
+        def logits(m):
+            text, keep = m.encode_text(tokens)
+            vision = m.compressor(m.vision(pixels))
+            fused, _ = m.fuse(text, keep, vision)
+            return m.logits(tokens, *m.condition(None, fused, keep, vision))
+
+        wanted, got = logits(model), logits(back)
+        self.assertLess(float((wanted - got).abs().max() / wanted.abs().max()), 1e-3)
+
+    def test_too_many_bytes_are_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with self.assertRaises(ValueError):
+                export_model(golden.tiny_model(5), TINY / "tokenizer.json", Path(folder), limit=1000)
+            self.assertFalse((Path(folder) / "model.safetensors").exists())
+
+    def test_golden_files_are_small_and_say_what_the_model_says(self):
+        self.assertLess(sum(f.stat().st_size for f in TINY.iterdir()), 300_000)
+        tensors, model = read_safetensors(TINY / "golden.safetensors"), import_model(TINY)
+        prompt = tensors["prompted/prompt"].tolist()
+        case, _ = golden.run_case(model, "prompted", prompt, tensors["pixels"])
+        self.assertEqual(case["prompted/greedy"].tolist(), tensors["prompted/greedy"].tolist())
+        self.assertEqual(case["prompted/beam"].tolist(), tensors["prompted/beam"].tolist())
+
+
+if __name__ == "__main__":
+    unittest.main()
