@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Trains the model from photos and text to models/default, stage by stage. Every stage resumes from its
+# checkpoint, so the script may be stopped and started again at any time.
+# usage: models/train.sh DATA WORK     (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
+# Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU.
+set -euo pipefail
+data=$(realpath "${1:?usage: models/train.sh DATA WORK}") work=$(realpath -m "${2:?usage: models/train.sh DATA WORK}")
+cd "$(dirname "$0")"
+mkdir -p "$work"
+captions=$data/flickr8k/captions.json text=$data/language/text cache=../.cache/teacher
+# Large tensors come and go every step: keep their pages instead of returning them to the kernel.
+export MALLOC_MMAP_THRESHOLD_=2147483648 MALLOC_TRIM_THRESHOLD_=8589934592 PYTHONPATH=.
+python=${PYTHON:-/usr/bin/python3}
+spoken=("$text"/cap_{multi30k_flickr30k,coco_val2017,texygen_coco}.txt)
+train() { "$python" -m bitmar.train "$1" --work "$work" --captions "$captions" "${@:2}"; }
+
+"$python" -m bitmar.views --photos "$data/flickr8k/images.tar" --captions "$captions" --out "$work/views" --cache "$cache"
+[ -f "$work/stem.pt" ] || "$python" -m bitmar.stem --views "$work/views" --out "$work/stem.pt" --cache "$cache"
+[ -f "$work/tokenizer.json" ] || "$python" -m bitmar.tokenizer --out "$work/tokenizer.json" "$captions" "${spoken[@]}"
+train language --steps "${LANGUAGE_STEPS:-600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
+train encoder --steps "${ENCODER_STEPS:-900}"
+train caption --steps "${CAPTION_STEPS:-1200}" --start "decoder,embedding=$work/language.pt"
+train joint --steps "${JOINT_STEPS:-1000}" --rate 8e-4 --start "vision=$work/encoder.pt" \
+  "compressor,embedding,text_encoder,fusion,memory,decoder=$work/caption.pt"
+"$python" -m bitmar.export --checkpoint "$work/joint.pt" --tokenizer "$work/tokenizer.json" --out default
