@@ -1,0 +1,142 @@
+import { download } from './download.js';
+import type { EngineOptions } from './engine.js';
+import { aborted, BitMarError } from './errors.js';
+import { HostClient } from './host-client.js';
+import { platform } from './platform.js';
+import { bestBuild } from './simd.js';
+import type { Caption, CaptionOptions, LoadOptions, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
+import { watch } from './watch.js';
+
+const MODEL_FILES = {
+  config: 'config.json',
+  tokenizer: 'tokenizer.json',
+  preprocessor: 'preprocessor_config.json',
+  weights: 'model.safetensors',
+} as const;
+
+/**
+ * A model, ready to caption pictures. It works on one picture at a time; further calls wait their turn.
+ *
+ *     const model = await BitMar.load('model/');
+ *     const { text } = await model.caption(photo);
+ */
+export class BitMar {
+  readonly info: ModelInfo;
+  readonly #host: HostClient;
+
+  private constructor(host: HostClient, info: ModelInfo) {
+    this.#host = host;
+    this.info = info;
+  }
+
+  /** From the address of a model's folder (in node also a path), or from its files. */
+  static async load(model: string | URL | ModelFiles, options: LoadOptions = {}): Promise<BitMar> {
+    const { signal } = options;
+    if (signal?.aborted) throw aborted(signal);
+    const build = options.build ?? bestBuild();
+    const wasm = { wasm: String(options.wasmUrl ?? platform().wasmAddress(build)) };
+
+    let files: Omit<ModelFiles, 'weights'> & { weights: Uint8Array };
+    let wasmBytes: Uint8Array;
+    if (typeof model === 'string' || model instanceof URL) {
+      const addresses = Object.entries(MODEL_FILES).map(([part, file]) => [part, platform().locate(model, file)]);
+      const bytes = await download({ ...(Object.fromEntries(addresses) as Record<keyof typeof MODEL_FILES, string>), ...wasm }, options);
+      files = {
+        config: jsonText(bytes.config, MODEL_FILES.config),
+        tokenizer: jsonText(bytes.tokenizer, MODEL_FILES.tokenizer),
+        preprocessor: jsonText(bytes.preprocessor, MODEL_FILES.preprocessor),
+        weights: bytes.weights,
+      };
+      wasmBytes = bytes.wasm;
+    } else {
+      // A copy, because the worker takes the bytes over.
+      const { weights } = model;
+      files = { ...model, weights: new Uint8Array(weights instanceof ArrayBuffer ? weights.slice(0) : weights) };
+      wasmBytes = (await download(wasm, options)).wasm;
+    }
+
+    const host = await HostClient.start(options);
+    try {
+      const fileBytes = files.weights.length + files.config.length + files.tokenizer.length + files.preprocessor.length;
+      const { kernels, bytes } = await host.load({ build, wasm: wasmBytes, ...files }, signal);
+      return new BitMar(host, { build, kernels, bytes, fileBytes });
+    } catch (error) {
+      host.close();
+      throw error;
+    }
+  }
+
+  /** The caption of a picture as it is at the moment of the call. */
+  async caption(source: Source, options: CaptionOptions = {}): Promise<Caption> {
+    const { signal, onToken } = options;
+    if (signal?.aborted) throw aborted(signal);
+    const picture = await platform().capture(source);
+    return this.#host.caption(picture, engineOptions(options), onToken, signal);
+  }
+
+  /** The pieces of a caption as they are found; the generator's return value is the whole. Leaving the loop stops the work. */
+  async *stream(source: Source, options: CaptionOptions = {}): AsyncGenerator<string, Caption, void> {
+    const left = new AbortController();
+    const signal = options.signal ? anyOf(options.signal, left) : left.signal;
+    const pieces: string[] = [];
+    let wake = () => {};
+    let finished = false;
+    const onToken = (piece: string) => {
+      options.onToken?.(piece);
+      pieces.push(piece);
+      wake();
+    };
+    const result = this.caption(source, { ...options, signal, onToken }).finally(() => {
+      finished = true;
+      wake();
+    });
+    result.catch(() => {}); // reported by the await below
+    try {
+      for (;;) {
+        while (pieces.length) yield pieces.shift()!;
+        if (finished) return await result;
+        await new Promise<void>((resolve) => (wake = resolve));
+      }
+    } finally {
+      left.abort();
+    }
+  }
+
+  /** Captions a playing video, always its newest frame, until stopped. */
+  watch(video: VideoElement, options: WatchOptions): Watch {
+    return watch(this, video as HTMLVideoElement, options);
+  }
+
+  /** Frees everything. Pending and later calls reject with the code 'disposed'. */
+  dispose(): void {
+    this.#host.close();
+  }
+}
+
+function engineOptions(options: CaptionOptions): EngineOptions {
+  return {
+    prompt: options.prompt ?? '',
+    maxTokens: options.maxTokens ?? 24,
+    numBeams: options.numBeams ?? 1,
+    lengthPenalty: options.lengthPenalty ?? 1,
+    temperature: options.temperature ?? 0,
+    topP: options.topP ?? 1,
+    seed: options.seed ?? 0,
+  };
+}
+
+/** Servers that answer every unknown address with a page are common; say so instead of a parser's message. */
+function jsonText(bytes: Uint8Array, file: string): string {
+  const text = new TextDecoder().decode(bytes);
+  if (/^\s*</.test(text)) {
+    throw new BitMarError('invalid_model', `${file} is a web page, not JSON: is the address of the model right?`);
+  }
+  return text;
+}
+
+function anyOf(signal: AbortSignal, controller: AbortController): AbortSignal {
+  const stop = () => controller.abort(signal.reason);
+  if (signal.aborted) stop();
+  else signal.addEventListener('abort', stop, { once: true, signal: controller.signal });
+  return controller.signal;
+}

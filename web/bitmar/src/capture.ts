@@ -1,0 +1,31 @@
+// Sources that are the same on every platform: plain bytes.
+
+import { BitMarError } from './errors.js';
+import type { Picture } from './protocol.js';
+import type { Features, RawPixels, Source } from './types.js';
+
+/** A Picture with a copy of the bytes, or undefined for a source that is not plain bytes. */
+export function capturePlain(source: Source): Picture | undefined {
+  if (typeof source !== 'object' || source === null) {
+    throw new BitMarError('invalid_argument', `A picture was expected, not ${source === null ? 'null' : typeof source}`);
+  }
+  if (isFeatures(source)) return { kind: 'features', features: new Float32Array(source.features) };
+  if (isRawPixels(source)) return { kind: 'pixels', data: new Uint8Array(source.data), width: source.width, height: source.height };
+  return undefined;
+}
+
+export async function captureBlob(blob: Blob): Promise<Picture> {
+  return { kind: 'file', bytes: new Uint8Array(await blob.arrayBuffer()) };
+}
+
+export function unknownSource(source: object): BitMarError {
+  return new BitMarError('invalid_argument', `Not a kind of picture that is known here: ${source.constructor?.name ?? typeof source}`);
+}
+
+function isFeatures(source: object): source is Features {
+  return 'features' in source && source.features instanceof Float32Array;
+}
+
+function isRawPixels(source: object): source is RawPixels {
+  return 'data' in source && (source.data instanceof Uint8Array || source.data instanceof Uint8ClampedArray);
+}

@@ -1,0 +1,93 @@
+// Fetches a set of files side by side and tells of their progress as one.
+
+import { aborted, BitMarError, messageOf } from './errors.js';
+import { platform } from './platform.js';
+import type { OpenFile } from './platform.js';
+import type { Progress } from './types.js';
+
+interface Counter {
+  loaded: number;
+  total: number | undefined;
+}
+
+/** The bytes of each file, by its name. `files` gives the address of each name. */
+export async function download<Name extends string>(
+  files: Record<Name, string>,
+  options: { signal?: AbortSignal | undefined; onProgress?: ((progress: Progress) => void) | undefined },
+): Promise<Record<Name, Uint8Array>> {
+  const { signal, onProgress } = options;
+  if (signal?.aborted) throw aborted(signal);
+  const names = Object.keys(files) as Name[];
+  const counters = new Map<Name, Counter>(names.map((name) => [name, { loaded: 0, total: undefined }]));
+
+  function report(file: Name): void {
+    if (!onProgress) return;
+    const all = [...counters.values()];
+    const total = all.some((counter) => counter.total === undefined) ? undefined : sum(all.map((counter) => counter.total ?? 0));
+    onProgress({ file, loaded: sum(all.map((counter) => counter.loaded)), total });
+  }
+
+  // The first failure, or the caller's signal, stops every other transfer.
+  const stop = new AbortController();
+  const onAbort = () => stop.abort(signal?.reason);
+  signal?.addEventListener('abort', onAbort);
+  try {
+    const contents = await Promise.all(
+      names.map(async (name) => {
+        const counter = counters.get(name)!;
+        const file = await platform().open(files[name], stop.signal);
+        counter.total = file.size;
+        return receive(file, files[name], stop.signal, (loaded, total) => {
+          Object.assign(counter, { loaded, total });
+          report(name);
+        });
+      }),
+    );
+    return Object.fromEntries(names.map((name, i) => [name, contents[i]])) as Record<Name, Uint8Array>;
+  } catch (error) {
+    if (signal?.aborted) throw aborted(signal);
+    throw error;
+  } finally {
+    stop.abort();
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+async function receive(
+  file: OpenFile,
+  address: string,
+  signal: AbortSignal,
+  onBytes: (loaded: number, total: number | undefined) => void,
+): Promise<Uint8Array> {
+  const { size, exact } = file;
+  const chunks: Uint8Array[] = [];
+  let loaded = 0;
+  try {
+    for await (const chunk of file.chunks) {
+      if (signal.aborted) throw aborted(signal);
+      chunks.push(chunk);
+      loaded += chunk.length;
+      // What a compressed transfer unpacks to is known only at its end.
+      onBytes(size === undefined ? loaded : Math.min(loaded, size), size);
+    }
+  } catch (error) {
+    throw error instanceof BitMarError ? error : new BitMarError('network', `${address} broke off: ${messageOf(error)}`, { cause: error });
+  }
+  if (exact && loaded !== size) throw new BitMarError('network', `${address}: ${loaded} bytes of ${size} came`);
+  onBytes(loaded, loaded);
+  return concat(chunks, loaded);
+}
+
+function concat(chunks: Uint8Array[], length: number): Uint8Array {
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
+  }
+  return all;
+}
+
+function sum(numbers: number[]): number {
+  return numbers.reduce((a, b) => a + b, 0);
+}

@@ -1,0 +1,41 @@
+/** What can go wrong. */
+export const ERROR_CODES = [
+  // The engine's own.
+  'invalid_image',
+  'image_too_large',
+  'unsupported_image',
+  'invalid_model',
+  'invalid_config',
+  'missing_file',
+  'unsupported_tensor_type',
+  'invalid_text',
+  'text_too_long',
+  'invalid_argument',
+  'out_of_memory',
+  'aborted', // the call's AbortSignal fired
+  'unsupported_platform', // no WebAssembly, no SIMD, or a kind of worker or source that this platform lacks
+  'network', // a download failed or came short
+  'disposed', // dispose() was called
+  // The package's.
+  'worker_failed', // the worker died or could not start: load the model again
+] as const;
+
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+export class BitMarError extends Error {
+  override readonly name = 'BitMarError';
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+export function aborted(signal?: AbortSignal): BitMarError {
+  return new BitMarError('aborted', 'The call was aborted', { cause: signal?.reason });
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

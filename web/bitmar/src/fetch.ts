@@ -1,0 +1,36 @@
+import { BitMarError, messageOf } from './errors.js';
+import type { OpenFile } from './platform.js';
+
+export async function fetchFile(address: string, signal: AbortSignal): Promise<OpenFile> {
+  let response: Response;
+  try {
+    response = await fetch(address, { signal });
+  } catch (error) {
+    throw new BitMarError('network', `${address} could not be fetched: ${messageOf(error)}`, { cause: error });
+  }
+  if (!response.ok || !response.body) {
+    void response.body?.cancel();
+    const code = response.status === 404 || response.status === 410 ? 'missing_file' : 'network';
+    throw new BitMarError(code, `${address} answered ${response.status} ${response.statusText}`.trimEnd());
+  }
+  const length = response.headers.get('content-length');
+  return {
+    size: length === null ? undefined : Number(length),
+    exact: length !== null && !response.headers.has('content-encoding'),
+    chunks: chunksOf(response.body),
+  };
+}
+
+/** Streams are not iterable everywhere. */
+async function* chunksOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}

@@ -1,0 +1,94 @@
+// The worker's side: owns the engine and answers requests. Also runs in the caller's own thread with `worker: false`.
+
+import type { Engine } from './engine.js';
+import { BitMarError, ERROR_CODES, messageOf } from './errors.js';
+import type { ErrorCode } from './errors.js';
+import { readPixels } from './pixels.js';
+import type { CaptionRequest, LoadRequest, Picture, Reply, Request } from './protocol.js';
+
+export class Host {
+  readonly #reply: (reply: Reply) => void;
+  #engine: Engine | undefined;
+  #active: number | undefined; // the call that is being computed
+
+  constructor(reply: (reply: Reply) => void) {
+    this.#reply = reply;
+  }
+
+  receive(request: Request): void {
+    if (request.type === 'abort') {
+      if (this.#active === request.id) this.#active = undefined;
+      return;
+    }
+    const work = request.type === 'load' ? this.#load(request) : this.#caption(request);
+    work.catch((error: unknown) => {
+      this.#reply({ type: 'error', id: request.id, code: codeOf(error), message: messageOf(error) });
+    });
+  }
+
+  close(): void {
+    this.#active = undefined;
+    this.#engine?.delete();
+    this.#engine = undefined;
+  }
+
+  async #load({ id, build, wasm, config, tokenizer, preprocessor, weights }: LoadRequest): Promise<void> {
+    const { default: createBitMar } =
+      build === 'relaxed' ? await import('./wasm/bitmar-relaxed.mjs') : await import('./wasm/bitmar-simd.mjs');
+    const module = await createBitMar({ wasmBinary: wasm });
+    this.#engine = module.Engine.load(config, tokenizer, preprocessor, weights);
+    this.#reply({ type: 'loaded', id, kernels: this.#engine.kernelsName(), bytes: this.#engine.bytes() });
+  }
+
+  async #caption({ id, picture, options }: CaptionRequest): Promise<void> {
+    const engine = this.#engine;
+    if (!engine) throw new BitMarError('disposed', 'No model is loaded');
+    this.#active = id;
+    begin(engine, picture, options);
+    for (;;) {
+      await messages(); // an abort gets in here
+      if (this.#active !== id) throw new BitMarError('aborted', 'The call was aborted');
+      const piece = engine.step();
+      if (piece === null) break;
+      if (piece) this.#reply({ type: 'token', id, piece });
+    }
+    this.#active = undefined;
+    this.#reply({ type: 'done', id, ...engine.result() });
+  }
+}
+
+function begin(engine: Engine, picture: Picture, options: CaptionRequest['options']): void {
+  switch (picture.kind) {
+    case 'pixels':
+      return engine.beginPixels(picture.data, picture.width, picture.height, options);
+    case 'file':
+      return engine.beginFile(picture.bytes, options);
+    case 'features':
+      return engine.beginFeatures(picture.features, options);
+    case 'bitmap': {
+      const { data, width, height } = readPixels(picture.bitmap);
+      return engine.beginPixels(data, width, height, options);
+    }
+  }
+}
+
+/** Resolves after the messages that have arrived were handled. A channel is not slowed to 4 ms as timers are. */
+const channel = new MessageChannel();
+const waiting: (() => void)[] = [];
+channel.port1.onmessage = () => waiting.shift()?.();
+(channel.port1 as { unref?: () => void }).unref?.(); // node: an idle channel keeps no process alive
+
+function messages(): Promise<void> {
+  return new Promise((resolve) => {
+    waiting.push(resolve);
+    channel.port2.postMessage(null);
+  });
+}
+
+/** The engine's errors carry their code. Anything else is a WebAssembly trap or a defect: the engine is not to be trusted. */
+function codeOf(error: unknown): ErrorCode {
+  const code = ERROR_CODES.find((known) => known === (error as { code?: unknown } | null)?.code);
+  if (code) return code;
+  if (error instanceof WebAssembly.CompileError || error instanceof WebAssembly.LinkError) return 'unsupported_platform';
+  return error instanceof RangeError ? 'out_of_memory' : 'worker_failed';
+}

@@ -1,0 +1,8 @@
+// The package in node.
+
+import { nodePlatform } from './platform-node.js';
+import { usePlatform } from './platform.js';
+
+usePlatform(nodePlatform);
+
+export * from './public.js';

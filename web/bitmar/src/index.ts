@@ -1,0 +1,8 @@
+// The package in a browser.
+
+import { browserPlatform } from './platform-browser.js';
+import { usePlatform } from './platform.js';
+
+usePlatform(browserPlatform);
+
+export * from './public.js';

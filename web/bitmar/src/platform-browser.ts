@@ -1,0 +1,60 @@
+import { captureBlob, capturePlain, unknownSource } from './capture.js';
+import { BitMarError } from './errors.js';
+import { fetchFile } from './fetch.js';
+import type { Platform, Port, PortEvents } from './platform.js';
+import type { Picture, Reply } from './protocol.js';
+import type { Source } from './types.js';
+
+export const browserPlatform: Platform = {
+  locate(folder, file) {
+    const base = new URL(folder, document.baseURI);
+    if (!base.pathname.endsWith('/')) base.pathname += '/';
+    return new URL(file, base).href;
+  },
+
+  open: fetchFile,
+
+  // Written out so that bundlers see both files.
+  wasmAddress: (build) =>
+    build === 'relaxed'
+      ? new URL('./wasm/bitmar-relaxed.wasm', import.meta.url).href
+      : new URL('./wasm/bitmar-simd.wasm', import.meta.url).href,
+
+  startWorker(events: PortEvents, url): Port {
+    let worker: Worker;
+    try {
+      worker = url ? new Worker(url, { type: 'module' }) : new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+    } catch (error) {
+      throw new BitMarError('worker_failed', 'The browser refused to start the worker', { cause: error });
+    }
+    worker.onmessage = ({ data }: MessageEvent<Reply>) => events.reply(data);
+    worker.onmessageerror = () => events.failed(new BitMarError('worker_failed', 'A message to or from the worker was lost'));
+    worker.onerror = (event) => {
+      event.preventDefault();
+      events.failed(new BitMarError('worker_failed', event.message || 'The worker could not be loaded'));
+    };
+    return {
+      post: (request, transfer) => worker.postMessage(request, transfer as Transferable[]),
+      close: () => worker.terminate(),
+      keepAlive() {},
+    };
+  },
+
+  capture(source) {
+    return capturePlain(source) ?? captureDrawable(source);
+  },
+};
+
+async function captureDrawable(source: Source): Promise<Picture> {
+  if (typeof HTMLVideoElement !== 'undefined' && source instanceof HTMLVideoElement && source.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) {
+    throw new BitMarError('invalid_image', 'The video has no picture yet');
+  }
+  try {
+    return { kind: 'bitmap', bitmap: await createImageBitmap(source as ImageBitmapSource) };
+  } catch (error) {
+    // The engine knows what is wrong with a file that the browser cannot show.
+    if (source instanceof Blob) return captureBlob(source);
+    if (error instanceof TypeError) throw unknownSource(source);
+    throw new BitMarError('invalid_image', 'The browser could not take a picture from this source', { cause: error });
+  }
+}

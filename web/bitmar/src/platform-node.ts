@@ -1,0 +1,53 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
+
+import { captureBlob, capturePlain, unknownSource } from './capture.js';
+import { BitMarError, messageOf } from './errors.js';
+import { fetchFile } from './fetch.js';
+import type { OpenFile, Platform, Port, PortEvents } from './platform.js';
+import type { Reply } from './protocol.js';
+
+export const nodePlatform: Platform = {
+  locate(folder, file) {
+    const address = String(folder);
+    const base = /^(https?|file):/.test(address) ? new URL(address) : pathToFileURL(resolve(address));
+    if (!base.pathname.endsWith('/')) base.pathname += '/';
+    return new URL(file, base).href;
+  },
+
+  open: (address, signal) => (address.startsWith('file:') ? openFromDisk(address) : fetchFile(address, signal)),
+
+  wasmAddress: (build) => new URL(`./wasm/bitmar-${build}.wasm`, import.meta.url).href,
+
+  startWorker(events: PortEvents, url): Port {
+    const worker = new Worker(url ? new URL(url) : new URL('./worker-node.js', import.meta.url));
+    worker.on('message', (reply: Reply) => events.reply(reply));
+    worker.on('error', (error) => events.failed(new BitMarError('worker_failed', messageOf(error), { cause: error })));
+    worker.on('exit', () => events.failed(new BitMarError('worker_failed', 'The worker exited')));
+    return {
+      post: (request, transfer) => worker.postMessage(request, transfer as ArrayBuffer[]),
+      close: () => void worker.terminate(),
+      keepAlive: (pending) => (pending ? worker.ref() : worker.unref()),
+    };
+  },
+
+  capture(source) {
+    const plain = capturePlain(source);
+    if (plain) return plain;
+    if (source instanceof Blob) return captureBlob(source);
+    throw unknownSource(source);
+  },
+};
+
+async function openFromDisk(address: string): Promise<OpenFile> {
+  const path = fileURLToPath(address);
+  try {
+    const { size } = await stat(path);
+    return { size, exact: true, chunks: createReadStream(path) as AsyncIterable<Uint8Array> };
+  } catch (error) {
+    throw new BitMarError('missing_file', `${path} cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+}

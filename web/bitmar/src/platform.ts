@@ -1,0 +1,50 @@
+// What differs between a browser and node. Each entry module installs its own before anything runs.
+
+import type { BitMarError } from './errors.js';
+import type { Picture, Reply, Request } from './protocol.js';
+import type { Build, Source } from './types.js';
+
+/** The way to a host, in a worker or in this thread. */
+export interface Port {
+  post(request: Request, transfer: readonly ArrayBuffer[] | readonly ImageBitmap[]): void;
+  close(): void;
+  /** While calls are pending, node's process stays alive. */
+  keepAlive(pending: boolean): void;
+}
+
+export interface PortEvents {
+  reply(reply: Reply): void;
+  /** The worker is gone; nothing will ever be answered again. */
+  failed(error: BitMarError): void;
+}
+
+/** A file that has begun to arrive. */
+export interface OpenFile {
+  /** Its size, where that is known beforehand. */
+  readonly size: number | undefined;
+  /** Whether exactly `size` bytes must come: not so for a compressed transfer. */
+  readonly exact: boolean;
+  readonly chunks: AsyncIterable<Uint8Array>;
+}
+
+export interface Platform {
+  /** An absolute address for a file of a folder. */
+  locate(folder: string | URL, file: string): string;
+  open(address: string, signal: AbortSignal): Promise<OpenFile>;
+  /** The package's own .wasm. */
+  wasmAddress(build: Build): string;
+  startWorker(events: PortEvents, url: string | URL | undefined): Port;
+  /** Catches the source as it is at this moment; the caller may change or close it afterwards. */
+  capture(source: Source): Picture | Promise<Picture>;
+}
+
+let current: Platform | undefined;
+
+export function usePlatform(platform: Platform): void {
+  current = platform;
+}
+
+export function platform(): Platform {
+  if (!current) throw new Error('Import "bitmar", not one of its inner modules');
+  return current;
+}

@@ -1,0 +1,23 @@
+// Feature detection: the smallest module that uses the feature either validates or does not.
+
+import { BitMarError } from './errors.js';
+import type { Build } from './types.js';
+
+// (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt)
+const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+// (func (result v128) i32.const 1 i8x16.splat i32.const 2 i8x16.splat i8x16.relaxed_swizzle)
+const RELAXED = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11,
+];
+
+function validates(bytes: number[]): boolean {
+  return typeof WebAssembly === 'object' && WebAssembly.validate(new Uint8Array(bytes));
+}
+
+/** The build that this platform runs best. Throws 'unsupported_platform' where neither runs. */
+export function bestBuild(): Build {
+  if (!validates(SIMD)) {
+    throw new BitMarError('unsupported_platform', 'BitMar needs WebAssembly SIMD, which this browser does not have or has switched off');
+  }
+  return validates(RELAXED) ? 'relaxed' : 'simd';
+}

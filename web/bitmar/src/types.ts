@@ -1,0 +1,128 @@
+/** The instance type of a global class where the consumer's environment has one: no DOM types are asked of node users. */
+type Global<Name extends string> = typeof globalThis extends Record<Name, { prototype: infer Instance }> ? Instance : never;
+
+export type VideoElement = Global<'HTMLVideoElement'>;
+export type Frame = Global<'ImageData'>;
+
+/** 8-bit RGBA (4 bytes a pixel) or RGB (3 bytes a pixel), row by row. ImageData is one of these. */
+export interface RawPixels {
+  readonly data: Uint8Array | Uint8ClampedArray;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** A grid of vision features in place of a picture, for models whose input is one or for features computed elsewhere. */
+export interface Features {
+  readonly features: Float32Array;
+}
+
+/** Anything that shows a picture. In node: RawPixels, Features, and a Blob of a JPEG or PNG file. */
+export type Source =
+  | RawPixels
+  | Features
+  | Global<'Blob'>
+  | Frame
+  | Global<'ImageBitmap'>
+  | Global<'VideoFrame'>
+  | Global<'OffscreenCanvas'>
+  | Global<'HTMLCanvasElement'>
+  | Global<'HTMLImageElement'>
+  | VideoElement;
+
+/** The two WebAssembly builds: `simd` runs everywhere, `relaxed` is faster where relaxed SIMD exists. */
+export type Build = 'simd' | 'relaxed';
+
+export interface Progress {
+  /** The file that made progress. */
+  readonly file: string;
+  /** Bytes of all files together that have arrived. */
+  readonly loaded: number;
+  /** Bytes of all files together; undefined while a server has not told. */
+  readonly total: number | undefined;
+}
+
+/** A model's files, already in memory. */
+export interface ModelFiles {
+  /** config.json */
+  readonly config: string;
+  /** tokenizer.json */
+  readonly tokenizer: string;
+  /** preprocessor_config.json */
+  readonly preprocessor: string;
+  /** model.safetensors */
+  readonly weights: Uint8Array | ArrayBuffer;
+}
+
+export interface LoadOptions {
+  onProgress?: ((progress: Progress) => void) | undefined;
+  signal?: AbortSignal | undefined;
+  /** Compute in a worker (the default), or in this thread. */
+  worker?: boolean | undefined;
+  /** Which WebAssembly build; by default whichever the platform runs best. */
+  build?: Build | undefined;
+  /** Where the .wasm file is, when it is not beside the package's own modules. It must be that of `build`. */
+  wasmUrl?: string | URL | undefined;
+  /** Where the worker's module is, when a bundler moves it out of the package's sight. */
+  workerUrl?: string | URL | undefined;
+}
+
+export interface CaptionOptions {
+  /** Text that the caption is to take into account. */
+  prompt?: string | undefined;
+  maxTokens?: number | undefined;
+  /** More than 1 searches over that many beams; the tokens then arrive at the end. */
+  numBeams?: number | undefined;
+  lengthPenalty?: number | undefined;
+  /** 0, the default, always takes the likeliest token. */
+  temperature?: number | undefined;
+  topP?: number | undefined;
+  /** The same seed gives the same caption. */
+  seed?: number | undefined;
+  /** Stops the computation itself, at the next token. */
+  signal?: AbortSignal | undefined;
+  /** Each piece of the text as it is found. */
+  onToken?: ((piece: string) => void) | undefined;
+}
+
+export interface Timings {
+  /** Pixels to vision features. */
+  readonly visionMs: number;
+  /** Prompt, fusion and every token. */
+  readonly textMs: number;
+  /** From the call to its answer, the wait for earlier calls left out. */
+  readonly totalMs: number;
+}
+
+export interface Caption {
+  readonly text: string;
+  readonly tokens: readonly number[];
+  /** Natural logarithm of the probability of the whole caption. */
+  readonly logProbability: number;
+  readonly timings: Timings;
+}
+
+export interface ModelInfo {
+  readonly build: Build;
+  /** Name of the kernels that passed the self-check and are in use. */
+  readonly kernels: string;
+  /** Bytes of memory by purpose. */
+  readonly bytes: Readonly<Record<string, number>>;
+  /** Bytes of the model's files. */
+  readonly fileBytes: number;
+}
+
+export interface WatchOptions extends Omit<CaptionOptions, 'onToken'> {
+  /** Each finished caption, and the frame where `onFrame` is given too. */
+  onCaption: (caption: Caption, frame: Frame | undefined) => void;
+  onToken?: ((piece: string) => void) | undefined;
+  /** A frame was taken and its caption begins. Its pixels are read in this thread only when this is given. */
+  onFrame?: ((frame: Frame) => void) | undefined;
+  /** Ends the watch, whatever it was: a disposed model, a lost worker. */
+  onError?: ((error: unknown) => void) | undefined;
+  /** At least this many milliseconds from the begin of one caption to that of the next. */
+  interval?: number | undefined;
+}
+
+export interface Watch {
+  stop(): void;
+}
