@@ -1,0 +1,164 @@
+import { BitMar, BitMarError, type Source, type Watch } from 'bitmar';
+import './style.css';
+import { Camera, CameraError } from './camera.js';
+import { element } from './dom.js';
+import { onPhoto } from './photos.js';
+import { markSample, showSamples, type Sample } from './samples.js';
+import * as view from './view.js';
+
+/** Captions come faster than anyone reads: on a live picture one starts at most this often. */
+const LIVE_INTERVAL_MS = 600;
+
+const video = element<HTMLVideoElement>('video');
+const camera = new Camera(video);
+const line = new view.CaptionLine();
+let model: BitMar | undefined;
+let watching: Watch | undefined;
+let captioning: AbortController | undefined; // the photo being captioned
+let photoUrl: string | undefined; // an object URL to free
+
+async function load(): Promise<void> {
+  view.notice('');
+  view.showLoading(true);
+  try {
+    model = await BitMar.load('model/', { onProgress: view.showProgress });
+  } catch (error) {
+    view.showLoading(false);
+    if (error instanceof BitMarError && error.code === 'unsupported_platform') {
+      return view.notice('This browser cannot run the model: it lacks WebAssembly SIMD. Any browser from 2023 or later has it.');
+    }
+    return view.notice(`The model could not be loaded. ${messageOf(error)}`, () => void load());
+  }
+  view.showLoading(false);
+  view.showModel(model.info);
+  view.enableControls();
+}
+
+// ---- Photos ----
+
+async function caption(source: Source): Promise<void> {
+  captioning?.abort();
+  const { signal } = (captioning = new AbortController());
+  line.restart();
+  try {
+    const result = await model!.caption(source, { signal, onToken: (piece) => line.add(piece) });
+    line.finish(result.text);
+    view.showTimings(result.timings);
+  } catch (error) {
+    if (error instanceof BitMarError && error.code === 'aborted') return;
+    line.clear();
+    failed(error);
+  }
+}
+
+async function takeSample(sample: Sample): Promise<void> {
+  beginPhoto(sample.url, sample.alt);
+  markSample(sample.url);
+  try {
+    const response = await fetch(sample.url);
+    const blob = await response.blob();
+    if (element<HTMLImageElement>('photo').src.endsWith(sample.url)) await caption(blob);
+  } catch (error) {
+    failed(error);
+  }
+}
+
+async function takeFile(file: File): Promise<void> {
+  if (!model) return;
+  const url = URL.createObjectURL(file);
+  beginPhoto(url, 'Your photo');
+  photoUrl = url;
+  await caption(file);
+}
+
+function beginPhoto(url: string, alt: string): void {
+  stopCamera();
+  view.notice('');
+  if (photoUrl) URL.revokeObjectURL(photoUrl);
+  photoUrl = undefined;
+  markSample(undefined);
+  view.showPhoto(url, alt);
+}
+
+// ---- Camera ----
+
+async function startCamera(choice?: MediaTrackConstraints): Promise<void> {
+  view.notice('');
+  captioning?.abort();
+  watching?.stop();
+  try {
+    await camera.start(() => {
+      stopCamera();
+      view.notice('The camera is gone. Photos work all the same.');
+    }, choice);
+  } catch (error) {
+    stopCamera();
+    return view.notice(error instanceof CameraError ? error.message : messageOf(error));
+  }
+  markSample(undefined);
+  view.showStage('video');
+  line.clear();
+  element('flip').hidden = (await camera.other()) === undefined;
+  watching = model!.watch(video, {
+    interval: LIVE_INTERVAL_MS,
+    onCaption: ({ text, timings }) => {
+      line.finish(text);
+      view.showTimings(timings);
+    },
+    onToken: (piece) => line.add(piece),
+    onError: failed,
+  });
+}
+
+function stopCamera(): void {
+  watching?.stop();
+  watching = undefined;
+  if (camera.running) line.clear();
+  camera.stop();
+  view.showStage('photo');
+}
+
+async function flipCamera(): Promise<void> {
+  const choice = await camera.other();
+  if (choice) await startCamera(choice);
+}
+
+/** A lost worker (a phone that ran short of memory, say) is started again; anything else is said. */
+function failed(error: unknown): void {
+  if (error instanceof BitMarError && error.code === 'worker_failed') {
+    stopCamera();
+    model?.dispose();
+    view.notice('The model stopped, and is being started again.');
+    void load();
+  } else {
+    view.notice(messageOf(error));
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function start(): Promise<void> {
+  const first = showSamples((sample) => void takeSample(sample));
+  view.showPhoto(first.url, first.alt);
+  onPhoto((file) => void takeFile(file));
+  element('camera').addEventListener('click', () => void (camera.running ? backToPhoto() : startCamera()));
+  element('flip').addEventListener('click', () => void flipCamera());
+  await load();
+  if (!model) return;
+  await takeSample(first);
+  if (import.meta.env.PROD && isSecureContext) {
+    await navigator.serviceWorker?.register('sw.js').catch(() => {}); // without it the page works, online
+  }
+}
+
+/** The photo from before the camera, captioned again. */
+function backToPhoto(): void {
+  stopCamera();
+  const photo = element<HTMLImageElement>('photo');
+  markSample(photo.getAttribute('src') ?? undefined);
+  void caption(photo);
+}
+
+void start();
