@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, readdirSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { defineConfig, type Plugin } from 'vite';
 
-const MODEL = new URL('../../models/default/', import.meta.url);
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+const MODEL = pathToFileURL(resolve(process.env.BITMAR_MODEL ?? `${HERE}/../../models/default`) + '/'); // BITMAR_MODEL: another folder
 const PUBLIC = new URL('./public/', import.meta.url);
 const MODEL_FILES = ['config.json', 'tokenizer.json', 'preprocessor_config.json', 'model.safetensors'];
 
-/** The committed model, served and built as model/ beside the page. */
+/** The model, served and built as model/ beside the page. */
 function model(): Plugin {
   return {
     name: 'bitmar-model',
@@ -53,7 +55,7 @@ function serviceWorker(): Plugin {
 }
 
 export default defineConfig({
-  root: fileURLToPath(new URL('.', import.meta.url)),
+  root: HERE,
   base: './', // any folder of any static host
   build: { target: 'es2022', assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   worker: { format: 'es' },

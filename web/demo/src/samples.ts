@@ -7,7 +7,6 @@ const SAMPLES = [
   ['raccoon', 'A raccoon among leaves'],
   ['stairs', 'People on an outdoor staircase'],
   ['coffee', 'A red cup of coffee on a wooden table'],
-  ['rocket', 'A rocket on its launch pad at dusk'],
 ] as const;
 
 export interface Sample {

@@ -72,7 +72,7 @@ export function showStage(what: 'photo' | 'video'): void {
   document.body.classList.toggle('is-live', live);
   element('figures-title').textContent = live ? 'Each frame takes' : 'This picture took';
   element('camera').setAttribute('aria-pressed', String(live));
-  element('camera-label').textContent = live ? 'Stop the camera' : 'Start the camera';
+  element('camera-label').textContent = live ? 'Stop camera' : 'Start camera';
 }
 
 export function showTimings({ visionMs, textMs }: Caption['timings']): void {
