@@ -1,0 +1,121 @@
+// The reference: each operation written as its definition in kernels.h says.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/exponential.h"
+#include "kernels/kernels.h"
+
+namespace bitmar {
+
+namespace {
+
+float combine(const float* s) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
+
+void ternary_gemm(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void*) {
+  for (int i = 0; i < m; ++i) {
+    for (int r = 0; r < w.rows(); ++r) {
+      std::int32_t sum = 0;
+      for (int c = 0; c < w.cols(); ++c) sum += x[i * w.cols() + c] * w.value(r, c);
+      y[i * w.rows() + r] = sum;
+    }
+  }
+}
+
+void int8_gemm(const std::int8_t* w, const std::int8_t* x, int m, int n, int k, std::int32_t* y) {
+  for (int i = 0; i < m; ++i) {
+    for (int r = 0; r < n; ++r) {
+      std::int32_t sum = 0;
+      for (int c = 0; c < k; ++c) sum += x[i * k + c] * w[r * k + c];
+      y[i * n + r] = sum;
+    }
+  }
+}
+
+float quantize_row(const float* x, int n, std::int8_t* q) {
+  float largest = 1e-5f;
+  for (int i = 0; i < n; ++i) largest = std::max(largest, std::fabs(x[i]));
+  const float scale = largest / 127.0f;
+  for (int i = 0; i < n; ++i) q[i] = static_cast<std::int8_t>(round_to_even(x[i] / scale));
+  return scale;
+}
+
+void dequantize(const std::int32_t* acc, int n, float scale, float* y) {
+  for (int i = 0; i < n; ++i) y[i] = static_cast<float>(acc[i]) * scale;
+}
+
+float dot(const float* a, const float* b, int n) {
+  float sums[8] = {};
+  for (int i = 0; i < n; ++i) sums[i % 8] += a[i] * b[i];
+  return combine(sums);
+}
+
+void rms_norm(const float* x, const float* weight, int n, float eps, float* y) {
+  const float inverse = 1.0f / std::sqrt(dot(x, x, n) / static_cast<float>(n) + eps);
+  for (int i = 0; i < n; ++i) y[i] = x[i] * inverse * weight[i];
+}
+
+void softmax(float* x, int n) {
+  float largest = x[0];
+  for (int i = 1; i < n; ++i) largest = std::max(largest, x[i]);
+  float sums[8] = {};
+  for (int i = 0; i < n; ++i) {
+    x[i] = exponential(x[i] - largest);
+    sums[i % 8] += x[i];
+  }
+  const float sum = combine(sums);
+  for (int i = 0; i < n; ++i) x[i] /= sum;
+}
+
+void axpy(float a, const float* x, int n, float* y) {
+  for (int i = 0; i < n; ++i) y[i] += a * x[i];
+}
+
+void add(const float* x, int n, float* y) {
+  for (int i = 0; i < n; ++i) y[i] += x[i];
+}
+
+void maximum(const float* x, int n, float* y) {
+  for (int i = 0; i < n; ++i) y[i] = x[i] > y[i] ? x[i] : y[i];
+}
+
+void relu(float* x, int n) {
+  for (int i = 0; i < n; ++i) x[i] = x[i] > 0.0f ? x[i] : 0.0f;
+}
+
+void relu_squared(float* x, int n) {
+  for (int i = 0; i < n; ++i) x[i] = x[i] > 0.0f ? x[i] * x[i] : 0.0f;
+}
+
+void affine(const std::int32_t* acc, int n, float scale, const float* a, const float* b, bool rectify, float* y) {
+  for (int i = 0; i < n; ++i) y[i] = static_cast<float>(acc[i]) * scale * a[i] + b[i];
+  if (rectify) relu(y, n);
+}
+
+void affine_rows(const std::int32_t* acc, int n, const float* scale, const float* a, const float* b, bool rectify,
+                 float* y) {
+  for (int i = 0; i < n; ++i) y[i] = static_cast<float>(acc[i]) * scale[i] * a[i] + b[i];
+  if (rectify) relu(y, n);
+}
+
+}  // namespace
+
+const Kernels& scalar_kernels() {
+  static constexpr Kernels table{.name = "scalar",
+                                 .ternary_gemm = ternary_gemm,
+                                 .int8_gemm = int8_gemm,
+                                 .quantize_row = quantize_row,
+                                 .dequantize = dequantize,
+                                 .rms_norm = rms_norm,
+                                 .softmax = softmax,
+                                 .dot = dot,
+                                 .axpy = axpy,
+                                 .add = add,
+                                 .maximum = maximum,
+                                 .relu = relu,
+                                 .relu_squared = relu_squared,
+                                 .affine = affine,
+                                 .affine_rows = affine_rows};
+  return table;
+}
+
+}  // namespace bitmar

@@ -1,0 +1,87 @@
+// A few thousand operations at load that catch a build, a browser or a processor that computes
+// something else: a relaxed instruction that the browser gets wrong, say.
+#include <cstring>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace bitmar {
+
+namespace {
+
+// Numbers that need no quality, only variety (Numerical Recipes' quick generator).
+struct Noise {
+  std::uint32_t state = 1;
+  std::uint32_t next() { return state = state * 1664525u + 1013904223u; }
+  float real() { return static_cast<float>(static_cast<std::int32_t>(next())) * 4e-9f; }
+};
+
+template <class T>
+bool same(const std::vector<T>& a, const std::vector<T>& b) {
+  return std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+bool same_products(const Kernels& k, int rows, int cols, int m) {
+  const Kernels& reference = scalar_kernels();
+  Noise noise;
+  std::vector<std::uint8_t> packed(static_cast<std::size_t>(rows) / 4 * cols);
+  for (auto& byte : packed) {
+    byte = 0;
+    for (int shift = 0; shift < 8; shift += 2) byte = static_cast<std::uint8_t>(byte | (noise.next() >> 8) % 3 << shift);
+  }
+  const PackedTernary w(packed, rows, cols);
+  std::vector<std::int8_t> x(static_cast<std::size_t>(m) * cols), full(static_cast<std::size_t>(rows) * cols);
+  // The largest magnitudes first: that is where an instruction that saturates shows.
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    x[i] = i < static_cast<std::size_t>(cols) ? 127 : static_cast<std::int8_t>((noise.next() >> 8) % 255 - 127);
+  }
+  for (auto& v : full) v = static_cast<std::int8_t>((noise.next() >> 8) % 255 - 127);
+  std::vector<std::byte> scratch(w.scratch_bytes(m));
+  std::vector<std::int32_t> wanted(static_cast<std::size_t>(m) * rows), got(wanted.size());
+  reference.ternary_gemm(w, x.data(), m, wanted.data(), scratch.data());
+  k.ternary_gemm(w, x.data(), m, got.data(), scratch.data());
+  if (!same(wanted, got)) return false;
+  reference.int8_gemm(full.data(), x.data(), m, rows, cols, wanted.data());
+  k.int8_gemm(full.data(), x.data(), m, rows, cols, got.data());
+  return same(wanted, got);
+}
+
+// Every float operation of `k` on the same noise, results one after another.
+std::vector<float> float_results(const Kernels& k, int n) {
+  Noise noise;
+  std::vector<float> a(n), b(n), y(n), out;
+  std::vector<std::int8_t> q(n);
+  std::vector<std::int32_t> acc(n);
+  for (int i = 0; i < n; ++i) {
+    a[i] = noise.real(), b[i] = noise.real();
+    acc[i] = static_cast<std::int32_t>(noise.next()) >> 12;
+  }
+  const auto keep = [&] { out.insert(out.end(), y.begin(), y.end()); };
+  out.push_back(k.quantize_row(a.data(), n, q.data()));
+  out.insert(out.end(), q.begin(), q.end());
+  out.push_back(k.dot(a.data(), b.data(), n));
+  k.dequantize(acc.data(), n, 0.37f, y.data()), keep();
+  k.rms_norm(a.data(), b.data(), n, 1e-5f, y.data()), keep();
+  k.axpy(1.3f, a.data(), n, y.data()), keep();
+  k.add(b.data(), n, y.data()), keep();
+  k.maximum(a.data(), n, y.data()), keep();
+  k.softmax(y.data(), n), keep();
+  y = a, k.relu(y.data(), n), keep();
+  y = a, k.relu_squared(y.data(), n), keep();
+  k.affine(acc.data(), n, 0.01f, a.data(), b.data(), true, y.data()), keep();
+  k.affine_rows(acc.data(), n, b.data(), a.data(), b.data(), false, y.data()), keep();
+  return out;
+}
+
+}  // namespace
+
+bool passes_self_check(const Kernels& candidate) {
+  // A whole number of blocks and not; one row of x, a tile of four, and both.
+  if (!same_products(candidate, 8, 256, 1) || !same_products(candidate, 12, 1100, 5)) return false;
+  for (const int n : {1, 7, 16, 77}) {
+    if (!same(float_results(candidate, n), float_results(scalar_kernels(), n))) return false;
+  }
+  return true;
+}
+
+}  // namespace bitmar

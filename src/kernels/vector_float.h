@@ -1,0 +1,195 @@
+// Float kernels on eight lanes, for every instruction set that the compiler can vectorise for: two
+// registers of simd128, one of AVX2. Everything is in an anonymous namespace, because the same source
+// becomes different machine code in each file that includes it.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/exponential.h"
+#include "kernels/kernels.h"
+
+namespace bitmar {
+namespace {
+
+constexpr int kLanes = 8;
+using Floats = float __attribute__((vector_size(32)));
+using Ints = std::int32_t __attribute__((vector_size(32)));
+using Bytes = std::int8_t __attribute__((vector_size(8)));
+
+inline Floats load(const float* p) {
+  Floats v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline Ints load(const std::int32_t* p) {
+  Ints v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void store(float* p, const Floats& v) { std::memcpy(p, &v, sizeof v); }
+
+// The last n % 8 elements; lanes beyond them hold `fill`.
+inline Floats load_tail(const float* p, int n, float fill = 0.0f) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = i < n ? p[i] : fill;
+  return load(lanes);
+}
+inline void store_tail(float* p, const Floats& v, int n) {
+  for (int i = 0; i < n; ++i) p[i] = v[i];
+}
+
+inline float combine(const Floats& s) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
+inline Floats larger(const Floats& a, const Floats& b) { return a > b ? a : b; }
+inline Floats to_float(const Ints& v) { return __builtin_convertvector(v, Floats); }
+
+inline Floats exponential(const Floats& value) {
+  using namespace exp_constants;
+  const Floats x = value > kHighest ? Floats{} + kHighest : value;
+  const Floats n = (x * kLog2E + kRoundingShift) - kRoundingShift;
+  const Floats r = (x - n * kLn2High) - n * kLn2Low;
+  Floats p = Floats{} + kTaylor[0];
+  for (int i = 1; i < 6; ++i) p = p * r + kTaylor[i];
+  p = (p * r + 1.0f) * r + 1.0f;
+  // Below the lowest input n is meaningless, and so is the power; it is not used there.
+  const Floats bounded = x < kLowest ? Floats{} : n;
+  const Ints bits = (__builtin_convertvector(bounded, Ints) + 127) << 23;
+  Floats power;
+  std::memcpy(&power, &bits, sizeof power);
+  return x < kLowest ? Floats{} : p * power;
+}
+
+// y[i] = f(i-th inputs) for whole vectors and then the tail; `f(offset, loader)` returns a vector.
+template <class F>
+inline void map(int n, float* y, F f) {
+  int i = 0;
+  const auto whole = [](const auto* p) { return load(p); };
+  for (; i + kLanes <= n; i += kLanes) store(y + i, f(i, whole));
+  if (i == n) return;
+  const int rest = n - i;
+  const auto part = [rest](const auto* p) {
+    std::remove_cvref_t<decltype(*p)> lanes[kLanes] = {};
+    std::memcpy(lanes, p, rest * sizeof *p);
+    return load(lanes);
+  };
+  store_tail(y + i, f(i, part), rest);
+}
+
+float quantize_row(const float* x, int n, std::int8_t* q) {
+  Floats most = Floats{} + 1e-5f;
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Floats v = load(x + i);
+    most = larger(v, larger(-v, most));
+  }
+  const Floats last = load_tail(x + i, n - i);
+  most = larger(last, larger(-last, most));
+  float largest = most[0];
+  for (int lane = 1; lane < kLanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
+  const float scale = largest / 127.0f;
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    const Floats rounded = (load(x + i) / scale + kRoundingShift) - kRoundingShift;
+    const Bytes bytes = __builtin_convertvector(__builtin_convertvector(rounded, Ints), Bytes);
+    std::memcpy(q + i, &bytes, sizeof bytes);
+  }
+  for (; i < n; ++i) q[i] = static_cast<std::int8_t>(round_to_even(x[i] / scale));
+  return scale;
+}
+
+void dequantize(const std::int32_t* acc, int n, float scale, float* y) {
+  map(n, y, [&](int i, auto in) { return to_float(in(acc + i)) * scale; });
+}
+
+float dot(const float* a, const float* b, int n) {
+  Floats sums{};
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) sums += load(a + i) * load(b + i);
+  if (i < n) sums += load_tail(a + i, n - i) * load_tail(b + i, n - i);
+  return combine(sums);
+}
+
+void rms_norm(const float* x, const float* weight, int n, float eps, float* y) {
+  const float inverse = 1.0f / std::sqrt(dot(x, x, n) / static_cast<float>(n) + eps);
+  map(n, y, [&](int i, auto in) { return in(x + i) * inverse * in(weight + i); });
+}
+
+void softmax(float* x, int n) {
+  Floats most = Floats{} + x[0];
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) most = larger(load(x + i), most);
+  most = larger(load_tail(x + i, n - i, x[0]), most);
+  float largest = most[0];
+  for (int lane = 1; lane < kLanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
+  Floats sums{};
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    const Floats e = exponential(load(x + i) - largest);
+    store(x + i, e);
+    sums += e;
+  }
+  if (i < n) {
+    const Floats e = exponential(load_tail(x + i, n - i, largest) - largest);
+    store_tail(x + i, e, n - i);
+    sums += load_tail(x + i, n - i);
+  }
+  const float sum = combine(sums);
+  map(n, x, [&](int at, auto in) { return in(x + at) / sum; });
+}
+
+void axpy(float a, const float* x, int n, float* y) {
+  map(n, y, [&](int i, auto in) { return in(y + i) + a * in(x + i); });
+}
+
+void add(const float* x, int n, float* y) {
+  map(n, y, [&](int i, auto in) { return in(y + i) + in(x + i); });
+}
+
+void maximum(const float* x, int n, float* y) {
+  map(n, y, [&](int i, auto in) { return larger(in(x + i), in(y + i)); });
+}
+
+void relu(float* x, int n) {
+  map(n, x, [&](int i, auto in) { return larger(in(x + i), Floats{}); });
+}
+
+void relu_squared(float* x, int n) {
+  map(n, x, [&](int i, auto in) {
+    const Floats v = larger(in(x + i), Floats{});
+    return v * v;
+  });
+}
+
+void affine(const std::int32_t* acc, int n, float scale, const float* a, const float* b, bool rectify, float* y) {
+  map(n, y, [&](int i, auto in) { return to_float(in(acc + i)) * scale * in(a + i) + in(b + i); });
+  if (rectify) relu(y, n);
+}
+
+void affine_rows(const std::int32_t* acc, int n, const float* scale, const float* a, const float* b, bool rectify,
+                 float* y) {
+  map(n, y, [&](int i, auto in) { return to_float(in(acc + i)) * in(scale + i) * in(a + i) + in(b + i); });
+  if (rectify) relu(y, n);
+}
+
+// A table with these float operations and an instruction set's own integer products.
+constexpr Kernels vector_kernels(const char* name, decltype(Kernels::ternary_gemm) ternary_gemm,
+                                 decltype(Kernels::int8_gemm) int8_gemm) {
+  return {.name = name,
+          .ternary_gemm = ternary_gemm,
+          .int8_gemm = int8_gemm,
+          .quantize_row = quantize_row,
+          .dequantize = dequantize,
+          .rms_norm = rms_norm,
+          .softmax = softmax,
+          .dot = dot,
+          .axpy = axpy,
+          .add = add,
+          .maximum = maximum,
+          .relu = relu,
+          .relu_squared = relu_squared,
+          .affine = affine,
+          .affine_rows = affine_rows};
+}
+
+}  // namespace
+}  // namespace bitmar

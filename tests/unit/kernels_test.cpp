@@ -1,0 +1,246 @@
+// Every table of kernels against the scalar reference, bit for bit.
+#include "kernels/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels/exponential.h"
+
+namespace bitmar {
+namespace {
+
+class KernelsTest : public testing::TestWithParam<const Kernels*> {
+ protected:
+  const Kernels& kernels_ = *GetParam();
+  const Kernels& reference_ = scalar_kernels();
+  std::mt19937 random_{7};
+
+  int below(int n) { return static_cast<int>(random_() % static_cast<unsigned>(n)); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Tables, KernelsTest,
+                         testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
+                         [](const auto& info) { return std::string(info.param->name); });
+
+// `size` elements that start `offset` elements past an allocation's start, with a guard behind them.
+template <class T>
+struct Misaligned {
+  Misaligned(std::size_t size, int offset) : memory(size + offset + 1, T(77)), offset_(offset), size_(size) {}
+  T* data() { return memory.data() + offset_; }
+  bool guarded() const { return memory[offset_ + size_] == T(77); }
+  std::vector<T> memory;
+  int offset_;
+  std::size_t size_;
+};
+
+std::vector<std::uint8_t> pack(const std::vector<int>& values, int rows, int cols) {
+  std::vector<std::uint8_t> packed(static_cast<std::size_t>(rows) / 4 * cols);
+  for (int r = 0; r < rows; ++r) {
+    for (int c = 0; c < cols; ++c) {
+      packed[r % (rows / 4) * cols + c] |= static_cast<std::uint8_t>((values[r * cols + c] + 1) << (2 * (r / (rows / 4))));
+    }
+  }
+  return packed;
+}
+
+TEST(PackedTernary, UnpacksTheHuggingFaceForm) {
+  // 8 rows of 3: row i * 2 + r is in bits 2i of packed row r.
+  std::vector<int> values(24);
+  for (int i = 0; i < 24; ++i) values[i] = i % 3 - 1;
+  const PackedTernary w(pack(values, 8, 3), 8, 3);
+  EXPECT_TRUE(w.valid());
+  for (int r = 0; r < 8; ++r) {
+    for (int c = 0; c < 3; ++c) EXPECT_EQ(w.value(r, c), values[r * 3 + c]) << r << "," << c;
+  }
+}
+
+TEST(PackedTernary, TellsOfACodeWithoutMeaning) {
+  const std::vector<std::uint8_t> packed{0x01, 0x03};
+  EXPECT_FALSE(PackedTernary(packed, 4, 2).valid());
+}
+
+struct Filling {
+  const char* name;
+  int x, weight;  // kRandom or the value of every element
+};
+constexpr int kRandom = 1000;
+
+TEST_P(KernelsTest, TernaryProductsAreExact) {
+  std::vector<int> sizes{1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300};
+  for (int i = 0; i < 12; ++i) sizes.push_back(1 + below(300));
+  const Filling fillings[] = {{"random", kRandom, kRandom}, {"extreme", 127, 1}, {"opposite", -127, -1},
+                              {"negative", -127, 1}, {"zeros", 127, 0}};
+  for (const int cols : sizes) {
+    const int rows = 4 * (1 + below(75)), m = 1 + below(9), offset = below(16);
+    for (const Filling& fill : fillings) {
+      SCOPED_TRACE(testing::Message() << fill.name << " rows " << rows << " cols " << cols << " m " << m);
+      std::vector<int> values(static_cast<std::size_t>(rows) * cols);
+      for (auto& v : values) v = fill.weight == kRandom ? below(3) - 1 : fill.weight;
+      const PackedTernary w(pack(values, rows, cols), rows, cols);
+      Misaligned<std::int8_t> x(static_cast<std::size_t>(m) * cols, offset);
+      for (int i = 0; i < m * cols; ++i) x.data()[i] = static_cast<std::int8_t>(fill.x == kRandom ? below(255) - 127 : fill.x);
+      Misaligned<std::byte> scratch(w.scratch_bytes(m), 0);
+      Misaligned<std::int32_t> got(static_cast<std::size_t>(m) * rows, offset % 4);
+      kernels_.ternary_gemm(w, x.data(), m, got.data(), scratch.data());
+      for (int i = 0; i < m; ++i) {
+        for (int r = 0; r < rows; ++r) {
+          std::int32_t wanted = 0;
+          for (int c = 0; c < cols; ++c) wanted += x.data()[i * cols + c] * values[r * cols + c];
+          ASSERT_EQ(got.data()[i * rows + r], wanted) << "row of x " << i << ", of w " << r;
+        }
+      }
+      EXPECT_TRUE(scratch.guarded() && got.guarded());
+    }
+  }
+}
+
+TEST_P(KernelsTest, TernaryProductsOfLongRowsDoNotOverflow) {
+  constexpr int kCols = 128 * 70;  // more blocks than an int16 partial sum can hold
+  const PackedTernary w(pack(std::vector<int>(4 * kCols, 1), 4, kCols), 4, kCols);
+  for (const int value : {127, -127}) {
+    const std::vector<std::int8_t> x(kCols, static_cast<std::int8_t>(value));
+    std::vector<std::byte> scratch(w.scratch_bytes(1));
+    std::int32_t y[4];
+    kernels_.ternary_gemm(w, x.data(), 1, y, scratch.data());
+    EXPECT_EQ(y[3], value * kCols);
+  }
+}
+
+TEST_P(KernelsTest, Int8ProductsAreExact) {
+  for (int k = 1; k <= 300; k += k < 70 ? 1 : 13) {
+    for (const int fill : {kRandom, 127, -127}) {
+      const int m = 1 + below(4), n = 1 + below(9);
+      Misaligned<std::int8_t> w(static_cast<std::size_t>(n) * k, below(16)), x(static_cast<std::size_t>(m) * k, below(16));
+      for (int i = 0; i < n * k; ++i) w.data()[i] = static_cast<std::int8_t>(fill == kRandom ? below(255) - 127 : fill);
+      for (int i = 0; i < m * k; ++i) x.data()[i] = static_cast<std::int8_t>(fill == kRandom ? below(255) - 127 : 127);
+      Misaligned<std::int32_t> got(static_cast<std::size_t>(m) * n, 1);
+      std::vector<std::int32_t> wanted(static_cast<std::size_t>(m) * n);
+      kernels_.int8_gemm(w.data(), x.data(), m, n, k, got.data());
+      reference_.int8_gemm(w.data(), x.data(), m, n, k, wanted.data());
+      for (int i = 0; i < m * n; ++i) ASSERT_EQ(got.data()[i], wanted[i]) << "k " << k << " at " << i;
+      EXPECT_TRUE(got.guarded());
+    }
+  }
+}
+
+// Runs one float operation of both tables on the same inputs and compares every bit of every output.
+TEST_P(KernelsTest, FloatOperationsHaveTheReferencesBits) {
+  std::uniform_real_distribution<float> wide(-30.0f, 30.0f);
+  for (int n = 1; n <= 300; n += n < 40 ? 1 : 17) {
+    for (int offset = 0; offset < 4; ++offset) {
+      SCOPED_TRACE(testing::Message() << "n " << n << " offset " << offset);
+      Misaligned<float> a(n, offset), b(n, (offset + 1) % 4), c(n, offset);
+      Misaligned<std::int32_t> acc(n, offset);
+      for (int i = 0; i < n; ++i) {
+        a.data()[i] = wide(random_), b.data()[i] = wide(random_), c.data()[i] = wide(random_);
+        acc.data()[i] = static_cast<std::int32_t>(random_()) >> (i % 20);
+      }
+      if (n > 4) a.data()[below(n)] = 0.0f, b.data()[below(n)] = -0.0f;
+      const auto compare = [&](const char* name, auto run) {
+        std::vector<float> wanted(n + 1), got(n + 1);
+        Misaligned<float> y(n, offset);
+        std::memcpy(y.data(), c.data(), n * sizeof(float));
+        wanted[n] = run(reference_, y.data());
+        std::memcpy(wanted.data(), y.data(), n * sizeof(float));
+        std::memcpy(y.data(), c.data(), n * sizeof(float));
+        got[n] = run(kernels_, y.data());
+        std::memcpy(got.data(), y.data(), n * sizeof(float));
+        EXPECT_EQ(std::memcmp(wanted.data(), got.data(), (n + 1) * sizeof(float)), 0) << name;
+        EXPECT_TRUE(y.guarded()) << name;
+      };
+      compare("dot", [&](const Kernels& k, float*) { return k.dot(a.data(), b.data(), n); });
+      compare("dequantize", [&](const Kernels& k, float* y) { return k.dequantize(acc.data(), n, 0.123f, y), 0.0f; });
+      compare("rms_norm", [&](const Kernels& k, float* y) { return k.rms_norm(a.data(), b.data(), n, 1e-5f, y), 0.0f; });
+      compare("rms_norm in place", [&](const Kernels& k, float* y) { return k.rms_norm(y, b.data(), n, 1e-5f, y), 0.0f; });
+      compare("softmax", [&](const Kernels& k, float* y) { return k.softmax(y, n), 0.0f; });
+      compare("axpy", [&](const Kernels& k, float* y) { return k.axpy(0.7f, a.data(), n, y), 0.0f; });
+      compare("add", [&](const Kernels& k, float* y) { return k.add(a.data(), n, y), 0.0f; });
+      compare("maximum", [&](const Kernels& k, float* y) { return k.maximum(a.data(), n, y), 0.0f; });
+      compare("relu", [&](const Kernels& k, float* y) { return k.relu(y, n), 0.0f; });
+      compare("relu_squared", [&](const Kernels& k, float* y) { return k.relu_squared(y, n), 0.0f; });
+      for (const bool rectify : {false, true}) {
+        compare("affine", [&](const Kernels& k, float* y) {
+          return k.affine(acc.data(), n, 0.3f, a.data(), b.data(), rectify, y), 0.0f;
+        });
+        compare("affine_rows", [&](const Kernels& k, float* y) {
+          return k.affine_rows(acc.data(), n, c.data(), a.data(), b.data(), rectify, y), 0.0f;
+        });
+      }
+    }
+  }
+}
+
+TEST_P(KernelsTest, QuantisedRowsHaveTheReferencesBits) {
+  std::normal_distribution<float> normal(0.0f, 3.0f);
+  for (int n = 1; n <= 300; ++n) {
+    Misaligned<float> x(n, n % 4);
+    for (int i = 0; i < n; ++i) x.data()[i] = normal(random_);
+    if (n % 7 == 0) {  // ties: halves of the scale
+      x.data()[0] = 127.0f;
+      for (int i = 1; i < n; ++i) x.data()[i] = static_cast<float>(below(253) - 126) + 0.5f;
+    }
+    Misaligned<std::int8_t> got(n, n % 16), wanted(n, 0);
+    const float scale = kernels_.quantize_row(x.data(), n, got.data());
+    EXPECT_EQ(scale, reference_.quantize_row(x.data(), n, wanted.data()));
+    ASSERT_EQ(std::memcmp(got.data(), wanted.data(), n), 0) << n;
+    EXPECT_TRUE(got.guarded());
+  }
+}
+
+TEST(Quantisation, RoundsHalvesToEvenAndSurvivesZeros) {
+  const float x[] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -127.0f};
+  std::int8_t q[7];
+  EXPECT_EQ(scalar_kernels().quantize_row(x, 7, q), 1.0f);
+  EXPECT_EQ(std::vector<int>(q, q + 7), (std::vector<int>{127, 0, 2, 2, 0, -2, -127}));
+  const float zeros[3] = {};
+  EXPECT_EQ(scalar_kernels().quantize_row(zeros, 3, q), 1e-5f / 127.0f);
+  EXPECT_EQ(q[0], 0);
+}
+
+TEST(Exponential, IsWithinTwoUnitsInTheLastPlace) {
+  for (float x = -86.9f; x < 87.9f; x += 0.00731f) {
+    const double wanted = std::exp(static_cast<double>(x));
+    const float nearest = static_cast<float>(wanted);
+    const double unit = std::nextafter(nearest, std::numeric_limits<float>::infinity()) - nearest;
+    ASSERT_LE(std::fabs(exponential(x) - wanted), 2 * unit) << x;
+  }
+  EXPECT_EQ(exponential(0.0f), 1.0f);
+  EXPECT_EQ(exponential(-1000.0f), 0.0f);
+  EXPECT_EQ(exponential(1000.0f), exponential(88.0f));
+}
+
+TEST_P(KernelsTest, PassesTheSelfCheck) { EXPECT_TRUE(passes_self_check(kernels_)); }
+
+TEST(SelfCheck, RejectsATableThatIsWrong) {
+  Kernels wrong = scalar_kernels();
+  wrong.ternary_gemm = [](const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
+    scalar_kernels().ternary_gemm(w, x, m, y, scratch);
+    ++y[m * w.rows() - 1];
+  };
+  EXPECT_FALSE(passes_self_check(wrong));
+  wrong = scalar_kernels();
+  wrong.dot = [](const float* a, const float* b, int n) {
+    float sum = 0;  // another order
+    for (int i = 0; i < n; ++i) sum += a[i] * b[i];
+    return sum;
+  };
+  EXPECT_FALSE(passes_self_check(wrong));
+}
+
+TEST(Dispatch, ChoosesTheFirstThatPasses) {
+  EXPECT_STREQ(available_kernels().back()->name, "scalar");
+  EXPECT_EQ(chosen_kernels().rejected, nullptr);
+#if defined(__wasm_relaxed_simd__)
+  EXPECT_STREQ(kernels().name, "relaxed_simd");
+#elif defined(__wasm_simd128__)
+  EXPECT_STREQ(kernels().name, "simd128");
+#endif
+}
+
+}  // namespace
+}  // namespace bitmar
