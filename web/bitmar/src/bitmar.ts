@@ -70,8 +70,8 @@ export class BitMar {
   async caption(source: Source, options: CaptionOptions = {}): Promise<Caption> {
     const { signal, onToken } = options;
     if (signal?.aborted) throw aborted(signal);
-    const picture = await platform().capture(source);
-    return this.#host.caption(picture, engineOptions(options), onToken, signal);
+    const checked = engineOptions(options);
+    return this.#host.caption(await platform().capture(source), checked, onToken, signal);
   }
 
   /** The pieces of a caption as they are found; the generator's return value is the whole. Leaving the loop stops the work. */
@@ -114,15 +114,16 @@ export class BitMar {
 }
 
 function engineOptions(options: CaptionOptions): EngineOptions {
-  return {
-    prompt: options.prompt ?? '',
-    maxTokens: options.maxTokens ?? 24,
-    numBeams: options.numBeams ?? 1,
-    lengthPenalty: options.lengthPenalty ?? 1,
-    temperature: options.temperature ?? 0,
-    topP: options.topP ?? 1,
-    seed: options.seed ?? 0,
-  };
+  const { prompt = '', maxTokens = 24, numBeams = 1, lengthPenalty = 1, temperature = 0, topP = 1, seed = 0 } = options;
+  if (typeof prompt !== 'string') throw new BitMarError('invalid_argument', 'prompt must be a string');
+  const numbers = { maxTokens, numBeams, lengthPenalty, temperature, topP, seed };
+  for (const [name, value] of Object.entries(numbers)) {
+    if (!Number.isFinite(value)) throw new BitMarError('invalid_argument', `${name} must be a number`);
+  }
+  for (const name of ['maxTokens', 'numBeams', 'seed'] as const) {
+    if (!Number.isSafeInteger(numbers[name])) throw new BitMarError('invalid_argument', `${name} must be a whole number`);
+  }
+  return { prompt, ...numbers };
 }
 
 /** Servers that answer every unknown address with a page are common; say so instead of a parser's message. */
