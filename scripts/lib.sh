@@ -35,3 +35,27 @@ need() {
   apt_get update
   apt_get install -y --no-install-recommends "${missing[@]}"
 }
+
+# cmake_build PRESET [TARGET...]: configures where needed, then builds.
+cmake_build() {
+  local preset=$1 tree=$ROOT/build/$1 log; shift
+  if [[ ! -f $tree/build.ninja || $ROOT/CMakePresets.json -nt $tree/build.ninja ]]; then
+    say "Configuring $preset"
+    mkdir -p "$ROOT/build"; log=$ROOT/build/$preset.log
+    (cd "$ROOT" && cmake --preset "$preset" >"$log" 2>&1) || { tail -n 40 "$log" >&2; fail "cmake --preset $preset failed"; }
+    touch "$tree/build.ninja"
+  fi
+  say "Building $preset"
+  (cd "$ROOT" && cmake --build --preset "$preset" -j "$JOBS" ${1:+--target "$@"})
+}
+
+# The node that the wasm of the relaxed build needs: node 20 has relaxed SIMD behind a flag, later ones have it without.
+relaxed_node() {
+  local flag=--experimental-wasm-relaxed-simd
+  if node $flag -e 0 2>/dev/null; then node $flag "$@"; else node "$@"; fi
+}
+
+# Our own emscripten reads the configuration beside it, whatever an older one in the environment says.
+own_emcc() {
+  if grep -q "\"$CACHE/emscripten/" "$CACHE/emscripten.cmake"; then unset EM_CONFIG; fi
+}

@@ -1,0 +1,122 @@
+// A small static server with the headers that make a page cross-origin isolated.
+// As a program: node scripts/serve.mjs FOLDER [--port N]. As a module: the browser tests call serve().
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { extname, resolve, sep } from 'node:path';
+import { pipeline } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.mjs': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.json': 'application/json',
+  '.webmanifest': 'application/manifest+json',
+  '.wasm': 'application/wasm',
+  '.safetensors': 'application/octet-stream',
+  '.svg': 'image/svg+xml',
+  '.png': 'image/png',
+  '.jpg': 'image/jpeg',
+  '.jpeg': 'image/jpeg',
+  '.webp': 'image/webp',
+  '.ico': 'image/x-icon',
+  '.txt': 'text/plain; charset=utf-8',
+  '.md': 'text/plain; charset=utf-8',
+};
+
+const HEADERS = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'X-Content-Type-Options': 'nosniff',
+  'Cache-Control': 'no-cache',
+};
+
+/** The file that a request path names inside root, or null. */
+async function find(root, path) {
+  const file = resolve(root, `.${sep}${path}`);
+  if (file !== root && !file.startsWith(root + sep)) return null;
+  const info = await stat(file).catch(() => null);
+  if (info?.isDirectory()) return path.endsWith('/') ? find(root, `${path}index.html`) : { redirect: `${path}/` };
+  return info?.isFile() ? { file, size: info.size, modified: info.mtime } : null;
+}
+
+/** "bytes=2-5", "bytes=2-" or "bytes=-3" as [first, last]; null when there is no range, false when it lies outside. */
+function parseRange(header, size) {
+  const match = /^bytes=(\d*)-(\d*)$/.exec(header ?? '');
+  if (!match || (!match[1] && !match[2])) return null;
+  const first = match[1] ? Number(match[1]) : Math.max(0, size - Number(match[2]));
+  const last = match[1] && match[2] ? Math.min(Number(match[2]), size - 1) : size - 1;
+  return first <= last ? [first, last] : false;
+}
+
+async function answer(root, request, response) {
+  const send = (status, headers = {}, text = '') => response.writeHead(status, { ...HEADERS, ...headers }).end(text);
+  if (request.method !== 'GET' && request.method !== 'HEAD') return send(405, { Allow: 'GET, HEAD' });
+  let path;
+  try {
+    path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
+  } catch {
+    return send(400);
+  }
+  const found = path.includes('\0') ? null : await find(root, path);
+  if (!found) return send(404, { 'Content-Type': 'text/plain' }, 'not found\n');
+  if (found.redirect) return send(301, { Location: found.redirect });
+
+  const range = parseRange(request.headers.range, found.size);
+  if (range === false) return send(416, { 'Content-Range': `bytes */${found.size}` });
+  const [start, end] = range ?? [0, found.size - 1];
+  response.writeHead(range ? 206 : 200, {
+    ...HEADERS,
+    'Content-Type': TYPES[extname(found.file).toLowerCase()] ?? 'application/octet-stream',
+    'Content-Length': end - start + 1,
+    'Last-Modified': found.modified.toUTCString(),
+    'Accept-Ranges': 'bytes',
+    ...(range && { 'Content-Range': `bytes ${start}-${end}/${found.size}` }),
+  });
+  if (request.method === 'HEAD' || found.size === 0) return response.end();
+  pipeline(createReadStream(found.file, { start, end }), response, () => {});
+}
+
+/**
+ * Serves a folder on localhost. Port 0 takes any free one.
+ * @param {{ root: string, port?: number }} options
+ * @returns {Promise<{ url: string, port: number, close: () => Promise<void> }>} url ends in a slash
+ */
+export function serve({ root, port = 0 }) {
+  const folder = resolve(root);
+  const server = createServer((request, response) => {
+    answer(folder, request, response).catch(() => response.destroy());
+  });
+  return new Promise((done, fail) => {
+    server.once('error', fail);
+    server.listen(port, '127.0.0.1', () => {
+      done({
+        url: `http://localhost:${server.address().port}/`,
+        port: server.address().port,
+        close: () =>
+          new Promise((closed) => {
+            server.close(() => closed());
+            server.closeAllConnections();
+          }),
+      });
+    });
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const usage = 'usage: serve.mjs FOLDER [--port N]';
+  try {
+    const { values, positionals } = parseArgs({ allowPositionals: true, options: { port: { type: 'string', default: '8080' } } });
+    const port = Number(values.port);
+    if (positionals.length !== 1 || !Number.isInteger(port) || port < 0 || port > 65535) throw new Error(usage);
+    const { url } = await serve({ root: positionals[0], port });
+    console.log(`\n  The page is at ${url}\n  Ctrl+C stops it.\n`);
+  } catch (error) {
+    console.error(error.code === 'EADDRINUSE' ? 'error: that port is taken; choose another with --port N' : `error: ${error.message}`);
+    process.exit(1);
+  }
+}
