@@ -1,0 +1,67 @@
+// Shared by the tests of the package.
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { crc32, deflateSync } from 'node:zlib';
+
+export const ROOT = new URL('../../', import.meta.url);
+export const path = (relative) => fileURLToPath(new URL(relative, ROOT));
+
+/** The trained model, and a tiny random one for tests where any will do. */
+export const MODEL = process.env.BITMAR_MODEL ?? path('models/default');
+export const TINY = path('tests/golden/tiny');
+export const SAMPLES = ['cat', 'astronaut', 'photographer', 'raccoon', 'stairs', 'coffee'];
+
+export async function blob(relative) {
+  return new Blob([await readFile(path(relative))]);
+}
+
+export const sample = (name) => blob(`web/demo/public/samples/${name}.jpg`);
+export const fixture = (name) => blob(`tests/node/fixtures/${name}`);
+
+/** A colourful picture that is the same for the same seed. */
+export function picture(width, height, seed = 1) {
+  const data = new Uint8Array(4 * width * height);
+  for (let y = 0, at = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1) {
+      data[at++] = (x * 255) / width;
+      data[at++] = (y * 255 * seed) / height;
+      data[at++] = ((x ^ y) * seed) & 255;
+      data[at++] = 255;
+    }
+  }
+  return { data, width, height };
+}
+
+export function rgbOf({ data, width, height }) {
+  return { data: Uint8Array.from({ length: 3 * width * height }, (_, i) => data[4 * Math.floor(i / 3) + (i % 3)]), width, height };
+}
+
+function chunk(type, body) {
+  const typed = Buffer.concat([Buffer.from(type), body]);
+  const length = Buffer.alloc(4);
+  const check = Buffer.alloc(4);
+  length.writeUInt32BE(body.length);
+  check.writeUInt32BE(crc32(typed));
+  return Buffer.concat([length, typed, check]);
+}
+
+/** The PNG file of an RGBA picture. `claim` writes another width and height into its header. */
+export function png({ data, width, height }, claim = { width, height }) {
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(claim.width, 0);
+  header.writeUInt32BE(claim.height, 4);
+  header.set([8, 6, 0, 0, 0], 8);
+  const rows = Buffer.alloc(height * (4 * width + 1));
+  for (let y = 0; y < height; y += 1) rows.set(data.subarray(4 * width * y, 4 * width * (y + 1)), y * (4 * width + 1) + 1);
+  const signature = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]);
+  return Buffer.concat([signature, chunk('IHDR', header), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
+}
+
+/** For assert.rejects: a BitMarError with that code and a message for people. */
+export function code(...expected) {
+  return (error) => {
+    if (error.name !== 'BitMarError') throw error;
+    if (!expected.includes(error.code)) throw new Error(`code ${error.code} (${error.message}) instead of ${expected}`, { cause: error });
+    return error.message.length > 5;
+  };
+}
