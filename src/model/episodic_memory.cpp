@@ -169,7 +169,11 @@ void EpisodicMemory::forget_all() { std::fill(slots_.begin(), slots_.end(), Slot
 
 void EpisodicMemory::restore(int i, const Slot& slot, std::span<const float> key, std::span<const float> value) {
   const std::size_t width = settings_.width;
-  if (i < 0 || i >= capacity() || key.size() != width || value.size() != width || slot.label_length > kMaxLabel) {
+  const auto finite = [](std::span<const float> v) {
+    return std::all_of(v.begin(), v.end(), [](float x) { return std::isfinite(x); });
+  };
+  if (i < 0 || i >= capacity() || key.size() != width || value.size() != width || !finite(key) || !finite(value) ||
+      slot.label_length > kMaxLabel) {
     throw Error(ErrorCode::invalid_argument, "this is no slot of this memory");
   }
   std::copy(key.begin(), key.end(), key_data(i));

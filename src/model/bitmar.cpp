@@ -1,0 +1,188 @@
+#include "model/bitmar.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "io/error.h"
+
+namespace bitmar {
+
+namespace {
+
+int vision_token_count(const Config& c) {
+  const int side = c.vision.grid_size / c.compressor.pool_size;
+  return side * side;
+}
+
+int longest_conditioning(const Config& c) { return 1 + c.text_encoder.max_tokens + vision_token_count(c); }
+
+}  // namespace
+
+// ---- The forward pass ----
+
+void BitMar::see_pixels(const std::uint8_t* rgb) {
+  Stages& s = *stages_;
+  if (!s.vision) throw Error(ErrorCode::invalid_argument, "this model takes feature grids, not pixels");
+  s.vision->run(rgb, s.features.data());
+  s.compressor.run(s.features.data(), s.vision_tokens.data());
+  has_vision_ = true;
+}
+
+void BitMar::see_features(std::span<const float> grid) {
+  Stages& s = *stages_;
+  if (grid.size() != s.features.size()) {
+    throw Error(ErrorCode::invalid_argument, "a feature grid of this model has " + std::to_string(s.features.size()) +
+                                                 " numbers, not " + std::to_string(grid.size()));
+  }
+  if (!std::all_of(grid.begin(), grid.end(), [](float v) { return std::isfinite(v); })) {
+    throw Error(ErrorCode::invalid_argument, "the feature grid holds a number that is not finite");
+  }
+  s.compressor.run(grid.data(), s.vision_tokens.data());
+  has_vision_ = true;
+}
+
+void BitMar::see_nothing() { has_vision_ = false; }
+
+void BitMar::read(std::span<const int> tokens) {
+  Stages& s = *stages_;
+  if (tokens.empty() || static_cast<int>(tokens.size()) > config_.text_encoder.max_tokens) {
+    throw Error(ErrorCode::text_too_long, "a prompt has at most " + std::to_string(config_.text_encoder.max_tokens - 1) +
+                                              " tokens, this one has " + std::to_string(tokens.size() - 1));
+  }
+  text_size_ = static_cast<int>(tokens.size());
+  embed(tokens, s.text.data());
+  s.text_encoder.run(s.text.data(), text_size_);
+  s.fusion.run(s.text.data(), text_size_, has_vision_ ? s.vision_tokens.data() : nullptr, s.compressor.tokens(),
+               s.pooled.data());
+  project(weights_.memory.query_proj, s.query);
+  project(weights_.memory.value_proj, s.value);
+  s.workspace.observe("memory_query", s.query.data(), 1, config_.memory.width);
+  s.workspace.observe("memory_value", s.value.data(), 1, config_.memory.width);
+}
+
+void BitMar::condition(bool recall) {
+  Stages& s = *stages_;
+  const int d = config_.hidden_size;
+  // s.text lies one token into s.conditioning: r goes before it, the vision tokens after.
+  float* begin = s.text.data();
+  int count = text_size_;
+  if (recall && s.memory.read(kernels_, s.query, s.retrieved)) {
+    begin = s.conditioning.data();
+    ++count;
+    linear(s.workspace, weights_.memory.out_proj, s.retrieved.data(), 1, begin);
+    rms_norm(s.workspace, begin, weights_.memory.out_norm, 1, begin);
+    s.workspace.observe("retrieved", begin, 1, d);
+  }
+  if (has_vision_) {
+    std::copy(s.vision_tokens.begin(), s.vision_tokens.end(), begin + count * d);
+    count += s.compressor.tokens();
+  }
+  s.workspace.observe("conditioning", begin, count, d);
+  s.decoder.start(begin, count);
+}
+
+std::span<const float> BitMar::next(int token) {
+  embed({&token, 1}, stages_->states.data());
+  stages_->decoder.step(stages_->states.data());
+  return score(1);
+}
+
+std::span<const float> BitMar::next(std::span<const int> tokens, std::span<const Decoder::Lane> lanes) {
+  embed(tokens, stages_->states.data());
+  stages_->decoder.step(stages_->states.data(), lanes);
+  return score(static_cast<int>(lanes.size()));
+}
+
+// ---- Its pieces that belong to no stage ----
+
+// out [n, d] = rows of the int8 table, scaled back
+void BitMar::embed(std::span<const int> tokens, float* out) const {
+  const int d = config_.hidden_size;
+  for (const int token : tokens) {
+    const std::int8_t* row = weights_.embedding.weight.data() + static_cast<std::ptrdiff_t>(token) * d;
+    const float scale = weights_.embedding.scale[token];
+    for (int j = 0; j < d; ++j) *out++ = static_cast<float>(row[j]) * scale;
+  }
+}
+
+// Mean of F -> the memory's space, unit length
+void BitMar::project(const Linear& layer, std::span<float> unit) {
+  linear(stages_->workspace, layer, stages_->pooled.data(), 1, unit.data());
+  const float norm = std::sqrt(kernels_.dot(unit.data(), unit.data(), layer.out));
+  const float length = std::max(norm, 1e-6f);
+  for (float& v : unit) v /= length;
+}
+
+// logits = int8(states) . int8(table)^T, scaled back by both sides
+std::span<const float> BitMar::score(int lanes) {
+  Stages& s = *stages_;
+  const int vocabulary = config_.vocab_size;
+  const QuantisedRows rows = quantise(s.workspace, s.states.data(), lanes, config_.hidden_size);
+  std::int32_t* acc = s.workspace.accumulators.data();
+  kernels_.int8_gemm(weights_.embedding.weight.data(), rows.values, lanes, vocabulary, config_.hidden_size, acc);
+  for (int i = 0; i < lanes; ++i) {
+    float* logits = s.logits.data() + i * vocabulary;
+    for (int v = 0; v < vocabulary; ++v) {
+      logits[v] = static_cast<float>(acc[i * vocabulary + v]) * rows.scales[i] * weights_.embedding.scale[v];
+    }
+  }
+  s.workspace.observe("logits", s.logits.data(), lanes, vocabulary);
+  return s.logits.first(static_cast<std::size_t>(lanes) * vocabulary);
+}
+
+// ---- Memory, planned once ----
+
+Needs BitMar::plan(const Config& c, const Weights& w) {
+  Needs needs;
+  const int texts = c.text_encoder.max_tokens, visions = vision_token_count(c);
+  if (c.vision.takes_pixels()) VisionEncoder::plan(c.vision, w.vision, needs);
+  Compressor::plan(c.vision.grid_size, c.compressor.pool_size, w.compressor, needs);
+  TextEncoder::plan(c.text_encoder, w.text_encoder, needs);
+  Fusion::plan(texts, visions, w.fusion, needs);
+  needs.product(w.memory.query_proj, 1);
+  needs.product(w.memory.value_proj, 1);
+  needs.product(w.memory.out_proj, 1);
+  Decoder::plan(longest_conditioning(c), kMaxBeams, w.decoder, needs);
+  needs.quantised = std::max(needs.quantised, std::size_t{kMaxBeams} * c.hidden_size);
+  needs.accumulators = std::max(needs.accumulators, std::size_t{kMaxBeams} * c.vocab_size);
+  needs.rows = std::max(needs.rows, std::size_t{kMaxBeams});
+  return needs;
+}
+
+BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, const Needs& needs, Arena& arena)
+    : workspace(k, c.rms_norm_eps, needs, arena),
+      compressor(c.vision.grid_size, c.compressor.pool_size, w.compressor, workspace, arena),
+      text_encoder(c.text_encoder, c.hidden_size, w.text_encoder, workspace, arena),
+      fusion(c.fusion.num_heads, c.text_encoder.max_tokens, vision_token_count(c), w.fusion, workspace, arena),
+      memory({c.memory.num_slots, c.memory.width, c.memory.temperature, c.memory.alpha, c.memory.novelty_threshold},
+             arena),
+      decoder(c.decoder, c.hidden_size, longest_conditioning(c), kMaxBeams, w.decoder, workspace, arena),
+      sampler(c.vocab_size, arena),
+      beam_search(c.vocab_size, c.decoder.num_sinks + c.decoder.window_size, arena) {
+  if (c.vision.takes_pixels()) vision.emplace(c.vision, w.vision, workspace, arena);
+  const auto take = [&](std::size_t rows, std::size_t width) {
+    return arena.take<float>(Purpose::activations, rows * width);
+  };
+  const std::size_t d = c.hidden_size, v = c.vocab_size, width = c.memory.width;
+  features = take(std::size_t{1} * c.vision.grid_size * c.vision.grid_size, c.vision.feature_size);
+  conditioning = take(longest_conditioning(c), d);
+  text = conditioning.subspan(d);
+  vision_tokens = take(compressor.tokens(), d);
+  pooled = take(1, d);
+  query = take(1, width);
+  value = take(1, width);
+  retrieved = take(1, width);
+  states = take(kMaxBeams, d);
+  logits = take(kMaxBeams, v);
+}
+
+BitMar::BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels)
+    : config_(config), kernels_(kernels), weights_(config_, file) {
+  const Needs needs = plan(config_, weights_);
+  stages_.emplace(config_, weights_, kernels_, needs, arena_);
+  arena_.commit();
+  stages_.emplace(config_, weights_, kernels_, needs, arena_);
+}
+
+}  // namespace bitmar

@@ -1,0 +1,98 @@
+// The forward pass: see an image, read a prompt, remember, condition the decoder, speak token by token.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "io/config.h"
+#include "io/safetensors.h"
+#include "kernels/kernels.h"
+#include "model/compressor.h"
+#include "model/decoder.h"
+#include "model/episodic_memory.h"
+#include "model/fusion.h"
+#include "model/layers.h"
+#include "model/text_encoder.h"
+#include "model/vision_encoder.h"
+#include "model/weights.h"
+#include "runtime/arena.h"
+#include "runtime/beam_search.h"
+#include "runtime/sampler.h"
+
+namespace bitmar {
+
+// Tensors in, tensors out: no files, no text, no clock. Calls build on each other in the order below.
+class BitMar {
+ public:
+  BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels);
+  BitMar(const BitMar&) = delete;
+  BitMar& operator=(const BitMar&) = delete;
+
+  // ---- 1. Vision: one of these for each image ----
+  void see_pixels(const std::uint8_t* rgb);          // [S, S, 3]
+  void see_features(std::span<const float> grid);    // [P, feature_size]
+  void see_nothing();
+
+  // ---- 2. Prompt and fusion: F, its mean, and the memory's query and value for it ----
+  void read(std::span<const int> tokens);            // BOS first, at most max_tokens
+  std::span<const float> memory_query() const { return stages_->query; }  // [C], unit length
+  std::span<const float> memory_value() const { return stages_->value; }  // [C], unit length
+
+  // ---- 3. Conditioning: [r ; F ; V] to every decoder layer; a new stream begins ----
+  void condition(bool recall);  // r is absent when not asked for, or when the memory is empty
+
+  // ---- 4. Speaking: a token in, logits of the next out, valid until the next call ----
+  std::span<const float> next(int token);  // [V]
+  // Several continuations side by side. -> [lanes, V]
+  std::span<const float> next(std::span<const int> tokens, std::span<const Decoder::Lane> lanes);
+
+  const Config& config() const { return config_; }
+  const Kernels& kernels() const { return kernels_; }
+  const Weights& weights() const { return weights_; }
+  const Arena& arena() const { return arena_; }
+  EpisodicMemory& memory() { return stages_->memory; }
+  Sampler& sampler() { return stages_->sampler; }
+  BeamSearch& beam_search() { return stages_->beam_search; }
+  void set_observer(Observer* observer) { stages_->workspace.observer = observer; }
+
+ private:
+  // All that works in the arena. Built twice: to measure, then for good.
+  struct Stages {
+    Stages(const Config& config, const Weights& weights, const Kernels& kernels, const Needs& needs, Arena& arena);
+    Stages(const Stages&) = delete;
+
+    Workspace workspace;
+    std::optional<VisionEncoder> vision;  // absent when the model takes features
+    Compressor compressor;
+    TextEncoder text_encoder;
+    Fusion fusion;
+    EpisodicMemory memory;
+    Decoder decoder;
+    Sampler sampler;
+    BeamSearch beam_search;
+    std::span<float> features;      // [P, feature_size]
+    std::span<float> conditioning;  // [1 + max_tokens + m, d] = [r ; F ; V]
+    std::span<float> text;          // [max_tokens, d] of it
+    std::span<float> vision_tokens; // [m, d]
+    std::span<float> pooled;        // [d]
+    std::span<float> query, value, retrieved;  // [C]
+    std::span<float> states;        // [lanes, d]
+    std::span<float> logits;        // [lanes, V]
+  };
+  static Needs plan(const Config& config, const Weights& weights);
+  void embed(std::span<const int> tokens, float* out) const;
+  void project(const Linear& layer, std::span<float> unit);
+  std::span<const float> score(int lanes);
+
+  const Config config_;
+  const Kernels& kernels_;
+  const Weights weights_;
+  Arena arena_;
+  std::optional<Stages> stages_;
+  bool has_vision_ = false;
+  int text_size_ = 0;
+};
+
+}  // namespace bitmar

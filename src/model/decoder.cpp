@@ -1,0 +1,106 @@
+#include "model/decoder.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+namespace bitmar {
+
+void Decoder::plan(int longest, int lanes, const DecoderWeights& weights, Needs& needs) {
+  for (const DecoderLayerWeights& layer : weights.layers) {
+    needs.product(layer.conditioning_k, longest);
+    needs.product(layer.conditioning_v, longest);
+    needs.attention(layer.attention, lanes, lanes);
+    needs.feed_forward(layer.ffn, lanes);
+  }
+}
+
+Decoder::Decoder(const DecoderConfig& config, int width, int longest, int lanes, const DecoderWeights& weights,
+                 Workspace& workspace, Arena& arena)
+    : weights_(weights),
+      workspace_(workspace),
+      heads_(config.num_heads),
+      width_(width),
+      longest_(longest),
+      cache_({.layers = config.num_layers,
+              .heads = config.num_heads,
+              .head = width / config.num_heads,
+              .sinks = config.num_sinks,
+              .window = config.window_size,
+              .rope_theta = config.rope_theta},
+             arena) {
+  const std::size_t conditioning = static_cast<std::size_t>(config.num_layers) * longest * width;
+  conditioning_keys_ = arena.take<float>(Purpose::kv_cache, conditioning);
+  conditioning_values_ = arena.take<float>(Purpose::kv_cache, conditioning);
+  for (auto* rows : {&normed_, &q_, &turned_, &k_, &v_, &mixed_, &out_}) {
+    *rows = arena.take<float>(Purpose::activations, static_cast<std::size_t>(lanes) * width);
+  }
+  hidden_ = arena.take<float>(Purpose::activations, static_cast<std::size_t>(lanes) * config.intermediate_size);
+  scores_ = arena.take<float>(Purpose::activations, longest + config.num_sinks + config.window_size);
+}
+
+void Decoder::start(const float* conditioning, int n) {
+  conditioning_size_ = n;
+  cache_.start();
+  const QuantisedRows rows = quantise(workspace_, conditioning, n, width_);
+  for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
+    const std::size_t at = i * longest_ * width_;
+    linear(workspace_, weights_.layers[i].conditioning_k, rows, conditioning_keys_.data() + at);
+    linear(workspace_, weights_.layers[i].conditioning_v, rows, conditioning_values_.data() + at);
+  }
+}
+
+void Decoder::step(float* x, std::span<const Lane> lanes) {
+  cache_.advance();
+  run_layers(x, lanes);
+}
+
+void Decoder::step(float* x) {
+  cache_.advance();
+  const Lane lane{cache_.own_row(), cache_.rows()};
+  run_layers(x, {&lane, 1});
+}
+
+// Self-attention and conditioning share one softmax. The conditioning sequence has no order, so its keys
+// meet the query before rotation.
+void Decoder::attend_lane(int layer, int lane_index, const Lane& lane) {
+  const int at = lane_index * width_;
+  float* turned = turned_.data() + at;
+  std::copy_n(q_.data() + at, width_, turned);
+  cache_.turn_query(turned);
+  const std::size_t conditioning = static_cast<std::size_t>(layer) * longest_ * width_;
+  const std::array<KeyRange, 2> ranges{{
+      {q_.data() + at, conditioning_keys_.data() + conditioning, conditioning_values_.data() + conditioning, {},
+       conditioning_size_},
+      {turned, cache_.key(layer, 0), cache_.value(layer, 0), lane.rows, static_cast<int>(lane.rows.size())},
+  }};
+  attend(workspace_.kernels, ranges, heads_, width_ / heads_, scores_.data(), mixed_.data() + at);
+}
+
+void Decoder::run_layers(float* x, std::span<const Lane> lanes) {
+  const Workspace& w = workspace_;
+  const int m = static_cast<int>(lanes.size());
+  for (int i = 0; i < static_cast<int>(weights_.layers.size()); ++i) {
+    const DecoderLayerWeights& layer = weights_.layers[i];
+    rms_norm(w, x, layer.attention_norm, m, normed_.data());
+    const QuantisedRows rows = quantise(w, normed_.data(), m, width_);
+    linear(w, layer.attention.q_proj, rows, q_.data());
+    linear(w, layer.attention.k_proj, rows, k_.data());
+    linear(w, layer.attention.v_proj, rows, v_.data());
+    for (int lane = 0; lane < m; ++lane) {
+      cache_.put(i, lanes[lane].row, k_.data() + lane * width_, v_.data() + lane * width_);
+      attend_lane(i, lane, lanes[lane]);
+    }
+    rms_norm(w, mixed_.data(), layer.attention.sub_norm, m, mixed_.data());
+    linear(w, layer.attention.o_proj, mixed_.data(), m, out_.data());
+    w.kernels.add(out_.data(), m * width_, x);
+
+    rms_norm(w, x, layer.ffn_norm, m, normed_.data());
+    feed_forward(w, layer.ffn, normed_.data(), m, hidden_, out_.data());
+    w.kernels.add(out_.data(), m * width_, x);
+    if (w.observer) w.observe("decoder.layers." + std::to_string(i), x, m, width_);
+  }
+  rms_norm(w, x, weights_.norm, m, x);
+}
+
+}  // namespace bitmar

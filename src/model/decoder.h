@@ -1,0 +1,47 @@
+// Conditioning and tokens so far to the next token's state, one token at a time.
+#pragma once
+
+#include <span>
+
+#include "model/layers.h"
+#include "model/weights.h"
+#include "runtime/kv_cache.h"
+
+namespace bitmar {
+
+class Decoder {
+ public:
+  // Conditioning sequences of at most `longest` tokens, steps of at most `lanes` tokens side by side.
+  Decoder(const DecoderConfig& config, int width, int longest, int lanes, const DecoderWeights& weights,
+          Workspace& workspace, Arena& arena);
+  static void plan(int longest, int lanes, const DecoderWeights& weights, Needs& needs);
+
+  // Every layer's own keys and values of the conditioning sequence [n, d], once per image; and a new stream.
+  void start(const float* conditioning, int n);
+
+  // Where a token's keys and values go, and which rows it sees (its own among them).
+  struct Lane {
+    int row;
+    std::span<const int> rows;
+  };
+  // x [lanes, d] in place: embeddings of one position's tokens -> normed states.
+  void step(float* x, std::span<const Lane> lanes);
+  // The same for a single stream that never ends: sinks and sliding window.
+  void step(float* x);
+
+ private:
+  void attend_lane(int layer, int lane_index, const Lane& lane);
+  void run_layers(float* x, std::span<const Lane> lanes);
+
+  const DecoderWeights& weights_;
+  Workspace& workspace_;
+  int heads_, width_, longest_;
+  KvCache cache_;
+  std::span<float> conditioning_keys_, conditioning_values_;  // [layers, longest, d]
+  int conditioning_size_ = 0;
+  std::span<float> normed_, q_, turned_, k_, v_, mixed_, out_;  // [lanes, d]
+  std::span<float> hidden_;                                     // [lanes, intermediate]
+  std::span<float> scores_;                                     // [longest + S + W]
+};
+
+}  // namespace bitmar

@@ -1,0 +1,111 @@
+// Photos and prompts in, captions out: the model with its tokenizer and its image preparation.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/image.h"
+#include "io/tokenizer.h"
+#include "model/bitmar.h"
+
+namespace bitmar {
+
+// The files of a model directory, as bytes. Nothing is kept of them after load().
+struct ModelFiles {
+  std::string config_json, tokenizer_json, preprocessor_json;
+  std::span<const std::uint8_t> safetensors;
+};
+
+struct CaptionOptions {
+  std::string prompt;
+  int max_tokens = 24;
+  int num_beams = 1;          // more than one: beam search, which streams nothing before its end
+  double length_penalty = 1;  // of beam search
+  float temperature = 0;      // 0: greedy
+  float top_p = 1;
+  std::uint64_t seed = 0;
+  bool read_memory = false;   // let the memory speak into this caption
+  bool write_memory = false;  // remember this image
+  double now_ms = 0;          // the caller's clock, for the memory
+};
+
+struct CaptionResult {
+  std::string text;
+  std::vector<int> tokens;     // without begin and end
+  double log_probability = 0;  // of the tokens, and of the end if it was reached, under the model
+  bool aborted = false;
+  double vision_ms = 0;  // pixels to vision tokens
+  double text_ms = 0;    // prompt, fusion, memory, decoding
+};
+
+// Called with each new piece of text (never half a character); false stops the computation.
+using TokenCallback = std::function<bool(std::string_view piece)>;
+
+struct MemoryReport {
+  std::size_t weights = 0, activations = 0, kv_cache = 0, memory_slots = 0, scratch = 0;
+  std::size_t total() const { return weights + activations + kv_cache + memory_slots + scratch; }
+};
+
+class Engine {
+ public:
+  // Throws invalid_config, invalid_model, unsupported_tensor_type, out_of_memory.
+  static std::unique_ptr<Engine> load(const ModelFiles& files);
+
+  // ---- A whole caption ----
+  CaptionResult caption(const ImageView& image, const CaptionOptions& options, const TokenCallback& on_piece = {});
+  CaptionResult caption_features(std::span<const float> grid, const CaptionOptions& options,
+                                 const TokenCallback& on_piece = {});
+  CaptionResult caption_text(const CaptionOptions& options, const TokenCallback& on_piece = {});
+
+  // ---- The same in steps, so that a caller can do other things between tokens ----
+  // begin computes everything up to the first token; a new begin drops what was unfinished.
+  void begin(const ImageView& image, const CaptionOptions& options);
+  void begin_features(std::span<const float> grid, const CaptionOptions& options);
+  void begin_text(const CaptionOptions& options);
+  // One token. The piece of text that it completes, which may be empty; nothing once the caption is over.
+  // Valid until the next call.
+  std::optional<std::string_view> step();
+  // The caption so far.
+  CaptionResult result() const;
+
+  // ---- Memory ----
+  // Unit vector [C] of an image, a text, or both: what recall() compares. At least one must be given.
+  std::span<const float> embed(const ImageView* image, std::string_view text);
+  EpisodicMemory& memory() { return model_.memory(); }
+
+  MemoryReport bytes() const;
+  const char* kernels_name() const { return model_.kernels().name; }
+  const Config& config() const { return model_.config(); }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  BitMar& model() { return model_; }
+
+ private:
+  Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file);
+
+  void check(const CaptionOptions& options) const;
+  void see(const ImageView& image);
+  void start(const CaptionOptions& options);
+  std::vector<int> prompt_tokens(std::string_view prompt) const;
+  CaptionResult run(const TokenCallback& on_piece);
+  bool advance();        // one token, one stream; false at the end
+  bool advance_beams();  // one token of every hypothesis
+
+  BitMar model_;
+  Tokenizer tokenizer_;
+  std::vector<std::uint8_t> pixels_;  // [S, S, 3]
+  StreamingDecoder decoder_;
+  CaptionOptions options_;
+  CaptionResult result_;
+  std::string piece_;
+  int next_input_ = 0;
+  bool running_ = false;
+};
+
+}  // namespace bitmar

@@ -1,0 +1,146 @@
+#include "model/layers.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/rotary.h"
+
+namespace bitmar {
+
+void Needs::product(const Linear& layer, int row_count) {
+  const std::size_t m = row_count;
+  rows = std::max(rows, m);
+  quantised = std::max(quantised, m * layer.in);
+  accumulators = std::max(accumulators, m * layer.out);
+  kernel_bytes = std::max(kernel_bytes, layer.weight.scratch_bytes(row_count));
+}
+
+void Needs::attention(const AttentionWeights& weights, int queries, int keys) {
+  product(weights.q_proj, queries);
+  product(weights.k_proj, keys);
+  product(weights.v_proj, keys);
+  product(weights.o_proj, queries);
+}
+
+void Needs::feed_forward(const FeedForwardWeights& weights, int row_count) {
+  product(weights.up_proj, row_count);
+  product(weights.down_proj, row_count);
+}
+
+void Needs::encoder_layer(const EncoderLayerWeights& weights, int row_count) {
+  attention(weights.attention, row_count, row_count);
+  feed_forward(weights.ffn, row_count);
+}
+
+Workspace::Workspace(const Kernels& k, float norm_eps, const Needs& needs, Arena& arena)
+    : kernels(k),
+      eps(norm_eps),
+      quantised(arena.take<std::int8_t>(Purpose::scratch, needs.quantised)),
+      row_scales(arena.take<float>(Purpose::scratch, needs.rows)),
+      accumulators(arena.take<std::int32_t>(Purpose::scratch, needs.accumulators)),
+      kernel(arena.take<std::byte>(Purpose::scratch, needs.kernel_bytes)) {}
+
+void rms_norm(const Workspace& w, const float* x, const Norm& norm, int rows, float* y) {
+  const int n = static_cast<int>(norm.size());
+  for (int i = 0; i < rows; ++i) w.kernels.rms_norm(x + i * n, norm.data(), n, w.eps, y + i * n);
+}
+
+QuantisedRows quantise(const Workspace& w, const float* x, int rows, int n) {
+  for (int i = 0; i < rows; ++i) w.row_scales[i] = w.kernels.quantize_row(x + i * n, n, w.quantised.data() + i * n);
+  return {w.quantised.data(), w.row_scales.data(), rows};
+}
+
+void linear(const Workspace& w, const Linear& layer, const QuantisedRows& x, float* y) {
+  std::int32_t* acc = w.accumulators.data();
+  w.kernels.ternary_gemm(layer.weight, x.values, x.rows, acc, w.kernel.data());
+  w.observe(layer.name, acc, x.rows, layer.out);
+  for (int i = 0; i < x.rows; ++i) {
+    w.kernels.dequantize(acc + i * layer.out, layer.out, x.scales[i] * layer.scale, y + i * layer.out);
+  }
+}
+
+void linear(const Workspace& w, const Linear& layer, const float* x, int rows, float* y) {
+  linear(w, layer, quantise(w, x, rows, layer.in), y);
+}
+
+void attend(const Kernels& kernels, std::span<const KeyRange> ranges, int heads, int head, float* scores, float* out) {
+  const int width = heads * head;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(head));
+  std::fill_n(out, width, 0.0f);
+  const auto row = [width](const KeyRange& r, int i) { return static_cast<std::ptrdiff_t>(r.rows.empty() ? i : r.rows[i]) * width; };
+  for (int start = 0; start < width; start += head) {
+    int n = 0;
+    for (const KeyRange& r : ranges) {
+      for (int i = 0; i < r.count; ++i) {
+        scores[n++] = kernels.dot(r.query + start, r.keys + row(r, i) + start, head) * scale;
+      }
+    }
+    kernels.softmax(scores, n);
+    n = 0;
+    for (const KeyRange& r : ranges) {
+      for (int i = 0; i < r.count; ++i) kernels.axpy(scores[n++], r.values + row(r, i) + start, head, out + start);
+    }
+  }
+}
+
+AttentionBuffers::AttentionBuffers(int queries, int keys, int width, Arena& arena) {
+  const auto take = [&](int rows) {
+    return arena.take<float>(Purpose::activations, static_cast<std::size_t>(rows) * width);
+  };
+  q = take(queries);
+  k = take(keys);
+  v = take(keys);
+  mixed = take(queries);
+  scores = arena.take<float>(Purpose::activations, keys);
+}
+
+LayerBuffers::LayerBuffers(int rows, int width, int intermediate, Arena& arena)
+    : attention(rows, rows, width, arena),
+      normed(arena.take<float>(Purpose::activations, static_cast<std::size_t>(rows) * width)),
+      out(arena.take<float>(Purpose::activations, static_cast<std::size_t>(rows) * width)),
+      hidden(arena.take<float>(Purpose::activations, static_cast<std::size_t>(rows) * intermediate)) {}
+
+void attention(const Workspace& w, const AttentionWeights& weights, int heads, const float* x, int queries,
+               const float* context, int keys, const RotaryTable* rope, AttentionBuffers& b, float* y) {
+  const int width = weights.q_proj.out, head = width / heads;
+  QuantisedRows rows = quantise(w, x, queries, width);
+  linear(w, weights.q_proj, rows, b.q.data());
+  if (context != x) rows = quantise(w, context, keys, width);
+  linear(w, weights.k_proj, rows, b.k.data());
+  linear(w, weights.v_proj, rows, b.v.data());
+  if (rope) {
+    for (int i = 0; i < queries; ++i) {
+      const int at = i * head / 2;
+      rotate(b.q.data() + i * width, heads, head, &rope->cos[at], &rope->sin[at]);
+      rotate(b.k.data() + i * width, heads, head, &rope->cos[at], &rope->sin[at]);
+    }
+  }
+  for (int i = 0; i < queries; ++i) {
+    const KeyRange all{b.q.data() + i * width, b.k.data(), b.v.data(), {}, keys};
+    attend(w.kernels, {&all, 1}, heads, head, b.scores.data(), b.mixed.data() + i * width);
+  }
+  rms_norm(w, b.mixed.data(), weights.sub_norm, queries, b.mixed.data());
+  linear(w, weights.o_proj, b.mixed.data(), queries, y);
+}
+
+void feed_forward(const Workspace& w, const FeedForwardWeights& weights, const float* x, int rows,
+                  std::span<float> hidden, float* y) {
+  linear(w, weights.up_proj, x, rows, hidden.data());
+  w.kernels.relu_squared(hidden.data(), rows * weights.up_proj.out);
+  rms_norm(w, hidden.data(), weights.sub_norm, rows, hidden.data());
+  linear(w, weights.down_proj, hidden.data(), rows, y);
+}
+
+void encoder_layer(const Workspace& w, const EncoderLayerWeights& weights, int heads, int rows,
+                   const RotaryTable* rope, LayerBuffers& b, float* x) {
+  const int size = rows * static_cast<int>(weights.attention_norm.size());
+  rms_norm(w, x, weights.attention_norm, rows, b.normed.data());
+  attention(w, weights.attention, heads, b.normed.data(), rows, b.normed.data(), rows, rope, b.attention,
+            b.out.data());
+  w.kernels.add(b.out.data(), size, x);
+  rms_norm(w, x, weights.ffn_norm, rows, b.normed.data());
+  feed_forward(w, weights.ffn, b.normed.data(), rows, b.hidden, b.out.data());
+  w.kernels.add(b.out.data(), size, x);
+}
+
+}  // namespace bitmar

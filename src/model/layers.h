@@ -1,0 +1,100 @@
+// The building blocks shared by all stages: quantised products, attention, feed-forward.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernels/kernels.h"
+#include "model/observer.h"
+#include "model/weights.h"
+#include "runtime/arena.h"
+
+namespace bitmar {
+
+// How much scratch the largest product of the model needs; every stage adds its own layers.
+struct Needs {
+  std::size_t quantised = 0, rows = 0, accumulators = 0, kernel_bytes = 0;
+
+  void product(const Linear& layer, int rows);
+  void attention(const AttentionWeights& weights, int queries, int keys);
+  void feed_forward(const FeedForwardWeights& weights, int rows);
+  void encoder_layer(const EncoderLayerWeights& weights, int rows);
+};
+
+// What every stage works with: kernels, and scratch that lives for one product.
+struct Workspace {
+  Workspace(const Kernels& kernels, float eps, const Needs& needs, Arena& arena);
+
+  void observe(std::string_view stage, const float* values, int rows, int columns) const {
+    if (observer) observer->values(stage, values, rows, columns);
+  }
+  void observe(std::string_view layer, const std::int32_t* values, int rows, int columns) const {
+    if (observer) observer->accumulators(layer, values, rows, columns);
+  }
+
+  const Kernels& kernels;
+  float eps;  // of every RMS norm
+  Observer* observer = nullptr;
+  std::span<std::int8_t> quantised;        // rows of one product's input
+  std::span<float> row_scales;             // their scales
+  std::span<std::int32_t> accumulators;    // [rows, out]
+  std::span<std::byte> kernel;             // the kernels' own
+};
+
+// y [rows, n] = norm of each row of x
+void rms_norm(const Workspace& w, const float* x, const Norm& norm, int rows, float* y);
+
+// Rows as int8 with a scale each, in the workspace; several layers may then read the same rows.
+struct QuantisedRows {
+  const std::int8_t* values;  // [rows, n]
+  const float* scales;        // [rows]
+  int rows;
+};
+QuantisedRows quantise(const Workspace& w, const float* x, int rows, int n);
+
+// y [rows, out] = x . t^T, scaled back
+void linear(const Workspace& w, const Linear& layer, const QuantisedRows& x, float* y);
+void linear(const Workspace& w, const Linear& layer, const float* x, int rows, float* y);
+
+// Keys and values that one query row looks at.
+struct KeyRange {
+  const float* query;            // [width]
+  const float* keys;             // [.., width]
+  const float* values;           // [.., width]
+  std::span<const int> rows;     // which rows; of an empty list the first `count`
+  int count;
+};
+// out [width] = per head softmax(q . k / sqrt(head)) v over all ranges together. scores [sum of counts]
+void attend(const Kernels& kernels, std::span<const KeyRange> ranges, int heads, int head, float* scores, float* out);
+
+struct RotaryTable {
+  std::span<const float> cos, sin;  // [positions, head / 2]
+};
+
+// Buffers of an attention block or a transformer layer over at most `rows` tokens.
+struct AttentionBuffers {
+  AttentionBuffers(int queries, int keys, int width, Arena& arena);
+  std::span<float> q, k, v, mixed;  // [rows, width]
+  std::span<float> scores;          // [keys]
+};
+struct LayerBuffers {
+  LayerBuffers(int rows, int width, int intermediate, Arena& arena);
+  AttentionBuffers attention;
+  std::span<float> normed, out;  // [rows, width]
+  std::span<float> hidden;       // [rows, intermediate]
+};
+
+// y [queries, width] = attention of x to context, without residual
+void attention(const Workspace& w, const AttentionWeights& weights, int heads, const float* x, int queries,
+               const float* context, int keys, const RotaryTable* rope, AttentionBuffers& buffers, float* y);
+
+// y [rows, width] = down(norm(relu(up(x))^2))
+void feed_forward(const Workspace& w, const FeedForwardWeights& weights, const float* x, int rows,
+                  std::span<float> hidden, float* y);
+
+// x [rows, width] in place: pre-norm attention among all rows, then the feed-forward.
+void encoder_layer(const Workspace& w, const EncoderLayerWeights& weights, int heads, int rows,
+                   const RotaryTable* rope, LayerBuffers& buffers, float* x);
+
+}  // namespace bitmar

@@ -1,0 +1,123 @@
+// Every tensor of the model by name, bound from a safetensors file and checked against the config.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/config.h"
+#include "io/safetensors.h"
+#include "kernels/kernels.h"
+
+namespace bitmar {
+
+// d hidden_size, P patches (grid_size^2), C memory width, V vocab_size.
+
+struct Linear {             // y = (int8(x) . t) * activation scale * scale
+  std::string name;         // as in the file, without ".weight"
+  PackedTernary weight;     // [out, in] in {-1, 0, 1}
+  float scale = 0;          // gamma
+  int in = 0, out = 0;
+};
+
+using Norm = std::vector<float>;  // [n]
+
+struct StemLayer {
+  StemLayerConfig config;
+  std::string name;
+  int in_channels = 0, out_channels = 0;
+  Linear ternary;                        // [out, kh * kw * in]; of the first layer int8 instead:
+  std::vector<std::int8_t> int8_weight;  // [out, kh * kw * in]
+  std::vector<float> int8_scale;         // [out]
+  std::vector<float> affine_scale;       // [out]
+  std::vector<float> affine_bias;        // [out]
+};
+
+struct AttentionWeights {
+  Linear q_proj, k_proj, v_proj, o_proj;  // [width, width]
+  Norm sub_norm;                          // [width]
+};
+
+struct FeedForwardWeights {
+  Linear up_proj;    // [intermediate, width]
+  Norm sub_norm;     // [intermediate]
+  Linear down_proj;  // [width, intermediate]
+};
+
+struct EncoderLayerWeights {
+  Norm attention_norm;  // [width]
+  AttentionWeights attention;
+  Norm ffn_norm;  // [width]
+  FeedForwardWeights ffn;
+};
+
+struct VisionWeights {
+  std::vector<StemLayer> stem;
+  std::vector<float> position_embedding;  // [P, vision width]
+  std::vector<EncoderLayerWeights> layers;
+  Norm norm;            // [vision width]
+  Linear feature_proj;  // [features, vision width]
+};
+
+struct CompressorWeights {
+  Linear fc1;  // [hidden, features]
+  Linear fc2;  // [d, hidden]
+  Norm norm;   // [d]
+};
+
+struct TextEncoderWeights {
+  std::vector<EncoderLayerWeights> layers;
+  Norm norm;  // [d]
+};
+
+struct FusionLayerWeights {
+  Norm norm;  // [d]
+  AttentionWeights attention;
+};
+
+struct FusionWeights {
+  std::vector<FusionLayerWeights> layers;
+  Norm norm;  // [d]
+};
+
+struct MemoryWeights {
+  Linear query_proj, value_proj;  // [C, d]
+  Linear out_proj;                // [d, C]
+  Norm out_norm;                  // [d]
+};
+
+struct DecoderLayerWeights {
+  Norm attention_norm;  // [d]
+  AttentionWeights attention;
+  Linear conditioning_k, conditioning_v;  // [d, d]
+  Norm ffn_norm;                          // [d]
+  FeedForwardWeights ffn;
+};
+
+struct DecoderWeights {
+  std::vector<DecoderLayerWeights> layers;
+  Norm norm;  // [d]
+};
+
+struct EmbeddingWeights {           // the table of tokens, and the head that scores them
+  std::vector<std::int8_t> weight;  // [V, d]
+  std::vector<float> scale;         // [V]
+};
+
+struct Weights {
+  VisionWeights vision;  // empty when the model takes features
+  CompressorWeights compressor;
+  EmbeddingWeights embedding;
+  TextEncoderWeights text_encoder;
+  FusionWeights fusion;
+  MemoryWeights memory;
+  DecoderWeights decoder;
+  std::size_t bytes = 0;       // held in memory
+  std::size_t parameters = 0;  // elements of the file's tensors, packed ones counted unpacked
+
+  // Copies what it needs: the file's bytes may go afterwards. Throws invalid_model.
+  Weights(const Config& config, const SafeTensors& file);
+};
+
+}  // namespace bitmar

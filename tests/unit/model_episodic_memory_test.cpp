@@ -1,0 +1,156 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "io/error.h"
+#include "model/episodic_memory.h"
+
+namespace bitmar {
+namespace {
+
+constexpr double kHour = 3600e3;
+
+struct EpisodicMemoryTest : testing::Test {
+  EpisodicMemoryTest() {
+    const EpisodicMemory::Settings settings{.slots = 3, .width = 4};
+    EpisodicMemory(settings, arena);
+    arena.commit();
+    memory = std::make_unique<EpisodicMemory>(settings, arena);
+  }
+  // Unit vectors along an axis, or between two of them.
+  static std::vector<float> axis(int i) {
+    std::vector<float> v(4);
+    v[i] = 1;
+    return v;
+  }
+  static std::vector<float> between(int i, int j, float angle) {
+    std::vector<float> v(4);
+    v[i] = std::cos(angle);
+    v[j] = std::sin(angle);
+    return v;
+  }
+  EpisodicMemory::Written write(const std::vector<float>& v, double now = 0) {
+    return memory->write(kernels(), v, v, now);
+  }
+
+  Arena arena;
+  std::unique_ptr<EpisodicMemory> memory;
+};
+
+TEST_F(EpisodicMemoryTest, EmptyHasNothingToSay) {
+  std::vector<float> out(4, 7);
+  EXPECT_FALSE(memory->read(kernels(), axis(0), out));
+  EXPECT_EQ(out[0], 7);
+  EpisodicMemory::Match match;
+  EXPECT_EQ(memory->recall(kernels(), axis(0), {&match, 1}), 0);
+  EXPECT_EQ(memory->weakest(0), -1);
+}
+
+TEST_F(EpisodicMemoryTest, ReadsBySimilarityAndChangesNothing) {
+  memory->write(kernels(), axis(0), axis(2), 5);
+  memory->write(kernels(), axis(1), axis(3), 6);
+  const auto before = memory->slot(0);
+  std::vector<float> out(4);
+  ASSERT_TRUE(memory->read(kernels(), between(0, 1, 0.3f), out));
+  const double a = std::exp(std::cos(0.3) / 0.1), b = std::exp(std::sin(0.3) / 0.1);
+  EXPECT_NEAR(out[2], a / (a + b), 1e-5);
+  EXPECT_NEAR(out[3], b / (a + b), 1e-5);
+  EXPECT_EQ(memory->slot(0).uses, before.uses);
+  EXPECT_EQ(memory->slot(0).last_used_ms, before.last_used_ms);
+}
+
+TEST_F(EpisodicMemoryTest, RecallRanks) {
+  write(axis(0)), write(axis(1)), write(axis(2));
+  std::vector<float> q = between(1, 2, 0.5f);
+  std::vector<EpisodicMemory::Match> out(2);
+  ASSERT_EQ(memory->recall(kernels(), q, out), 2);
+  EXPECT_EQ(out[0].slot, 1);
+  EXPECT_EQ(out[1].slot, 2);
+  EXPECT_NEAR(out[0].similarity, std::cos(0.5), 1e-6);
+  std::vector<EpisodicMemory::Match> many(9);
+  EXPECT_EQ(memory->recall(kernels(), q, many), 3);
+  EXPECT_EQ(memory->recall(kernels(), q, {}), 0);
+  memory->touch(2, 99);
+  EXPECT_EQ(memory->slot(2).uses, 1u);
+  EXPECT_EQ(memory->slot(2).last_used_ms, 99);
+}
+
+TEST_F(EpisodicMemoryTest, KnownThingsBlendNewOnesAreAdded) {
+  EXPECT_EQ(write(axis(0), 1).outcome, EpisodicMemory::Outcome::added);
+  const auto close = between(0, 1, 0.4f);  // cos 0.4 = 0.92
+  const auto written = write(close, 2);
+  EXPECT_EQ(written.outcome, EpisodicMemory::Outcome::blended);
+  EXPECT_EQ(written.slot, 0);
+  EXPECT_EQ(memory->size(), 1);
+  EXPECT_EQ(memory->slot(0).strength, 2);
+  EXPECT_EQ(memory->slot(0).created_ms, 1);
+  EXPECT_EQ(memory->slot(0).last_used_ms, 2);
+  const double x = 0.8 + 0.2 * std::cos(0.4), y = 0.2 * std::sin(0.4), n = std::hypot(x, y);
+  EXPECT_NEAR(memory->key(0)[0], x / n, 1e-6);
+  EXPECT_NEAR(memory->value(0)[1], y / n, 1e-6);
+  EXPECT_EQ(write(between(0, 1, 0.8f)).outcome, EpisodicMemory::Outcome::added);
+}
+
+TEST_F(EpisodicMemoryTest, TheWeakestIsReplaced) {
+  write(axis(0), 0), write(axis(1), 0), write(axis(2), 0);
+  memory->touch(0, 0);
+  write(axis(2), 0);  // strength 2
+  EXPECT_EQ(memory->weakest(0), 1);
+  memory->touch(1, 0), memory->touch(1, 0);
+  memory->touch(0, 9 * kHour);
+  // Worth: 3 / 10, 3 / 10, 2 / 10 after nine hours, the first refreshed to 3 / 1.
+  EXPECT_EQ(memory->weakest(9 * kHour), 2);
+  const auto written = write(axis(3), 9 * kHour);
+  EXPECT_EQ(written.outcome, EpisodicMemory::Outcome::replaced);
+  EXPECT_EQ(written.slot, 2);
+  EXPECT_EQ(memory->slot(2).strength, 1);
+}
+
+TEST_F(EpisodicMemoryTest, LabelledSlotsGoLast) {
+  write(axis(0), 0), write(axis(1), 0), write(axis(2), 0);
+  memory->set_label(0, "my red mug");
+  memory->touch(1, 0), memory->touch(2, 0);
+  EXPECT_EQ(memory->weakest(0), 1);
+  memory->set_label(1, "a dog"), memory->set_label(2, "a cat");
+  EXPECT_EQ(memory->weakest(0), 0);
+  EXPECT_EQ(memory->slot(0).label(), "my red mug");
+  EXPECT_THROW(memory->set_label(0, std::string(64, 'x')), Error);
+}
+
+TEST_F(EpisodicMemoryTest, ThePapersRuleMovesEverySlotByItsShare) {
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(memory->write_additive(kernels(), axis(i), axis(i), 0).outcome, EpisodicMemory::Outcome::added);
+  }
+  const auto q = between(0, 3, 0.2f);
+  const auto written = memory->write_additive(kernels(), q, q, 7);
+  EXPECT_EQ(written.slot, 0);
+  EXPECT_EQ(memory->size(), 3);
+  const double near = std::exp(std::cos(0.2) / 0.1), w = near / (near + 2), x = 1 + 0.2 * w * std::cos(0.2),
+               y = 0.2 * w * std::sin(0.2);
+  EXPECT_NEAR(memory->key(0)[3], y / std::hypot(x, y), 1e-6);
+  EXPECT_NEAR(memory->key(1)[1], 1, 1e-4);
+}
+
+TEST_F(EpisodicMemoryTest, ForgetsAndRestores) {
+  write(axis(0), 3), write(axis(1), 4);
+  memory->set_label(1, "a bicycle");
+  const EpisodicMemory::Slot saved = memory->slot(1);
+  const std::vector<float> key(memory->key(1).begin(), memory->key(1).end());
+  memory->forget(1);
+  EXPECT_EQ(memory->size(), 1);
+  EXPECT_THROW(memory->forget(1), Error);
+  EXPECT_THROW(memory->touch(-1, 0), Error);
+  memory->restore(2, saved, key, key);
+  EXPECT_EQ(memory->slot(2).label(), "a bicycle");
+  EXPECT_EQ(memory->slot(2).created_ms, 4);
+  EXPECT_THROW(memory->restore(3, saved, key, key), Error);
+  EXPECT_THROW(memory->restore(0, saved, std::vector<float>(3), key), Error);
+  EXPECT_THROW(memory->restore(0, saved, std::vector<float>(4, NAN), key), Error);
+  memory->forget_all();
+  EXPECT_EQ(memory->size(), 0);
+}
+
+}  // namespace
+}  // namespace bitmar
