@@ -1,0 +1,148 @@
+// Shared by the browser tests: Chromium, servers, pictures for the fake webcam.
+import { existsSync } from 'node:fs';
+import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, request as forward } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { BitMar } from 'bitmar';
+import { chromium } from 'playwright-core';
+import { MODEL, path, SAMPLES } from '../node/helpers.mjs';
+
+export { MODEL, path, SAMPLES };
+export const SHARED_PHOTOS = path('../shared/data/flickr8k/');
+
+const QUIET = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** Chromium with a profile of its own; close() removes both. */
+export async function launch(...flags) {
+  const profile = await mkdtemp(join(tmpdir(), 'bitmar-chromium-'));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: process.env.CHROMIUM_PATH ?? '/usr/bin/chromium',
+    headless: true,
+    viewport: { width: 1280, height: 800 },
+    args: [...QUIET, ...flags],
+  });
+  return {
+    context,
+    page: () => context.newPage(),
+    async close() {
+      await context.close();
+      await rm(profile, { recursive: true, force: true, maxRetries: 3 });
+    },
+  };
+}
+
+/** Everything that went wrong on a page: console errors, uncaught errors, CSP violations, requests to other hosts. */
+export function complaints(page, origin) {
+  const list = [];
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') list.push(`${message.type()}: ${message.text()}`);
+  });
+  page.on('pageerror', (error) => list.push(`uncaught: ${error.message}`));
+  page.on('request', (request) => {
+    const url = request.url();
+    if (!url.startsWith(origin) && !/^(blob|data):/.test(url)) list.push(`request: ${url}`);
+  });
+  return list;
+}
+
+/** Serves what `target` serves, under a folder, with these headers only: a plain static host, or one with a strict CSP. */
+export async function host(target, folder, headers) {
+  const server = createServer((request, response) => {
+    if (!request.url.startsWith(folder)) return response.writeHead(404).end();
+    forward(new URL(request.url.slice(folder.length), target), (answer) => {
+      const kept = ['content-type', 'content-length'].map((name) => [name, answer.headers[name]]).filter(([, value]) => value);
+      response.writeHead(answer.statusCode, { ...Object.fromEntries(kept), ...headers });
+      answer.pipe(response);
+    }).end();
+  });
+  await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
+  return {
+    url: `http://localhost:${server.address().port}${folder}`,
+    async close() {
+      server.closeAllConnections();
+      await new Promise((closed) => server.close(closed));
+    },
+  };
+}
+
+// ---- Expectations from node ----
+
+let model;
+export async function nodeModel() {
+  return (model ??= await BitMar.load(MODEL));
+}
+
+/** What node says about pixels that a page sent as { base64, width, height }. */
+export async function nodeCaption({ base64, width, height }) {
+  const { text, tokens } = await (await nodeModel()).caption({ data: Buffer.from(base64, 'base64'), width, height });
+  return { text, tokens };
+}
+
+export function disposeNodeModel() {
+  model?.dispose();
+  model = undefined;
+}
+
+// ---- Pictures ----
+
+export async function samplePhotos() {
+  return Promise.all(SAMPLES.map((name) => readFile(path(`web/demo/public/samples/${name}.jpg`))));
+}
+
+/** The first photos of the validation set; none where the data is absent. */
+export async function validationPhotos(count) {
+  if (!existsSync(SHARED_PHOTOS)) return [];
+  const captions = JSON.parse(await readFile(`${SHARED_PHOTOS}captions.json`, 'utf8'));
+  const wanted = new Set(captions.val.slice(0, count).map(({ image }) => image));
+  const photos = [];
+  const tar = await open(`${SHARED_PHOTOS}images.tar`);
+  try {
+    const header = Buffer.alloc(512);
+    for (let at = 0; photos.length < wanted.size && (await tar.read(header, 0, 512, at)).bytesRead === 512; ) {
+      const name = header.toString('latin1', 0, 100).replace(/\0.*/s, '');
+      const size = Number.parseInt(header.toString('latin1', 124, 136), 8) || 0;
+      if (wanted.has(name)) {
+        const photo = Buffer.alloc(size);
+        await tar.read(photo, 0, size, at + 512);
+        photos.push(photo);
+      }
+      at += 512 + Math.ceil(size / 512) * 512;
+    }
+  } finally {
+    await tar.close();
+  }
+  return photos;
+}
+
+/** A film for --use-file-for-fake-video-capture: each photo for `seconds`, over and over. The page is used to draw. */
+export async function film(page, photos, seconds) {
+  const frames = [];
+  for (const photo of photos) {
+    const frame = await page.evaluate(async (base64) => {
+      const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+      const bitmap = await createImageBitmap(new Blob([bytes]));
+      const canvas = new OffscreenCanvas(320, 240);
+      canvas.getContext('2d').drawImage(bitmap, 0, 0, 320, 240);
+      const blob = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.92 });
+      return btoa(String.fromCharCode(...new Uint8Array(await blob.arrayBuffer())));
+    }, photo.toString('base64'));
+    for (let i = 0; i < 30 * seconds; i += 1) frames.push(Buffer.from(frame, 'base64'));
+  }
+  const file = join(await mkdtemp(join(tmpdir(), 'bitmar-film-')), 'film.mjpeg');
+  await writeFile(file, Buffer.concat(frames));
+  return file;
+}
+
+export function webcam(file) {
+  return ['--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', `--use-file-for-fake-video-capture=${file}`];
+}

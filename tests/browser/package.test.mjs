@@ -1,0 +1,259 @@
+// The package in Chromium, unbundled, as its own files lie on the disk.
+import assert from 'node:assert/strict';
+import { relative } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+
+import { serve } from '../../scripts/serve.mjs';
+import { complaints, disposeNodeModel, film, launch, MODEL, nodeCaption, path, samplePhotos, SAMPLES, validationPhotos, webcam } from './helpers.mjs';
+
+const MODEL_URL = `/${relative(path(''), MODEL)}/`;
+let server;
+before(async () => {
+  server = await serve({ root: path('') });
+});
+after(async () => {
+  await server.close();
+  disposeNodeModel();
+});
+
+/** A blank page with the package as `bitmar`, a loaded `model`, and helpers. */
+async function packagePage(browser) {
+  const page = await browser.page();
+  const wrong = complaints(page, server.url);
+  await page.goto(`${server.url}tests/browser/blank.html`);
+  await page.evaluate(async (address) => {
+    globalThis.bitmar = await import('bitmar');
+    globalThis.model = await bitmar.BitMar.load(address);
+    globalThis.codeOf = (promise) => promise.then(() => 'none', (error) => (error instanceof bitmar.BitMarError ? error.code : `${error}`));
+    globalThis.plain = ({ data, width, height }) => {
+      let text = '';
+      for (let i = 0; i < data.length; i += 32768) text += String.fromCharCode(...data.subarray(i, i + 32768));
+      return { base64: btoa(text), width, height };
+    };
+    globalThis.pixelsOf = (drawable, width, height) => {
+      const context = new OffscreenCanvas(width, height).getContext('2d');
+      context.drawImage(drawable, 0, 0);
+      return context.getImageData(0, 0, width, height);
+    };
+  }, MODEL_URL);
+  return { page, wrong };
+}
+
+describe('the package in Chromium', () => {
+  let browser, page, wrong;
+  before(async () => {
+    browser = await launch();
+    ({ page, wrong } = await packagePage(browser));
+  });
+  after(() => browser.close());
+
+  test('every kind of source gives the caption that node gives for those pixels', async () => {
+    const { pixels, captions } = await page.evaluate(async () => {
+      const image = Object.assign(new Image(), { src: '/web/demo/public/samples/astronaut.jpg' });
+      await image.decode();
+      const { naturalWidth: width, naturalHeight: height } = image;
+      const pixels = pixelsOf(image, width, height);
+      const canvas = Object.assign(document.createElement('canvas'), { width, height });
+      canvas.getContext('2d').putImageData(pixels, 0, 0);
+      const offscreen = new OffscreenCanvas(width, height);
+      offscreen.getContext('2d').putImageData(pixels, 0, 0);
+      const bitmap = await createImageBitmap(pixels);
+      const frame = new VideoFrame(pixels.data.slice(), { format: 'RGBX', codedWidth: width, codedHeight: height, timestamp: 0 });
+      const rgb = { data: pixels.data.filter((_, i) => i % 4 < 3), width, height };
+      const blob = await (await fetch(image.src)).blob();
+      const png = await offscreen.convertToBlob({ type: 'image/png' });
+      const sources = { image, pixels, canvas, offscreen, bitmap, frame, raw: { data: pixels.data, width, height }, rgb, blob, png };
+      const captions = {};
+      for (const [name, source] of Object.entries(sources)) {
+        const { text, tokens } = await model.caption(source);
+        captions[name] = { text, tokens };
+      }
+      // They are still the caller's.
+      if (bitmap.width !== width || frame.codedWidth !== width || pixels.data.length === 0) throw new Error('a source was taken away');
+      frame.close();
+      return { pixels: plain(pixels), captions };
+    });
+    const expected = await nodeCaption(pixels);
+    assert.ok(expected.text);
+    for (const [name, caption] of Object.entries(captions)) assert.deepEqual(caption, expected, name);
+  });
+
+  test('the bundled photos: as in node', async () => {
+    for (const name of SAMPLES) {
+      const { pixels, caption } = await page.evaluate(async (url) => {
+        const image = Object.assign(new Image(), { src: url });
+        await image.decode();
+        const { text, tokens } = await model.caption(image);
+        return { pixels: plain(pixelsOf(image, image.naturalWidth, image.naturalHeight)), caption: { text, tokens } };
+      }, `/web/demo/public/samples/${name}.jpg`);
+      assert.deepEqual(caption, await nodeCaption(pixels), name);
+    }
+  });
+
+  test('200 validation photos: as in node', async (t) => {
+    const photos = await validationPhotos(200);
+    if (!photos.length) return t.skip('the photos of ../shared/data are absent');
+    assert.equal(photos.length, 200);
+    const texts = new Set();
+    for (const photo of photos) {
+      const { pixels, caption } = await page.evaluate(async (base64) => {
+        const blob = await (await fetch(`data:image/jpeg;base64,${base64}`)).blob();
+        const bitmap = await createImageBitmap(blob);
+        const { text, tokens } = await model.caption(blob);
+        return { pixels: plain(pixelsOf(bitmap, bitmap.width, bitmap.height)), caption: { text, tokens } };
+      }, photo.toString('base64'));
+      texts.add(caption.text);
+      assert.deepEqual(caption, await nodeCaption(pixels));
+    }
+    t.diagnostic(`${texts.size} different captions`);
+  });
+
+  test('both builds give the same captions', async () => {
+    const texts = await page.evaluate(async (address) => {
+      const blob = await (await fetch('/web/demo/public/samples/raccoon.jpg')).blob();
+      const texts = [];
+      for (const build of ['simd', 'relaxed']) {
+        const other = await bitmar.BitMar.load(address, { build });
+        if (other.info.build !== build) throw new Error(other.info.build);
+        texts.push((await other.caption(blob)).tokens.join());
+        other.dispose();
+      }
+      return texts;
+    }, MODEL_URL);
+    assert.equal(texts[0], texts[1]);
+  });
+
+  test('a photo of 20 million pixels, read in strips, is the same picture', async () => {
+    const same = await page.evaluate(async () => {
+      const canvas = new OffscreenCanvas(5000, 4000);
+      const context = canvas.getContext('2d');
+      const small = await createImageBitmap(await (await fetch('/web/demo/public/samples/cat.jpg')).blob());
+      context.drawImage(small, 0, 0, 5000, 4000);
+      const pixels = context.getImageData(0, 0, 5000, 4000);
+      return (await model.caption(canvas)).tokens.join() === (await model.caption(pixels)).tokens.join();
+    });
+    assert.ok(same);
+  });
+
+  test('the page stays responsive while captions are computed', async () => {
+    const worst = await page.evaluate(async () => {
+      const blob = await (await fetch('/web/demo/public/samples/cat.jpg')).blob();
+      let worst = 0;
+      let last = performance.now();
+      const timer = setInterval(() => {
+        const now = performance.now();
+        worst = Math.max(worst, now - last);
+        last = now;
+      }, 5);
+      for (let i = 0; i < 10; i += 1) await model.caption(blob);
+      clearInterval(timer);
+      return worst;
+    });
+    assert.ok(worst < 150, `${worst} ms`);
+  });
+
+  test('abort, queue and dispose', async () => {
+    const codes = await page.evaluate(async (address) => {
+      const other = await bitmar.BitMar.load(address);
+      const blob = await (await fetch('/web/demo/public/samples/cat.jpg')).blob();
+      const controller = new AbortController();
+      let pieces = 0;
+      const stopped = other.caption(blob, { signal: controller.signal, onToken: () => (pieces += 1, controller.abort()) });
+      const next = other.caption(blob);
+      const codes = [await codeOf(stopped), pieces, await codeOf(next)];
+      const pending = [codeOf(other.caption(blob)), codeOf(other.caption(blob))];
+      other.dispose();
+      return [...codes, ...(await Promise.all(pending)), await codeOf(other.caption(blob))];
+    }, MODEL_URL);
+    assert.deepEqual(codes, ['aborted', 1, 'none', 'disposed', 'disposed', 'disposed']);
+  });
+
+  test('errors have codes', async () => {
+    const codes = await page.evaluate(async () => {
+      const load = bitmar.BitMar.load;
+      const controller = new AbortController();
+      return {
+        noModel: await codeOf(load('/nowhere/')),
+        noWasm: await codeOf(load('/tests/golden/tiny', { wasmUrl: '/nowhere.wasm' })),
+        noWorker: await codeOf(load('/tests/golden/tiny', { workerUrl: '/nowhere.js' })),
+        notWasm: await codeOf(load('/tests/golden/tiny', { wasmUrl: '/package.json' })),
+        noServer: await codeOf(load('http://localhost:1/')),
+        aborted: await codeOf(load('/tests/golden/tiny', { signal: controller.signal, onProgress: () => controller.abort() })),
+        text: await codeOf(model.caption(new Blob(['hello']))),
+        nothing: await codeOf(model.caption(null)),
+        object: await codeOf(model.caption({})),
+        emptyVideo: await codeOf(model.caption(document.createElement('video'))),
+        emptyCanvas: await codeOf(model.caption(new OffscreenCanvas(0, 0))),
+        brokenImage: await codeOf(model.caption(Object.assign(new Image(), { src: '/nowhere.jpg' }))),
+      };
+    });
+    wrong.length = 0; // the browser's own remarks about the above
+    const { notWasm, text, emptyCanvas, ...rest } = codes;
+    assert.match(notWasm, /^(unsupported_platform|worker_failed)$/);
+    assert.match(text, /^(invalid_image|unsupported_image)$/);
+    assert.match(emptyCanvas, /^(invalid_image|invalid_argument)$/);
+    assert.deepEqual(rest, {
+      noModel: 'missing_file',
+      noWasm: 'missing_file',
+      noWorker: 'worker_failed',
+      noServer: 'network',
+      aborted: 'aborted',
+      nothing: 'invalid_argument',
+      object: 'invalid_argument',
+      emptyVideo: 'invalid_image',
+      brokenImage: 'invalid_image',
+    });
+  });
+
+  test('nothing was complained about', () => assert.deepEqual(wrong, []));
+});
+
+for (const [what, photosOf] of [['bundled photos', samplePhotos], ['validation photos', () => validationPhotos(8)]]) {
+  test(`a webcam that shows ${what}: captions change with the picture and equal node’s`, async (t) => {
+    const photos = await photosOf();
+    if (!photos.length) return t.skip('the photos of ../shared/data are absent');
+    let browser = await launch();
+    const file = await film((await packagePage(browser)).page, photos, 1);
+    await browser.close();
+
+    browser = await launch(...webcam(file));
+    const { page, wrong } = await packagePage(browser);
+    const seen = await page.evaluate(async (seconds) => {
+      const video = Object.assign(document.createElement('video'), { muted: true });
+      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
+      await video.play();
+      document.body.append(video);
+      const seen = [];
+      let open = 0;
+      let most = 0;
+      const watch = model.watch(video, {
+        interval: 400,
+        onFrame: () => (most = Math.max(most, ++open)),
+        onCaption: ({ text, tokens }, frame) => {
+          open -= 1;
+          seen.push({ text, tokens, frame: plain(frame) });
+        },
+        onError: (error) => seen.push({ text: `${error}` }),
+      });
+      await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+      watch.stop();
+      const count = seen.length;
+      await new Promise((resolve) => setTimeout(resolve, 600));
+      if (seen.length > count) throw new Error('it went on after stop()');
+      if (most > 1) throw new Error('frames were queued');
+      // And without reading the pixels here: the path that the page takes.
+      const quick = await new Promise((resolve) => {
+        const other = model.watch(video, { onCaption: ({ text }, frame) => (other.stop(), resolve({ text, frame: frame === undefined })) });
+      });
+      for (const track of video.srcObject.getTracks()) track.stop();
+      return { seen, quick };
+    }, photos.length + 1);
+    assert.ok(seen.seen.length >= photos.length, `${seen.seen.length} captions`);
+    for (const { text, tokens, frame } of seen.seen) assert.deepEqual({ text, tokens }, await nodeCaption(frame));
+    assert.ok(new Set(seen.seen.map(({ text }) => text)).size >= Math.min(4, photos.length / 2), seen.seen.map(({ text }) => text).join('\n'));
+    assert.ok(seen.quick.text && seen.quick.frame);
+    assert.deepEqual(wrong, []);
+    t.diagnostic(`${seen.seen.length} captions of live frames`);
+    await browser.close();
+  });
+}
