@@ -37,9 +37,9 @@ fetch() ( # into OWN.part, renamed at the very end: an interrupted run leaves no
   private=(-o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
                  -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache")
   apt_get "${private[@]}" update
-  packages=(emscripten binaryen libc6 libstdc++6 libgcc-s1)
+  packages=(emscripten binaryen node-acorn libc6 libstdc++6 libgcc-s1)
   (cd "$work/debs" && apt_get "${private[@]}" download "${packages[@]/%//trixie}")
-  for name in emscripten binaryen; do dpkg-deb -x "$work/debs/$name"_*.deb "$part"; done
+  for name in emscripten binaryen node-acorn; do dpkg-deb -x "$work/debs/$name"_*.deb "$part"; done
   # binaryen needs trixie's libc: its programs start through that libc's own loader.
   for name in libc6 libstdc++6 libgcc-s1; do dpkg-deb -x "$work/debs/$name"_*.deb "$part/runtime"; done
   libs=$(cd "$part" && dirname "$(find runtime/usr/lib -name 'ld-linux*.so.*' | head -n 1)")
@@ -49,12 +49,13 @@ fetch() ( # into OWN.part, renamed at the very end: an interrupted run leaves no
       "$OWN/$libs" "$OWN/usr/${libs#runtime/usr/}" "$OWN/usr/bin/$name" >"$part/binaryen/bin/$name"
     chmod +x "$part/binaryen/bin/$name"
   done
+  # Unpacked here and not installed: it would bring Debian's own, older node.
   mkdir -p "$part/usr/share/emscripten/node_modules"
-  ln -sfn /usr/share/nodejs/acorn "$part/usr/share/emscripten/node_modules/acorn"
+  ln -s ../../nodejs/acorn "$part/usr/share/emscripten/node_modules/acorn"
   cat >"$part/usr/share/emscripten/.emscripten" <<CONFIG
 LLVM_ROOT = '/usr/bin'
 BINARYEN_ROOT = '$OWN/binaryen'
-NODE_JS = '$(command -v node)'
+NODE_JS = 'node'
 FROZEN_CACHE = True
 LLVM_ADD_VERSION = '19'
 CLANG_ADD_VERSION = '19'
@@ -70,7 +71,7 @@ fi
 
 [[ ! -r /etc/os-release ]] || . /etc/os-release
 [[ ${VERSION_CODENAME:-} == bookworm ]] || fail "please install emscripten >= $MIN and put its emcc on PATH"
-need clang-19 lld-19 llvm-19 node-acorn python3:python3 dpkg-deb:dpkg
+need clang-19 lld-19 llvm-19 python3:python3 dpkg-deb:dpkg
 if [[ ! -x $OWN/usr/share/emscripten/emcc ]]; then
   say "Fetching emscripten $MIN into .cache/emscripten"
   [[ $(uname -m) == x86_64 || $(uname -m) == aarch64 ]] || fail "no ready-made emscripten for $(uname -m): put an emcc >= $MIN on PATH"
