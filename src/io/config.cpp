@@ -1,0 +1,243 @@
+#include "io/config.h"
+
+#include <cmath>
+#include <initializer_list>
+#include <string>
+#include <utility>
+
+#include "io/error.h"
+#include "io/json.h"
+
+namespace bitmar {
+
+namespace {
+
+using nlohmann::json;
+
+// Far above any model for a web page, far below what makes products of two of them overflow an int.
+constexpr int kMaxWidth = 4096;
+constexpr int kMaxLayers = 64;
+constexpr int kMaxVocabulary = 1 << 18;
+constexpr int kMaxImageSize = 1024;
+constexpr int kMaxGridSize = 64;
+constexpr int kMaxKernel = 15;
+constexpr int kMaxStemLayers = 64;
+constexpr int kMaxTokens = 4096;
+constexpr int kMaxWindow = 1 << 14;
+constexpr int kMaxSlots = 1 << 16;
+// Bytes of what is held by the product of several fields: key-value caches, memory slots, maps of the stem.
+constexpr double kMaxBuffer = 512.0 * (1 << 20);
+
+[[noreturn]] void fail(const std::string& field, const std::string& problem) {
+  throw Error(ErrorCode::invalid_config, "config.json: " + field + " " + problem);
+}
+
+// One JSON object, and where in the document it is.
+class Section {
+ public:
+  Section(const json& value, std::string path) : value_(value), path_(std::move(path)) {
+    if (!value.is_object()) fail(path_.empty() ? "the document" : path_, "must be an object");
+  }
+
+  std::string name(const char* key) const { return path_.empty() ? key : path_ + "." + key; }
+
+  const json& at(const char* key) const {
+    const auto found = value_.find(key);
+    if (found == value_.end()) fail(name(key), "is missing");
+    return *found;
+  }
+  Section section(const char* key) const { return {at(key), name(key)}; }
+
+  int integer(const char* key, int low, int high) const {
+    const json& v = at(key);
+    // Unsigned or not is how nlohmann stores it; a number beyond 64 bits is a float and fails.
+    const bool fits = v.is_number_unsigned() ? v.get<std::uint64_t>() <= static_cast<std::uint64_t>(high)
+                                             : v.is_number_integer() && v.get<std::int64_t>() <= high;
+    if (!fits || v.get<std::int64_t>() < low) {
+      fail(name(key), "must be an integer from " + std::to_string(low) + " to " + std::to_string(high));
+    }
+    return v.get<int>();
+  }
+  double number(const char* key, double low, double high) const {
+    const json& v = at(key);
+    if (!v.is_number() || !(v.get<double>() >= low && v.get<double>() <= high)) {
+      fail(name(key), "must be a number from " + json(low).dump() + " to " + json(high).dump());
+    }
+    return v.get<double>();
+  }
+  // The position of the value among `choices`.
+  int choice(const char* key, std::initializer_list<const char*> choices) const {
+    const json& v = at(key);
+    std::string listed;
+    int i = 0;
+    for (const char* candidate : choices) {
+      if (v.is_string() && v.get_ref<const std::string&>() == candidate) return i;
+      listed += (i++ ? "\" or \"" : "\"") + std::string(candidate);
+    }
+    fail(name(key), "must be " + listed + "\"");
+  }
+  float real(const char* key, double low, double high) const { return static_cast<float>(number(key, low, high)); }
+  int heads(int width, bool rotary) const {
+    const int n = integer("num_heads", 1, width);
+    if (width % n != 0) fail(name("num_heads"), "must divide the width, " + std::to_string(width));
+    if (rotary && width / n % 2 != 0) fail(name("num_heads"), "must leave each head an even width");
+    return n;
+  }
+  // Of matrices packed four rows to a byte.
+  int packed_width(const char* key) const {
+    const int n = integer(key, 4, kMaxWidth);
+    if (n % 4 != 0) fail(name(key), "must be a multiple of 4");
+    return n;
+  }
+
+ private:
+  const json& value_;
+  std::string path_;
+};
+
+StemLayerConfig parse_stem_layer(const Section& s, bool first) {
+  StemLayerConfig layer;
+  layer.type = static_cast<StemLayerConfig::Type>(s.choice("type", {"conv", "max_pool"}));
+  layer.kernel_size = s.integer("kernel_size", 1, kMaxKernel);
+  layer.stride = s.integer("stride", 1, kMaxKernel);
+  // With padding kernel_size / 2 an even kernel would grow the map.
+  if (layer.kernel_size % 2 == 0) fail(s.name("kernel_size"), "must be odd");
+  if (layer.type == StemLayerConfig::Type::max_pool) {
+    if (first) fail(s.name("type"), "must be \"conv\" in the first layer");
+    return layer;
+  }
+  layer.weights = static_cast<StemLayerConfig::Weights>(s.choice("weights", {"int8", "ternary"}));
+  if (first != (layer.weights == StemLayerConfig::Weights::int8)) {
+    fail(s.name("weights"), "must be \"int8\" in the first layer and \"ternary\" in the others");
+  }
+  layer.out_channels = s.packed_width("out_channels");
+  layer.relu = s.choice("activation", {"none", "relu"}) == 1;
+  return layer;
+}
+
+void parse_stem(const Section& s, VisionConfig& vision) {
+  const json& stem = s.at("stem");
+  if (!stem.is_array() || stem.empty() || stem.size() > kMaxStemLayers) {
+    fail(s.name("stem"), "must be a list of 1 to " + std::to_string(kMaxStemLayers) + " layers");
+  }
+  int size = vision.image_size, channels = 3;
+  for (std::size_t i = 0; i < stem.size(); ++i) {
+    const Section entry(stem[i], s.name("stem") + "[" + std::to_string(i) + "]");
+    const StemLayerConfig layer = parse_stem_layer(entry, i == 0);
+    size = (size + 2 * (layer.kernel_size / 2) - layer.kernel_size) / layer.stride + 1;
+    if (layer.type == StemLayerConfig::Type::conv) channels = layer.out_channels;
+    const double padded = size + 2.0 * (kMaxKernel / 2);
+    if (padded * padded * channels * sizeof(float) > kMaxBuffer)
+      fail(entry.name("out_channels"), "makes too large a map");
+    vision.stem.push_back(layer);
+  }
+  if (size != vision.grid_size) {
+    fail(s.name("grid_size"),
+         "is " + std::to_string(vision.grid_size) + ", but the stem ends in a grid of " + std::to_string(size));
+  }
+  if (channels != vision.hidden_size) {
+    fail(s.name("hidden_size"), "is " + std::to_string(vision.hidden_size) + ", but the stem ends in " +
+                                    std::to_string(channels) + " channels");
+  }
+}
+
+VisionConfig parse_vision(const Section& s) {
+  VisionConfig vision;
+  vision.input = static_cast<VisionConfig::Input>(s.choice("input", {"pixels", "features"}));
+  vision.grid_size = s.integer("grid_size", 1, kMaxGridSize);
+  vision.feature_size = s.packed_width("feature_size");
+  if (!vision.takes_pixels()) return vision;
+  vision.image_size = s.integer("image_size", 1, kMaxImageSize);
+  vision.hidden_size = s.packed_width("hidden_size");
+  vision.num_layers = s.integer("num_layers", 0, kMaxLayers);
+  vision.num_heads = s.heads(vision.hidden_size, false);
+  vision.intermediate_size = s.packed_width("intermediate_size");
+  parse_stem(s, vision);
+  return vision;
+}
+
+TextEncoderConfig parse_text_encoder(const Section& s, int width) {
+  return {.num_layers = s.integer("num_layers", 0, kMaxLayers),
+          .num_heads = s.heads(width, true),
+          .intermediate_size = s.packed_width("intermediate_size"),
+          .rope_theta = s.number("rope_theta", 1, 1e9),
+          .max_tokens = s.integer("max_tokens", 1, kMaxTokens)};
+}
+
+MemoryConfig parse_memory(const Section& s) {
+  const MemoryConfig memory = {.num_slots = s.integer("num_slots", 1, kMaxSlots),
+                               .width = s.packed_width("width"),
+                               .temperature = s.real("temperature", 1e-3, 1e3),
+                               .alpha = s.real("alpha", 0, 1),
+                               .novelty_threshold = s.real("novelty_threshold", -1, 1)};
+  if (2.0 * memory.num_slots * memory.width * sizeof(float) > kMaxBuffer)
+    fail(s.name("num_slots"), "takes too much memory");
+  return memory;
+}
+
+DecoderConfig parse_decoder(const Section& s, int width) {
+  const DecoderConfig decoder = {.num_layers = s.integer("num_layers", 1, kMaxLayers),
+                                 .num_heads = s.heads(width, true),
+                                 .intermediate_size = s.packed_width("intermediate_size"),
+                                 .rope_theta = s.number("rope_theta", 1, 1e9),
+                                 .num_sinks = s.integer("num_sinks", 0, kMaxWindow),
+                                 .window_size = s.integer("window_size", 1, kMaxWindow)};
+  const double rows = decoder.num_sinks + decoder.window_size;
+  if (2.0 * decoder.num_layers * rows * width * sizeof(float) > kMaxBuffer)
+    fail(s.name("window_size"), "takes too much memory");
+  return decoder;
+}
+
+}  // namespace
+
+Config parse_config(std::string_view text) {
+  const json document = parse_json(text, ErrorCode::invalid_config, "config.json");
+  const Section s(document, "");
+  s.choice("model_type", {"bitmar"});
+  s.integer("format_version", 1, 1);
+  Config c;
+  c.hidden_size = s.packed_width("hidden_size");
+  c.rms_norm_eps = s.real("rms_norm_eps", 1e-12, 1);
+  c.vocab_size = s.integer("vocab_size", 4, kMaxVocabulary);
+  c.pad_token_id = s.integer("pad_token_id", 0, c.vocab_size - 1);
+  c.bos_token_id = s.integer("bos_token_id", 0, c.vocab_size - 1);
+  c.eos_token_id = s.integer("eos_token_id", 0, c.vocab_size - 1);
+  if (c.bos_token_id == c.eos_token_id) fail("eos_token_id", "must differ from bos_token_id");
+  c.vision = parse_vision(s.section("vision"));
+
+  const Section compressor = s.section("compressor");
+  c.compressor = {.pool_size = compressor.integer("pool_size", 1, c.vision.grid_size),
+                  .hidden_size = compressor.packed_width("hidden_size")};
+  if (c.vision.grid_size % c.compressor.pool_size != 0) fail("compressor.pool_size", "must divide vision.grid_size");
+  c.text_encoder = parse_text_encoder(s.section("text_encoder"), c.hidden_size);
+  const Section fusion = s.section("fusion");
+  c.fusion = {.num_layers = fusion.integer("num_layers", 0, kMaxLayers),
+              .num_heads = fusion.heads(c.hidden_size, false)};
+  c.memory = parse_memory(s.section("memory"));
+  c.decoder = parse_decoder(s.section("decoder"), c.hidden_size);
+
+  const int side = c.vision.grid_size / c.compressor.pool_size;
+  const double conditioning = 1.0 + c.text_encoder.max_tokens + side * side;
+  if (2.0 * c.decoder.num_layers * conditioning * c.hidden_size * sizeof(float) > kMaxBuffer) {
+    fail("text_encoder.max_tokens", "takes too much memory in the decoder");
+  }
+  return c;
+}
+
+void check_preprocessor(std::string_view text, const Config& config) {
+  if (!config.vision.takes_pixels()) return;
+  const std::string file = "preprocessor_config.json";
+  const json document = parse_json(text, ErrorCode::invalid_config, file);
+  const json size = {{"height", config.vision.image_size}, {"width", config.vision.image_size}};
+  const std::pair<const char*, json> wanted[] = {
+      {"do_resize", true},   {"size", size},          {"resample", 2},        {"do_center_crop", false},
+      {"do_rescale", false}, {"do_normalize", false}, {"pixel_offset", -128}, {"do_convert_rgb", true},
+  };
+  for (const auto& [key, value] : wanted) {
+    if (!document.is_object() || !document.contains(key) || document[key] != value) {
+      throw Error(ErrorCode::invalid_config, file + ": " + key + " must be " + value.dump());
+    }
+  }
+}
+
+}  // namespace bitmar

@@ -1,0 +1,79 @@
+// config.json: every dimension and choice of a model.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+namespace bitmar {
+
+struct StemLayerConfig {
+  enum class Type { conv, max_pool };
+  enum class Weights { int8, ternary };
+  Type type = Type::conv;
+  int kernel_size = 0, stride = 0;  // padding is kernel_size / 2
+  // Of convolutions:
+  int out_channels = 0;
+  Weights weights = Weights::ternary;  // int8 is for the first one, whose input has no scale of its own
+  bool relu = false;
+};
+
+struct VisionConfig {
+  enum class Input { pixels, features };
+  Input input = Input::pixels;
+  int grid_size = 0;     // features come as grid_size x grid_size
+  int feature_size = 0;  // numbers of each
+  // Of models that take pixels; unset otherwise:
+  int image_size = 0;
+  std::vector<StemLayerConfig> stem;
+  int hidden_size = 0, num_layers = 0, num_heads = 0, intermediate_size = 0;
+
+  bool takes_pixels() const { return input == Input::pixels; }
+};
+
+struct CompressorConfig {
+  int pool_size = 0, hidden_size = 0;
+};
+
+struct TextEncoderConfig {
+  int num_layers = 0, num_heads = 0, intermediate_size = 0;
+  double rope_theta = 0;
+  int max_tokens = 0;  // BOS included
+};
+
+struct FusionConfig {
+  int num_layers = 0, num_heads = 0;
+};
+
+struct MemoryConfig {
+  int num_slots = 0, width = 0;
+  float temperature = 0, alpha = 0, novelty_threshold = 0;
+};
+
+struct DecoderConfig {
+  int num_layers = 0, num_heads = 0, intermediate_size = 0;
+  double rope_theta = 0;
+  int num_sinks = 0, window_size = 0;
+};
+
+struct Config {
+  int hidden_size = 0;
+  float rms_norm_eps = 0;
+  int vocab_size = 0;
+  int pad_token_id = 0, bos_token_id = 0, eos_token_id = 0;
+  VisionConfig vision;
+  CompressorConfig compressor;
+  TextEncoderConfig text_encoder;
+  FusionConfig fusion;
+  MemoryConfig memory;
+  DecoderConfig decoder;
+};
+
+// Every field must be there and in its range: what comes out can be computed with, and cannot ask for more
+// memory than a model of this kind has any use for. Throws invalid_config, naming the field.
+Config parse_config(std::string_view json);
+
+// preprocessor_config.json must describe what the engine does with pixels: squash them to the model's size,
+// Pillow's BILINEAR, minus 128. Throws invalid_config.
+void check_preprocessor(std::string_view json, const Config& config);
+
+}  // namespace bitmar
