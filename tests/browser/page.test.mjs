@@ -146,7 +146,7 @@ describe('the page', () => {
     assert.deepEqual(problems, []);
 
     for (const colorScheme of ['light', 'dark']) {
-      await page.emulateMedia({ colorScheme });
+      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' }); // no colours half way
       const faint = await page.evaluate(() => {
         const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
         const luminance = (color) => {
@@ -183,7 +183,6 @@ describe('the page', () => {
     await page.keyboard.press('Enter');
     await captioned(page, before);
 
-    await page.emulateMedia({ reducedMotion: 'reduce' });
     const moving = await page.evaluate(() => getComputedStyle(document.querySelector('#caption span')).animationName);
     assert.equal(moving, 'none');
     await page.close();
@@ -210,18 +209,19 @@ describe('the page', () => {
     assert.deepEqual(wrong, []);
     await page.close();
   });
+});
 
-  test('a model that does not come: says so, and can be tried again', async () => {
-    const page = await browser.page();
-    await page.route('**/model/tokenizer.json', (route) => route.fulfill({ status: 404 }));
-    await page.goto(server.url);
-    await shownNotice(page, /could not be loaded.*404/);
-    await page.unroute('**/model/tokenizer.json');
-    await page.click('#retry');
-    await captioned(page);
-    assert.equal(await page.isHidden('#notice'), true);
-    await page.close();
-  });
+test('a model that does not come: says so, and can be tried again', async () => {
+  const browser = await launch();
+  const page = await browser.page();
+  await page.route('**/model/tokenizer.json', (route) => route.fulfill({ status: 404 }));
+  await page.goto(server.url);
+  await shownNotice(page, /could not be loaded.*404/);
+  await page.unroute('**/model/tokenizer.json');
+  await page.click('#retry');
+  await captioned(page);
+  assert.equal(await page.isHidden('#notice'), true);
+  await browser.close();
 });
 
 test('a host with a strict CSP header, in a folder, without COOP and COEP', async () => {

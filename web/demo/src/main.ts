@@ -32,6 +32,10 @@ async function load(): Promise<void> {
   view.showLoading(false);
   view.showModel(model.info);
   view.enableControls();
+  await captionShown();
+  if (import.meta.env.PROD && isSecureContext) {
+    await navigator.serviceWorker?.register('sw.js').catch(() => {}); // without it the page works, online
+  }
 }
 
 // ---- Photos ----
@@ -51,16 +55,17 @@ async function caption(source: Source): Promise<void> {
   }
 }
 
+/** The photo on the stage: the first one, or the one from before the camera. */
+async function captionShown(): Promise<void> {
+  const photo = element<HTMLImageElement>('photo');
+  markSample(photo.getAttribute('src') ?? undefined);
+  await photo.decode().catch(() => {}); // if it cannot be, the caption says so
+  await caption(photo);
+}
+
 async function takeSample(sample: Sample): Promise<void> {
   beginPhoto(sample.url, sample.alt);
-  markSample(sample.url);
-  try {
-    const response = await fetch(sample.url);
-    const blob = await response.blob();
-    if (element<HTMLImageElement>('photo').src.endsWith(sample.url)) await caption(blob);
-  } catch (error) {
-    failed(error);
-  }
+  await captionShown();
 }
 
 async function takeFile(file: File): Promise<void> {
@@ -130,6 +135,8 @@ function failed(error: unknown): void {
     model?.dispose();
     view.notice('The model stopped, and is being started again.');
     void load();
+  } else if (error instanceof BitMarError && /image/.test(error.code)) {
+    view.notice(`That is not a picture that can be read here. (${error.message})`);
   } else {
     view.notice(messageOf(error));
   }
@@ -146,19 +153,11 @@ async function start(): Promise<void> {
   element('camera').addEventListener('click', () => void (camera.running ? backToPhoto() : startCamera()));
   element('flip').addEventListener('click', () => void flipCamera());
   await load();
-  if (!model) return;
-  await takeSample(first);
-  if (import.meta.env.PROD && isSecureContext) {
-    await navigator.serviceWorker?.register('sw.js').catch(() => {}); // without it the page works, online
-  }
 }
 
-/** The photo from before the camera, captioned again. */
 function backToPhoto(): void {
   stopCamera();
-  const photo = element<HTMLImageElement>('photo');
-  markSample(photo.getAttribute('src') ?? undefined);
-  void caption(photo);
+  void captionShown();
 }
 
 void start();
