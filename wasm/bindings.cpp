@@ -10,9 +10,9 @@
 #include <string_view>
 #include <vector>
 
+#include "io/error.h"
 #include "io/image.h"
 #include "model/engine.h"
-#include "runtime/error.h"
 
 namespace {
 
@@ -34,7 +34,7 @@ auto guarded(F&& f) {
   try {
     return f();
   } catch (const bitmar::Error& error) {
-    code = bitmar::name(error.code());
+    code = to_string(error.code());
     message = error.what();
   } catch (const std::bad_alloc&) {
     code = "out_of_memory";
