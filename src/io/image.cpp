@@ -1,0 +1,109 @@
+#include "io/image.h"
+
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "io/byte_reader.h"
+#include "io/error.h"
+#include "io/image_header.h"
+#include "io/stb_image.h"
+
+namespace bitmar {
+
+namespace {
+
+void check_size(int width, int height) {
+  if (width > kMaxImageSide || height > kMaxImageSide || std::int64_t{width} * height > kMaxImagePixels) {
+    throw Error(ErrorCode::image_too_large, "the image has " + std::to_string(width) + " x " + std::to_string(height) +
+                                                " pixels; the limits are " + std::to_string(kMaxImageSide) +
+                                                " a side and " + std::to_string(kMaxImagePixels) + " together");
+  }
+}
+
+// The name of a format that is an image, but none for us; nullptr if it is not known.
+const char* other_format(ByteSpan file) {
+  using namespace std::string_view_literals;
+  if (has_text(file, 0, "GIF87a") || has_text(file, 0, "GIF89a")) return "GIF";
+  if (has_text(file, 0, "RIFF") && has_text(file, 8, "WEBP")) return "WebP";
+  if (has_text(file, 0, "BM") && has_text(file, 6, "\0\0\0\0"sv)) return "BMP";
+  if (has_text(file, 0, "II*\0"sv) || has_text(file, 0, "MM\0*"sv)) return "TIFF";
+  if (has_text(file, 4, "ftypavif") || has_text(file, 4, "ftypavis")) return "AVIF";
+  if (has_text(file, 4, "ftyp")) return "HEIC or video";
+  if (has_text(file, 0, "\xFF\x0A"sv) || has_text(file, 4, "JXL ")) return "JPEG XL";
+  if (has_text(file, 4, "jP  ") || has_text(file, 0, "\xFF\x4F\xFF\x51"sv)) return "JPEG 2000";
+  if (has_text(file, 0, "\0\0\1\0"sv)) return "ICO";
+  return nullptr;
+}
+
+ImageHeader read_header(ByteSpan file) {
+  if (has_text(file, 0, "\xFF\xD8\xFF")) return read_jpeg_header(file);
+  if (has_text(file, 0, "\x89PNG\r\n\x1A\n")) return read_png_header(file);
+  if (const char* format = other_format(file)) {
+    throw Error(ErrorCode::unsupported_image, std::string(format) + " is not supported, only PNG and JPEG");
+  }
+  throw Error(ErrorCode::invalid_image, file.empty() ? "the file is empty" : "this is no image");
+}
+
+// EXIF's orientation o says where the first row and column of the stored image belong.
+Image upright(const std::uint8_t* rgb, int w, int h, int o) {
+  Image image{
+      .width = o >= 5 ? h : w, .height = o >= 5 ? w : h, .rgb = std::vector<std::uint8_t>(std::size_t{3} * w * h)};
+  if (o == 1) {
+    std::memcpy(image.rgb.data(), rgb, image.rgb.size());
+    return image;
+  }
+  const bool from_right = o == 2 || o == 3 || o == 7 || o == 8;
+  const bool from_below = o == 3 || o == 4 || o == 6 || o == 7;
+  std::uint8_t* to = image.rgb.data();
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < image.width; ++x, to += 3) {
+      int column = o >= 5 ? y : x, row = o >= 5 ? x : y;
+      if (from_right) column = w - 1 - column;
+      if (from_below) row = h - 1 - row;
+      std::memcpy(to, rgb + std::size_t{3} * (static_cast<std::size_t>(row) * w + column), 3);
+    }
+  }
+  return image;
+}
+
+}  // namespace
+
+ImageView image_view(ByteSpan pixels, int width, int height) {
+  if (width < 1 || height < 1) throw Error(ErrorCode::invalid_image, "the image has no pixels");
+  check_size(width, height);
+  const std::size_t count = static_cast<std::size_t>(width) * height;
+  if (pixels.size() != 3 * count && pixels.size() != 4 * count) {
+    throw Error(ErrorCode::invalid_image, std::to_string(pixels.size()) + " bytes are neither RGB nor RGBA of " +
+                                              std::to_string(width) + " x " + std::to_string(height) + " pixels");
+  }
+  return {pixels.data(), width, height, static_cast<int>(pixels.size() / count)};
+}
+
+Image decode_image(ByteSpan file) {
+  if (file.size() > std::numeric_limits<int>::max()) throw Error(ErrorCode::image_too_large, "the file has gigabytes");
+  const ImageHeader header = read_header(file);
+  check_size(header.width, header.height);
+  const int length = static_cast<int>(file.size());
+  int width = 0, height = 0, channels = 0;
+  const auto check_agreement = [&] {
+    if (width != header.width || height != header.height)
+      throw Error(ErrorCode::invalid_image, "the image contradicts itself");
+  };
+  const auto fail = [] {
+    const std::string reason = stbi_failure_reason() ? stbi_failure_reason() : "unknown";
+    if (reason == "outofmem") throw Error(ErrorCode::out_of_memory, "decoding the image takes too much memory");
+    throw Error(ErrorCode::invalid_image, "the image is damaged: " + reason);
+  };
+  // Before decoding: the decoder must not see a larger image than we did.
+  if (!stbi_info_from_memory(file.data(), length, &width, &height, &channels)) fail();
+  check_agreement();
+  const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> rgb(
+      stbi_load_from_memory(file.data(), length, &width, &height, &channels, 3), &stbi_image_free);
+  if (!rgb) fail();
+  check_agreement();
+  return upright(rgb.get(), width, height, header.orientation);
+}
+
+}  // namespace bitmar

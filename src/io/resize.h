@@ -1,0 +1,15 @@
+// Images to the model's size, with the arithmetic of the training data.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "io/image.h"
+
+namespace bitmar {
+
+// Bit for bit Pillow's image.convert("RGB").resize((width, height), Image.BILINEAR): the whole image, squashed.
+// rgb [height, width, 3]
+void resize_bilinear(const ImageView& image, int width, int height, std::span<std::uint8_t> rgb);
+
+}  // namespace bitmar
