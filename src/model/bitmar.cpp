@@ -46,14 +46,12 @@ void BitMar::see_nothing() { has_vision_ = false; }
 
 void BitMar::read(std::span<const int> tokens) {
   Stages& s = *stages_;
-  if (tokens.empty() || static_cast<int>(tokens.size()) > config_.text_encoder.max_tokens) {
-    throw Error(ErrorCode::text_too_long, "a prompt has at most " + std::to_string(config_.text_encoder.max_tokens - 1) +
-                                              " tokens, this one has " + std::to_string(tokens.size() - 1));
-  }
+  check_prompt(tokens);
   text_size_ = static_cast<int>(tokens.size());
-  embed(tokens, s.text.data());
-  s.text_encoder.run(s.text.data(), text_size_);
-  s.fusion.run(s.text.data(), text_size_, has_vision_ ? s.vision_tokens.data() : nullptr, s.compressor.tokens(),
+  float* text = s.text(config_.hidden_size);
+  embed(tokens, text);
+  s.text_encoder.run(text, text_size_);
+  s.fusion.run(text, text_size_, has_vision_ ? s.vision_tokens.data() : nullptr, s.compressor.tokens(),
                s.pooled.data());
   project(weights_.memory.query_proj, s.query);
   project(weights_.memory.value_proj, s.value);
@@ -64,8 +62,8 @@ void BitMar::read(std::span<const int> tokens) {
 void BitMar::condition(bool recall) {
   Stages& s = *stages_;
   const int d = config_.hidden_size;
-  // s.text lies one token into s.conditioning: r goes before it, the vision tokens after.
-  float* begin = s.text.data();
+  // F is in place already, one token into s.conditioning: r goes before it, the vision tokens after.
+  float* begin = s.text(d);
   int count = text_size_;
   if (recall && s.memory.read(kernels_, s.query, s.retrieved)) {
     begin = s.conditioning.data();
@@ -95,6 +93,18 @@ std::span<const float> BitMar::next(std::span<const int> tokens, std::span<const
 }
 
 // ---- Its pieces that belong to no stage ----
+
+void BitMar::check_prompt(std::span<const int> tokens) const {
+  const std::size_t most = config_.text_encoder.max_tokens;
+  if (tokens.size() > most) {
+    throw Error(ErrorCode::text_too_long, "a prompt has at most " + std::to_string(most - 1) +
+                                              " tokens, this one has " + std::to_string(tokens.size() - 1));
+  }
+  const auto known = [this](int token) { return token >= 0 && token < config_.vocab_size; };
+  if (tokens.empty() || !std::all_of(tokens.begin(), tokens.end(), known)) {
+    throw Error(ErrorCode::invalid_argument, "a prompt has tokens of the vocabulary, the beginning at least");
+  }
+}
 
 // out [n, d] = rows of the int8 table, scaled back
 void BitMar::embed(std::span<const int> tokens, float* out) const {
@@ -167,7 +177,6 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
   const std::size_t d = c.hidden_size, v = c.vocab_size, width = c.memory.width;
   features = take(std::size_t{1} * c.vision.grid_size * c.vision.grid_size, c.vision.feature_size);
   conditioning = take(longest_conditioning(c), d);
-  text = conditioning.subspan(d);
   vision_tokens = take(compressor.tokens(), d);
   pooled = take(1, d);
   query = take(1, width);

@@ -36,7 +36,8 @@ class BitMar {
   void see_nothing();
 
   // ---- 2. Prompt and fusion: F, its mean, and the memory's query and value for it ----
-  void read(std::span<const int> tokens);            // BOS first, at most max_tokens
+  void check_prompt(std::span<const int> tokens) const;  // throws text_too_long, invalid_argument
+  void read(std::span<const int> tokens);                // BOS first, at most max_tokens
   std::span<const float> memory_query() const { return stages_->query; }  // [C], unit length
   std::span<const float> memory_value() const { return stages_->value; }  // [C], unit length
 
@@ -74,7 +75,7 @@ class BitMar {
     BeamSearch beam_search;
     std::span<float> features;      // [P, feature_size]
     std::span<float> conditioning;  // [1 + max_tokens + m, d] = [r ; F ; V]
-    std::span<float> text;          // [max_tokens, d] of it
+    float* text(int d) const { return conditioning.data() + d; }  // its second row: F's place
     std::span<float> vision_tokens; // [m, d]
     std::span<float> pooled;        // [d]
     std::span<float> query, value, retrieved;  // [C]

@@ -45,7 +45,8 @@ struct CaptionResult {
   double text_ms = 0;    // prompt, fusion, memory, decoding
 };
 
-// Called with each new piece of text (never half a character); false stops the computation.
+// Called after every token with the text that it completes: never half a character, often nothing, and
+// with beam search nothing before the end. false stops the computation.
 using TokenCallback = std::function<bool(std::string_view piece)>;
 
 struct MemoryReport {
@@ -56,7 +57,7 @@ struct MemoryReport {
 class Engine {
  public:
   // Throws invalid_config, invalid_model, unsupported_tensor_type, out_of_memory.
-  static std::unique_ptr<Engine> load(const ModelFiles& files);
+  static std::unique_ptr<Engine> load(const ModelFiles& files, const Kernels& kernels = bitmar::kernels());
 
   // ---- A whole caption ----
   CaptionResult caption(const ImageView& image, const CaptionOptions& options, const TokenCallback& on_piece = {});
@@ -69,8 +70,8 @@ class Engine {
   void begin(const ImageView& image, const CaptionOptions& options);
   void begin_features(std::span<const float> grid, const CaptionOptions& options);
   void begin_text(const CaptionOptions& options);
-  // One token. The piece of text that it completes, which may be empty; nothing once the caption is over.
-  // Valid until the next call.
+  // One token (of every beam). The text that it completes, which may be empty, valid until the next call;
+  // nothing once the caption is over. Does not allocate, beam search's last call aside.
   std::optional<std::string_view> step();
   // The caption so far.
   CaptionResult result() const;
@@ -87,25 +88,29 @@ class Engine {
   BitMar& model() { return model_; }
 
  private:
-  Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file);
+  enum class State { idle, speaking, ending };
 
-  void check(const CaptionOptions& options) const;
-  void see(const ImageView& image);
+  Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const Kernels& kernels);
+
   void start(const CaptionOptions& options);
+  void see(const ImageView& image);
+  void condition();
   std::vector<int> prompt_tokens(std::string_view prompt) const;
   CaptionResult run(const TokenCallback& on_piece);
-  bool advance();        // one token, one stream; false at the end
-  bool advance_beams();  // one token of every hypothesis
+  std::optional<std::string_view> speak();
+  std::optional<std::string_view> speak_beams();
 
   BitMar model_;
   Tokenizer tokenizer_;
-  std::vector<std::uint8_t> pixels_;  // [S, S, 3]
   StreamingDecoder decoder_;
+  std::vector<std::uint8_t> pixels_;  // [S, S, 3]; empty when the model takes features
   CaptionOptions options_;
   CaptionResult result_;
-  std::string piece_;
-  int next_input_ = 0;
-  bool running_ = false;
+  std::vector<int> prompt_;  // BOS first
+  std::vector<int> beam_tokens_;
+  std::vector<Decoder::Lane> lanes_;
+  std::string beam_text_;
+  State state_ = State::idle;
 };
 
 }  // namespace bitmar

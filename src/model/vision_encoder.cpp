@@ -5,6 +5,19 @@
 
 namespace bitmar {
 
+namespace {
+
+// Builds a stage and gives its activations back to the arena at once: the next stage overwrites them.
+template <class Build>
+auto shared(Arena& arena, const Build& build) {
+  const std::size_t mark = arena.mark(Purpose::activations);
+  auto stage = build();
+  arena.rewind(Purpose::activations, mark);
+  return stage;
+}
+
+}  // namespace
+
 void VisionEncoder::plan(const VisionConfig& config, const VisionWeights& weights, Needs& needs) {
   const int patches = config.grid_size * config.grid_size;
   Stem::plan(weights.stem, needs);

@@ -1,0 +1,233 @@
+#include "model/engine.h"
+
+#include <chrono>
+#include <cmath>
+#include <new>
+#include <utility>
+
+#include "io/error.h"
+#include "io/resize.h"
+
+namespace bitmar {
+
+namespace {
+
+class Stopwatch {
+ public:
+  double ms() const { return std::chrono::duration<double, std::milli>(Clock::now() - start_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_ = Clock::now();
+};
+
+constexpr int kMostTokens = 1 << 20;  // the list of a result's tokens is reserved in advance
+
+void require(bool condition, const std::string& what) {
+  if (!condition) throw Error(ErrorCode::invalid_argument, what);
+}
+
+}  // namespace
+
+std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const Kernels& kernels) {
+  try {
+    const Config config = parse_config(files.config_json);
+    check_preprocessor(files.preprocessor_json, config);
+    return std::unique_ptr<Engine>(
+        new Engine(config, Tokenizer::parse(files.tokenizer_json), SafeTensors::parse(files.safetensors), kernels));
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::out_of_memory, "there is not enough memory for this model");
+  }
+}
+
+Engine::Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const Kernels& kernels)
+    : model_(config, file, kernels), tokenizer_(std::move(tokenizer)), decoder_(tokenizer_) {
+  if (tokenizer_.size() != config.vocab_size) {
+    throw Error(ErrorCode::invalid_model, "the tokenizer has " + std::to_string(tokenizer_.size()) +
+                                              " tokens, the model " + std::to_string(config.vocab_size));
+  }
+  if (config.vision.takes_pixels()) pixels_.resize(std::size_t{3} * config.vision.image_size * config.vision.image_size);
+  prompt_.reserve(config.text_encoder.max_tokens);
+  beam_tokens_.reserve(kMaxBeams);
+  lanes_.reserve(kMaxBeams);
+}
+
+// ---- A whole caption ----
+
+CaptionResult Engine::caption(const ImageView& image, const CaptionOptions& options, const TokenCallback& on_piece) {
+  begin(image, options);
+  return run(on_piece);
+}
+
+CaptionResult Engine::caption_features(std::span<const float> grid, const CaptionOptions& options,
+                                       const TokenCallback& on_piece) {
+  begin_features(grid, options);
+  return run(on_piece);
+}
+
+CaptionResult Engine::caption_text(const CaptionOptions& options, const TokenCallback& on_piece) {
+  begin_text(options);
+  return run(on_piece);
+}
+
+CaptionResult Engine::run(const TokenCallback& on_piece) {
+  while (const auto piece = step()) {
+    if (on_piece && !on_piece(*piece)) {
+      result_.aborted = state_ == State::speaking;
+      break;
+    }
+  }
+  state_ = State::idle;
+  return result();
+}
+
+// ---- In steps ----
+
+void Engine::begin(const ImageView& image, const CaptionOptions& options) {
+  const Stopwatch watch;
+  start(options);
+  see(image);
+  result_.vision_ms = watch.ms();
+  condition();
+}
+
+void Engine::begin_features(std::span<const float> grid, const CaptionOptions& options) {
+  const Stopwatch watch;
+  start(options);
+  model_.see_features(grid);
+  result_.vision_ms = watch.ms();
+  condition();
+}
+
+void Engine::begin_text(const CaptionOptions& options) {
+  start(options);
+  model_.see_nothing();
+  condition();
+}
+
+void Engine::see(const ImageView& image) {
+  require(!pixels_.empty(), "this model takes feature grids, not images");
+  const int side = config().vision.image_size;
+  resize_rgb(image, side, side, pixels_);
+  model_.see_pixels(pixels_.data());
+}
+
+void Engine::start(const CaptionOptions& o) {
+  state_ = State::idle;
+  require(o.max_tokens >= 1 && o.max_tokens <= kMostTokens,
+          "max_tokens must be from 1 to " + std::to_string(kMostTokens));
+  require(o.num_beams >= 1 && o.num_beams <= kMaxBeams, "num_beams must be from 1 to " + std::to_string(kMaxBeams));
+  require(std::isfinite(o.temperature) && o.temperature >= 0, "temperature must be 0 or more");
+  require(o.top_p > 0 && o.top_p <= 1, "top_p must be above 0 and at most 1");
+  require(std::isfinite(o.length_penalty), "length_penalty must be a finite number");
+  require(o.num_beams == 1 || o.temperature == 0, "beam search takes no temperature");
+  const int rows = config().decoder.num_sinks + config().decoder.window_size;
+  require(o.num_beams == 1 || o.max_tokens <= rows / o.num_beams,
+          "num_beams * max_tokens must be at most " + std::to_string(rows));
+  options_ = o;
+  prompt_ = prompt_tokens(o.prompt);
+  result_ = {};
+  decoder_.reset();
+}
+
+std::vector<int> Engine::prompt_tokens(std::string_view prompt) const {
+  std::vector<int> tokens = tokenizer_.encode(prompt);
+  tokens.insert(tokens.begin(), config().bos_token_id);
+  model_.check_prompt(tokens);
+  return tokens;
+}
+
+// Prompt, fusion, memory and conditioning; then everything that a token will need is in place.
+void Engine::condition() {
+  const Stopwatch watch;
+  model_.read(prompt_);
+  model_.condition(options_.read_memory);
+  if (options_.write_memory) {
+    memory().write(model_.kernels(), model_.memory_query(), model_.memory_value(), options_.now_ms);
+  }
+  if (options_.num_beams > 1) {
+    model_.beam_search().start({.beams = options_.num_beams,
+                                .max_tokens = options_.max_tokens,
+                                .length_penalty = options_.length_penalty,
+                                .begin_token = config().bos_token_id,
+                                .end_token = config().eos_token_id});
+  } else {
+    model_.sampler().start({.temperature = options_.temperature, .top_p = options_.top_p}, options_.seed);
+  }
+  result_.tokens.reserve(options_.max_tokens);
+  state_ = State::speaking;
+  result_.text_ms = watch.ms();
+}
+
+std::optional<std::string_view> Engine::step() {
+  if (state_ == State::idle) return std::nullopt;
+  const Stopwatch watch;
+  const auto piece = options_.num_beams > 1 ? speak_beams() : speak();
+  result_.text_ms += watch.ms();
+  return piece;
+}
+
+std::optional<std::string_view> Engine::speak() {
+  if (state_ == State::speaking) {
+    const int last = result_.tokens.empty() ? config().bos_token_id : result_.tokens.back();
+    const Sampler::Choice choice = model_.sampler().choose(model_.kernels(), model_.next(last));
+    result_.log_probability += choice.log_probability;
+    if (choice.token != config().eos_token_id) {
+      result_.tokens.push_back(choice.token);
+      if (static_cast<int>(result_.tokens.size()) == options_.max_tokens) state_ = State::ending;
+      return decoder_.push(choice.token);
+    }
+  }
+  state_ = State::idle;
+  const std::string_view rest = decoder_.finish();
+  if (rest.empty()) return std::nullopt;
+  return rest;
+}
+
+std::optional<std::string_view> Engine::speak_beams() {
+  BeamSearch& search = model_.beam_search();
+  beam_tokens_.clear();
+  lanes_.clear();
+  for (int i = 0; i < search.live(); ++i) {
+    beam_tokens_.push_back(search.token(i));
+    lanes_.push_back({search.row(i), search.rows(i)});
+  }
+  if (search.step(model_.kernels(), model_.next(beam_tokens_, lanes_))) return std::string_view();
+  state_ = State::idle;
+  result_.tokens.assign(search.tokens().begin(), search.tokens().end());
+  result_.log_probability = search.log_probability();
+  beam_text_ = tokenizer_.decode(result_.tokens);
+  return beam_text_;
+}
+
+CaptionResult Engine::result() const {
+  CaptionResult result = result_;
+  result.text = tokenizer_.decode(result.tokens);
+  return result;
+}
+
+// ---- Memory and figures ----
+
+std::span<const float> Engine::embed(const ImageView* image, std::string_view text) {
+  require(image || !text.empty(), "there is neither an image nor a text to embed");
+  state_ = State::idle;
+  prompt_ = prompt_tokens(text);
+  if (image) {
+    see(*image);
+  } else {
+    model_.see_nothing();
+  }
+  model_.read(prompt_);
+  return model_.memory_query();
+}
+
+MemoryReport Engine::bytes() const {
+  const Arena& arena = model_.arena();
+  return {.weights = model_.weights().bytes,
+          .activations = arena.bytes(Purpose::activations) + pixels_.size(),
+          .kv_cache = arena.bytes(Purpose::kv_cache),
+          .memory_slots = arena.bytes(Purpose::memory_slots),
+          .scratch = arena.bytes(Purpose::scratch)};
+}
+
+}  // namespace bitmar

@@ -1,0 +1,190 @@
+#include "model/weights.h"
+
+#include <cmath>
+#include <cstring>
+#include <cstdint>
+#include <set>
+#include <span>
+
+#include "io/error.h"
+
+namespace bitmar {
+
+namespace {
+
+using Shape = std::vector<std::int64_t>;
+
+std::string text(const Shape& shape) {
+  std::string s = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
+  return s + "]";
+}
+
+std::string text(DType type) {
+  switch (type) {
+    case DType::u8: return "U8";
+    case DType::i8: return "I8";
+    case DType::i32: return "I32";
+    case DType::f16: return "F16";
+    case DType::f32: return "F32";
+  }
+  return "?";
+}
+
+// Takes tensors out of the file one by one; each must be there, with its type and shape, and be used.
+class Binder {
+ public:
+  Binder(const SafeTensors& file, Weights& weights) : file_(file), weights_(weights) {}
+
+  std::vector<float> floats(const std::string& name, const Shape& shape) {
+    const std::span<const std::uint8_t> bytes = take(name, DType::f32, shape);
+    std::vector<float> values(bytes.size() / sizeof(float));
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    for (const float v : values) {
+      if (!std::isfinite(v)) fail(name, "holds a number that is not finite");
+    }
+    weights_.bytes += bytes.size();
+    return values;
+  }
+
+  Norm norm(const std::string& name, int n) { return floats(name + ".weight", {n}); }
+
+  std::vector<std::int8_t> int8(const std::string& name, int rows, int columns) {
+    const std::span<const std::uint8_t> bytes = take(name, DType::i8, {rows, columns});
+    std::vector<std::int8_t> values(bytes.size());
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    weights_.bytes += bytes.size();
+    return values;
+  }
+
+  Linear linear(const std::string& name, int in, int out) {
+    if (out % 4 != 0) fail(name + ".weight", "has a number of rows that is no multiple of 4");
+    const std::span<const std::uint8_t> packed = take(name + ".weight", DType::u8, {out / 4, in});
+    Linear layer{name, PackedTernary(packed, out, in), floats(name + ".weight_scale", {1})[0], in, out};
+    if (!layer.weight.valid()) fail(name + ".weight", "holds a code that is not -1, 0 or 1");
+    weights_.bytes += layer.weight.bytes();
+    weights_.parameters += 3 * packed.size();  // four to a byte
+    return layer;
+  }
+
+  AttentionWeights attention(const std::string& name, int width) {
+    return {linear(name + ".q_proj", width, width), linear(name + ".k_proj", width, width),
+            linear(name + ".v_proj", width, width), linear(name + ".o_proj", width, width),
+            norm(name + ".sub_norm", width)};
+  }
+
+  FeedForwardWeights feed_forward(const std::string& name, int width, int hidden) {
+    return {linear(name + ".up_proj", width, hidden), norm(name + ".sub_norm", hidden),
+            linear(name + ".down_proj", hidden, width)};
+  }
+
+  std::vector<EncoderLayerWeights> encoder_layers(const std::string& name, int count, int width, int hidden) {
+    std::vector<EncoderLayerWeights> layers;
+    for (int i = 0; i < count; ++i) {
+      const std::string layer = name + "." + std::to_string(i);
+      layers.push_back({norm(layer + ".attention_norm", width), attention(layer + ".attention", width),
+                        norm(layer + ".ffn_norm", width), feed_forward(layer + ".ffn", width, hidden)});
+    }
+    return layers;
+  }
+
+  StemLayer stem_layer(const std::string& name, const StemLayerConfig& config, int channels) {
+    StemLayer layer;
+    layer.config = config;
+    layer.name = name;
+    layer.in_channels = layer.out_channels = channels;
+    if (config.type == StemLayerConfig::Type::max_pool) return layer;
+    const int out = layer.out_channels = config.out_channels;
+    const int patch = config.kernel_size * config.kernel_size * channels;
+    if (config.weights == StemLayerConfig::Weights::int8) {
+      layer.int8_weight = int8(name + ".weight", out, patch);
+      layer.int8_scale = floats(name + ".weight_scale", {out});
+    } else {
+      layer.ternary = linear(name, patch, out);
+    }
+    layer.affine_scale = floats(name + ".affine_scale", {out});
+    layer.affine_bias = floats(name + ".affine_bias", {out});
+    return layer;
+  }
+
+  // A tensor that no part of this model knows means that the config is of another model.
+  void check_all_used() const {
+    for (const auto& [name, tensor] : file_.tensors()) {
+      if (!used_.contains(name)) fail(name, "is no part of the model that the config describes");
+    }
+  }
+
+ private:
+  [[noreturn]] static void fail(const std::string& name, const std::string& what) {
+    throw Error(ErrorCode::invalid_model, "tensor " + name + " " + what);
+  }
+
+  std::span<const std::uint8_t> take(const std::string& name, DType type, const Shape& shape) {
+    const Tensor* tensor = file_.find(name);
+    if (!tensor) fail(name, "is missing");
+    if (tensor->dtype != type) fail(name, "has type " + text(tensor->dtype) + ", not " + text(type));
+    if (tensor->shape != shape) fail(name, "has shape " + text(tensor->shape) + ", the config says " + text(shape));
+    used_.insert(name);
+    weights_.parameters += tensor->elements();
+    return tensor->data;
+  }
+
+  const SafeTensors& file_;
+  Weights& weights_;
+  std::set<std::string> used_;
+};
+
+}  // namespace
+
+Weights::Weights(const Config& c, const SafeTensors& file) {
+  Binder bind(file, *this);
+  const int d = c.hidden_size, width = c.vision.hidden_size, memory_width = c.memory.width;
+  const auto at = [](const char* prefix, int i) { return prefix + std::to_string(i); };
+
+  if (c.vision.takes_pixels()) {
+    int channels = 3;
+    for (int i = 0; i < static_cast<int>(c.vision.stem.size()); ++i) {
+      vision.stem.push_back(bind.stem_layer(at("vision.stem.", i), c.vision.stem[i], channels));
+      channels = vision.stem.back().out_channels;
+    }
+    vision.position_embedding =
+        bind.floats("vision.position_embedding", {c.vision.grid_size * c.vision.grid_size, width});
+    vision.layers = bind.encoder_layers("vision.layers", c.vision.num_layers, width, c.vision.intermediate_size);
+    vision.norm = bind.norm("vision.norm", width);
+    vision.feature_proj = bind.linear("vision.feature_proj", width, c.vision.feature_size);
+  }
+
+  compressor.fc1 = bind.linear("compressor.fc1", c.vision.feature_size, c.compressor.hidden_size);
+  compressor.fc2 = bind.linear("compressor.fc2", c.compressor.hidden_size, d);
+  compressor.norm = bind.norm("compressor.norm", d);
+
+  embedding.weight = bind.int8("embedding.weight", c.vocab_size, d);
+  embedding.scale = bind.floats("embedding.weight_scale", {c.vocab_size});
+
+  text_encoder.layers =
+      bind.encoder_layers("text_encoder.layers", c.text_encoder.num_layers, d, c.text_encoder.intermediate_size);
+  text_encoder.norm = bind.norm("text_encoder.norm", d);
+
+  for (int i = 0; i < c.fusion.num_layers; ++i) {
+    const std::string layer = at("fusion.layers.", i);
+    fusion.layers.push_back({bind.norm(layer + ".norm", d), bind.attention(layer + ".attention", d)});
+  }
+  fusion.norm = bind.norm("fusion.norm", d);
+
+  memory.query_proj = bind.linear("memory.query_proj", d, memory_width);
+  memory.value_proj = bind.linear("memory.value_proj", d, memory_width);
+  memory.out_proj = bind.linear("memory.out_proj", memory_width, d);
+  memory.out_norm = bind.norm("memory.out_norm", d);
+
+  for (int i = 0; i < c.decoder.num_layers; ++i) {
+    const std::string layer = at("decoder.layers.", i);
+    decoder.layers.push_back({bind.norm(layer + ".attention_norm", d), bind.attention(layer + ".attention", d),
+                              bind.linear(layer + ".conditioning.k_proj", d, d),
+                              bind.linear(layer + ".conditioning.v_proj", d, d), bind.norm(layer + ".ffn_norm", d),
+                              bind.feed_forward(layer + ".ffn", d, c.decoder.intermediate_size)});
+  }
+  decoder.norm = bind.norm("decoder.norm", d);
+  bind.check_all_used();
+}
+
+}  // namespace bitmar
