@@ -29,6 +29,10 @@ void require(bool condition, const std::string& what) {
 
 }  // namespace
 
+ModelFiles files_of(const ModelDirectory& d) {
+  return {d.config_json, d.tokenizer_json, d.preprocessor_json, d.safetensors};
+}
+
 std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const Kernels& kernels) {
   try {
     const Config config = parse_config(files.config_json);
@@ -108,7 +112,7 @@ void Engine::begin_text(const CaptionOptions& options) {
 void Engine::see(const ImageView& image) {
   require(!pixels_.empty(), "this model takes feature grids, not images");
   const int side = config().vision.image_size;
-  resize_rgb(image, side, side, pixels_);
+  resize_bilinear(image, side, side, pixels_);
   model_.see_pixels(pixels_.data());
 }
 

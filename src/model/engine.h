@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "io/image.h"
+#include "io/model_files.h"
 #include "io/tokenizer.h"
 #include "model/bitmar.h"
 
@@ -22,6 +23,8 @@ struct ModelFiles {
   std::string config_json, tokenizer_json, preprocessor_json;
   std::span<const std::uint8_t> safetensors;
 };
+
+ModelFiles files_of(const ModelDirectory& directory);
 
 struct CaptionOptions {
   std::string prompt;
