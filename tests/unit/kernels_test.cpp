@@ -25,7 +25,7 @@ class KernelsTest : public testing::TestWithParam<const Kernels*> {
 
 INSTANTIATE_TEST_SUITE_P(Tables, KernelsTest,
                          testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
-                         [](const auto& info) { return std::string(info.param->name); });
+                         [](const auto& table) { return std::string(table.param->name); });
 
 // `size` elements that start `offset` elements past an allocation's start, with a guard behind them.
 template <class T>
