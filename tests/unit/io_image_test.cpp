@@ -1,0 +1,198 @@
+// Photos, and files that claim to be some. Files are written by tests/golden/images.py.
+#include "io/image.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "io/error.h"
+
+namespace bitmar {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+Bytes read(const std::string& name) {
+  std::ifstream stream(BITMAR_SOURCE_DIR "/tests/golden/images/" + name, std::ios::binary);
+  return Bytes((std::istreambuf_iterator<char>(stream)), {});
+}
+
+void expect_error(const Bytes& file, ErrorCode code, const std::string& words) {
+  try {
+    decode_image(file);
+    ADD_FAILURE() << "accepted; expected: " << words;
+  } catch (const Error& error) {
+    EXPECT_EQ(to_string(error.code()), to_string(code)) << error.what();
+    EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what() << "\nexpected: " << words;
+  }
+}
+
+// All files show the same: (16 x, 20 y, 8 (x + y)), or its red alone.
+void expect_picture(const std::string& name, bool grey, int tolerance) {
+  SCOPED_TRACE(name);
+  const Image image = decode_image(read(name));
+  ASSERT_EQ(image.width, 16);
+  ASSERT_EQ(image.height, 12);
+  ASSERT_EQ(image.rgb.size(), 16u * 12 * 3);
+  int worst = 0;
+  for (int y = 0; y < 12; ++y) {
+    for (int x = 0; x < 16; ++x) {
+      const int colour[3] = {16 * x, 20 * y, 8 * (x + y)};
+      for (int c = 0; c < 3; ++c) {
+        worst = std::max(worst, std::abs(image.rgb[(y * 16 + x) * 3 + c] - colour[grey ? 0 : c]));
+      }
+    }
+  }
+  EXPECT_LE(worst, tolerance);
+}
+
+TEST(Image, DecodesPng) {
+  expect_picture("rgb.png", false, 0);
+  expect_picture("rgba.png", false, 0);  // the colours behind alpha, not a background
+  expect_picture("palette.png", false, 0);
+  expect_picture("grey.png", true, 0);
+  expect_picture("grey16.png", true, 0);
+}
+
+TEST(Image, DecodesJpeg) {
+  expect_picture("rgb.jpg", false, 12);
+  expect_picture("progressive.jpg", false, 12);
+  expect_picture("grey.jpg", true, 12);
+}
+
+TEST(Image, TurnsByExif) {
+  for (char o = '2'; o <= '8'; ++o) expect_picture(std::string("orientation") + o + ".jpg", false, 12);
+}
+
+TEST(Image, NamesTheFormatsThatItRefuses) {
+  const auto unsupported = [](const std::string& name, const std::string& words) {
+    SCOPED_TRACE(name);
+    expect_error(read(name), ErrorCode::unsupported_image, words);
+  };
+  unsupported("animated.png", "animated PNG");
+  unsupported("photo.gif", "GIF");
+  unsupported("photo.webp", "WebP");
+  unsupported("photo.bmp", "BMP");
+  unsupported("photo.tiff", "TIFF");
+  unsupported("cmyk.jpg", "CMYK");
+}
+
+TEST(Image, RefusesWhatIsNone) {
+  expect_error({}, ErrorCode::invalid_image, "empty");
+  expect_error(Bytes{'h', 'e', 'l', 'l', 'o'}, ErrorCode::invalid_image, "no image");
+  expect_error(Bytes(100), ErrorCode::invalid_image, "no image");
+  expect_error(read("empty.png"), ErrorCode::invalid_image, "no pixels");
+  expect_error(read("huge.png"), ErrorCode::image_too_large, "30000 x 30000");
+}
+
+// Sizes of a JPEG lie behind FF C0, its length and its precision.
+Bytes jpeg_of_size(int width, int height) {
+  Bytes file = read("rgb.jpg");
+  for (std::size_t i = 0; i + 8 < file.size(); ++i) {
+    if (file[i] != 0xFF || file[i + 1] != 0xC0) continue;
+    file[i + 5] = static_cast<std::uint8_t>(height >> 8);
+    file[i + 6] = static_cast<std::uint8_t>(height);
+    file[i + 7] = static_cast<std::uint8_t>(width >> 8);
+    file[i + 8] = static_cast<std::uint8_t>(width);
+    return file;
+  }
+  return {};
+}
+
+TEST(Image, ChecksTheSizeOfJpeg) {
+  EXPECT_NO_THROW(decode_image(jpeg_of_size(16, 12)));
+  expect_error(jpeg_of_size(0, 12), ErrorCode::invalid_image, "no pixels");
+  expect_error(jpeg_of_size(16, 0), ErrorCode::invalid_image, "no pixels");
+  expect_error(jpeg_of_size(30000, 30000), ErrorCode::image_too_large, "30000 x 30000");
+  expect_error(jpeg_of_size(16385, 1), ErrorCode::image_too_large, "16385 x 1");
+  expect_error(jpeg_of_size(10000, 4001), ErrorCode::image_too_large, "10000 x 4001");
+}
+
+TEST(Image, RefusesEveryTruncation) {
+  for (const char* name : {"rgb.png", "grey.jpg", "rgb.jpg", "progressive.jpg"}) {
+    const Bytes whole = read(name);
+    ASSERT_FALSE(whole.empty());
+    for (std::size_t size = 0; size < whole.size(); ++size) {
+      try {
+        decode_image(std::span(whole).first(size));
+        ADD_FAILURE() << name << " is accepted after " << size << " of " << whole.size() << " bytes";
+        break;
+      } catch (const Error& error) {
+        ASSERT_EQ(to_string(error.code()), "invalid_image") << error.what();
+      }
+    }
+  }
+}
+
+TEST(Image, TakesWhatCamerasPutBehindAJpeg) {
+  Bytes file = read("rgb.jpg");
+  file.insert(file.end(), 1000, 0xAB);
+  EXPECT_NO_THROW(decode_image(file));
+}
+
+TEST(Image, UnpacksNoMoreThanIsNeeded) {
+  try {
+    decode_image(read("bomb.png"));
+  } catch (const Error&) {
+  }
+}
+
+std::uint32_t crc32(std::span<const std::uint8_t> bytes) {
+  std::uint32_t c = ~0u;
+  for (const std::uint8_t b : bytes) {
+    c ^= b;
+    for (int bit = 0; bit < 8; ++bit) c = c & 1 ? 0xEDB88320u ^ c >> 1 : c >> 1;
+  }
+  return ~c;
+}
+
+// So that damage to a PNG is not always noticed by its checksums, but gets as far as the decoder.
+void mend_checksums(Bytes& png) {
+  for (std::size_t at = 8; at + 12 <= png.size();) {
+    const std::size_t length = std::size_t{png[at]} << 24 | png[at + 1] << 16 | png[at + 2] << 8 | png[at + 3];
+    if (length > png.size() - at - 12) return;
+    const std::uint32_t c = crc32(std::span(png).subspan(at + 4, 4 + length));
+    for (std::size_t i = 0; i < 4; ++i) png[at + 8 + length + i] = static_cast<std::uint8_t>(c >> (24 - 8 * i));
+    at += 12 + length;
+  }
+}
+
+TEST(Image, SurvivesDamage) {
+  std::mt19937 random(1);
+  for (const char* name : {"rgb.png", "rgba.png", "palette.png", "grey16.png", "rgb.jpg", "progressive.jpg", "grey.jpg",
+                           "orientation6.jpg"}) {
+    const Bytes whole = read(name);
+    for (int round = 0; round < 400; ++round) {
+      Bytes file = whole;
+      for (auto n = 1 + random() % 4; n; --n) {
+        constexpr std::uint8_t kTelling[] = {0x00, 0x01, 0x7F, 0x80, 0xFF, 0xC0, 0xC2, 0xDA};
+        file[2 + random() % (file.size() - 2)] =
+            random() % 2 ? static_cast<std::uint8_t>(random()) : kTelling[random() % 8];
+      }
+      if (random() % 2) mend_checksums(file);
+      try {
+        const Image image = decode_image(file);
+        ASSERT_EQ(image.rgb.size(), std::size_t{3} * image.width * image.height);
+      } catch (const Error&) {
+      }
+    }
+  }
+}
+
+TEST(ImageView, TellsRgbFromRgba) {
+  const Bytes pixels(24);
+  EXPECT_EQ(image_view(std::span(pixels).first(18), 3, 2).channels, 3);
+  EXPECT_EQ(image_view(pixels, 3, 2).channels, 4);
+  EXPECT_THROW(image_view(pixels, 3, 3), Error);
+  EXPECT_THROW(image_view({}, 0, 0), Error);
+  EXPECT_THROW(image_view(pixels, -3, -2), Error);
+  EXPECT_THROW(image_view(pixels, 30000, 30000), Error);
+}
+
+}  // namespace
+}  // namespace bitmar
