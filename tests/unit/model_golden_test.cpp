@@ -1,0 +1,137 @@
+// Every stage against PyTorch (models/bitmar/golden.py), for every kernel table that runs here: integers
+// exactly, floats to 1e-4 of the tensor's largest.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "tiny_model.h"
+
+namespace bitmar {
+namespace {
+
+constexpr float kTolerance = 1e-4f;
+
+// All that the stages computed, rows of the same name one after another.
+struct Recorder : Observer {
+  void accumulators(std::string_view layer, const std::int32_t* v, int rows, int columns) override {
+    auto& to = integers["acc." + std::string(layer)];
+    to.insert(to.end(), v, v + rows * columns);
+  }
+  void values(std::string_view stage, const float* v, int rows, int columns) override {
+    auto& to = floats[std::string(stage)];
+    to.insert(to.end(), v, v + rows * columns);
+  }
+  std::map<std::string, std::vector<std::int32_t>> integers;
+  std::map<std::string, std::vector<float>> floats;
+};
+
+void fill_memory(const Golden& golden, EpisodicMemory& memory) {
+  const auto keys = golden.values<float>("memory_keys"), values = golden.values<float>("memory_values");
+  const std::size_t width = memory.settings().width;
+  EpisodicMemory::Slot slot;
+  slot.occupied = true;
+  for (std::size_t i = 0; i * width < keys.size(); ++i) {
+    // Not from the first slot on: empty ones between must not matter.
+    memory.restore(static_cast<int>(i + 2), slot, std::span(keys).subspan(i * width, width),
+                   std::span(values).subspan(i * width, width));
+  }
+}
+
+void expect_same(const Recorder& got, const Golden& golden, const std::string& prefix) {
+  const std::set<std::string> results{"prompt", "greedy", "beam", "beam_score"};
+  int compared = 0;
+  for (const auto& [name, tensor] : golden.file.tensors()) {
+    if (!name.starts_with(prefix)) continue;
+    const std::string stage = name.substr(prefix.size());
+    if (results.contains(stage)) continue;
+    ++compared;
+    if (tensor.dtype == DType::i32) {
+      ASSERT_TRUE(got.integers.contains(stage)) << name;
+      ASSERT_EQ(got.integers.at(stage), golden.values<std::int32_t>(name)) << name;
+      continue;
+    }
+    ASSERT_TRUE(got.floats.contains(stage)) << name;
+    const auto wanted = golden.values<float>(name);
+    const auto& found = got.floats.at(stage);
+    ASSERT_EQ(found.size(), wanted.size()) << name;
+    float largest = 0, error = 0;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      largest = std::max(largest, std::abs(wanted[i]));
+      error = std::max(error, std::abs(found[i] - wanted[i]));
+    }
+    EXPECT_LE(error, kTolerance * largest) << name;
+  }
+  EXPECT_GT(compared, 30);
+}
+
+class GoldenTest : public testing::TestWithParam<const Kernels*> {};
+
+// The forward pass stage by stage, teacher-forced with PyTorch's caption; then the engine's own caption.
+void check_case(const Kernels& kernels, const std::string& name, bool image, bool memory) {
+  const Golden golden;
+  const auto engine = load_tiny(kernels);
+  BitMar& model = engine->model();
+  const auto pixels = golden.values<std::uint8_t>("pixels");
+  const auto greedy = golden.values<std::int32_t>(name + "/greedy");
+  if (memory) fill_memory(golden, model.memory());
+
+  Recorder recorder;
+  model.set_observer(&recorder);
+  std::vector<int> prompt{model.config().bos_token_id}, said{model.config().bos_token_id};
+  for (int token : golden.values<std::int32_t>(name + "/prompt")) prompt.push_back(token);
+  said.insert(said.end(), greedy.begin(), greedy.end());
+  if (image) {
+    model.see_pixels(pixels.data());
+  } else {
+    model.see_nothing();
+  }
+  model.read(prompt);
+  model.condition(memory);
+  for (int token : said) model.next(token);
+  model.set_observer(nullptr);
+  expect_same(recorder, golden, name + "/");
+
+  CaptionOptions options{.prompt = prompt.size() > 1 ? golden.text("prompt_text") : "", .read_memory = memory};
+  const int side = model.config().vision.image_size;
+  const ImageView view{pixels.data(), side, side, 3};
+  for (int beams : {1, 3}) {
+    options.max_tokens = 10;
+    options.num_beams = beams;
+    const CaptionResult result = image ? engine->caption(view, options) : engine->caption_text(options);
+    const std::vector<std::int32_t> tokens(result.tokens.begin(), result.tokens.end());
+    EXPECT_EQ(tokens, golden.values<std::int32_t>(name + (beams == 1 ? "/greedy" : "/beam")));
+    EXPECT_EQ(result.text, engine->tokenizer().decode(result.tokens));
+    if (beams > 1) {
+      EXPECT_NEAR(model.beam_search().score(), golden.values<float>(name + "/beam_score")[0], 1e-3);
+    }
+  }
+}
+
+TEST_P(GoldenTest, ImageAndPrompt) { check_case(*GetParam(), "prompted", true, false); }
+TEST_P(GoldenTest, ImageWithMemory) { check_case(*GetParam(), "plain", true, true); }
+TEST_P(GoldenTest, TextOnly) { check_case(*GetParam(), "text", false, false); }
+
+TEST_P(GoldenTest, AFeatureGridStandsInForPixels) {
+  const Golden golden;
+  const auto engine = load_tiny(*GetParam());
+  Recorder recorder;
+  engine->model().set_observer(&recorder);
+  const auto pixels = golden.values<std::uint8_t>("pixels");
+  const CaptionResult wanted = engine->caption({pixels.data(), 32, 32, 3}, {});
+  engine->model().set_observer(nullptr);
+  const CaptionResult got = engine->caption_features(recorder.floats.at("features"), {});
+  EXPECT_EQ(got.tokens, wanted.tokens);
+  EXPECT_EQ(got.log_probability, wanted.log_probability);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, GoldenTest, testing::ValuesIn([] {
+                           const auto all = available_kernels();
+                           return std::vector<const Kernels*>(all.begin(), all.end());
+                         }()),
+                         [](const auto& tested) { return std::string(tested.param->name); });
+
+}  // namespace
+}  // namespace bitmar
