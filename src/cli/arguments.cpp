@@ -1,0 +1,99 @@
+#include "cli/arguments.h"
+
+#include <charconv>
+#include <sstream>
+
+#include "io/error.h"
+#include "io/model_files.h"
+
+namespace bitmar::cli {
+
+namespace {
+
+template <class T>
+T number(const std::string& option, const std::string& text) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc() || stop != end) throw UsageError(option + " wants a number, not \"" + text + "\"");
+  return value;
+}
+
+void add_listed(const std::filesystem::path& list, std::vector<std::filesystem::path>& photos) {
+  constexpr std::size_t kMaxList = 64 << 20;
+  const std::vector<std::uint8_t> bytes = read_file(list, kMaxList);
+  std::istringstream lines(std::string(bytes.begin(), bytes.end()));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (!line.empty()) photos.emplace_back(line);
+  }
+}
+
+}  // namespace
+
+Arguments parse_arguments(const std::vector<std::string>& words) {
+  Arguments a;
+  if (words.empty()) throw UsageError("what shall be done?");
+  if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") return a;
+  if (words[0] == "caption") {
+    a.command = Arguments::Command::caption;
+  } else if (words[0] == "info") {
+    a.command = Arguments::Command::info;
+  } else {
+    throw UsageError("there is no command \"" + words[0] + "\"");
+  }
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    const auto value = [&]() -> const std::string& {
+      if (i + 1 == words.size()) throw UsageError(word + " wants a value");
+      return words[++i];
+    };
+    if (word == "--help" || word == "-h") {
+      a.command = Arguments::Command::help;
+      return a;
+    } else if (word == "--model") {
+      a.model = value();
+    } else if (word == "--prompt") {
+      a.options.prompt = value();
+    } else if (word == "--json") {
+      a.output = Output::json;
+    } else if (word == "--jsonl") {
+      a.output = Output::jsonl;
+    } else if (word == "--list") {
+      add_listed(value(), a.photos);
+    } else if (word == "--max-tokens") {
+      a.options.max_tokens = number<int>(word, value());
+    } else if (word == "--beams") {
+      a.options.num_beams = number<int>(word, value());
+    } else if (word == "--temperature") {
+      a.options.temperature = number<float>(word, value());
+    } else if (word == "--top-p") {
+      a.options.top_p = number<float>(word, value());
+    } else if (word == "--seed") {
+      a.options.seed = number<std::uint64_t>(word, value());
+    } else if (word.starts_with("-") && word.size() > 1) {
+      throw UsageError("there is no option " + word);
+    } else {
+      a.photos.emplace_back(word);
+    }
+  }
+  if (a.command == Arguments::Command::caption && a.photos.empty()) throw UsageError("which photo?");
+  if (a.command == Arguments::Command::info && !a.photos.empty()) throw UsageError("info takes no photo");
+  return a;
+}
+
+std::filesystem::path find_model(const std::filesystem::path& program) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  const fs::path executable = fs::read_symlink("/proc/self/exe", ignored);
+  for (fs::path start : {fs::current_path(ignored), fs::absolute(executable.empty() ? program : executable, ignored)}) {
+    for (;; start = start.parent_path()) {
+      const fs::path candidate = start / "models" / "default";
+      if (fs::is_regular_file(candidate / "config.json", ignored)) return candidate;
+      if (start == start.parent_path()) break;
+    }
+  }
+  throw Error(ErrorCode::missing_file, "there is no models/default here or near the program: use --model DIR");
+}
+
+}  // namespace bitmar::cli

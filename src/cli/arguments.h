@@ -1,0 +1,49 @@
+// The command line, parsed.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "model/engine.h"
+
+namespace bitmar::cli {
+
+struct UsageError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+inline constexpr const char* kUsage =
+    "usage: bitmar caption PHOTO... [options]\n"
+    "       bitmar info [--model DIR]\n"
+    "\n"
+    "  --model DIR        the model's directory (otherwise models/default, near here or near the program)\n"
+    "  --prompt TEXT      what the caption should be about\n"
+    "  --json             one JSON object a photo instead of the caption\n"
+    "  --jsonl            the same, one a line, each with its photo's path\n"
+    "  --list FILE        more photos, one path a line\n"
+    "  --max-tokens N     at most this many tokens (24)\n"
+    "  --beams N          beam search (1: greedy)\n"
+    "  --temperature T    sample instead, with --top-p P (1) and --seed N (0)\n";
+
+enum class Output { text, json, jsonl };
+
+struct Arguments {
+  enum class Command { caption, info, help };
+  Command command = Command::help;
+  std::vector<std::filesystem::path> photos;
+  std::optional<std::filesystem::path> model;
+  Output output = Output::text;
+  CaptionOptions options;
+};
+
+// Throws UsageError, and missing_file for a list that is not there.
+Arguments parse_arguments(const std::vector<std::string>& words);
+
+// models/default in the working directory or above it, else in a folder above the program's.
+// Throws missing_file.
+std::filesystem::path find_model(const std::filesystem::path& program);
+
+}  // namespace bitmar::cli

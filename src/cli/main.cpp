@@ -1,0 +1,85 @@
+// bitmar: captions for photos, from the command line.
+#include <cstdio>
+#include <iostream>
+#include <new>
+#include <nlohmann/json.hpp>
+
+#include "cli/arguments.h"
+#include "io/error.h"
+#include "io/image.h"
+#include "io/model_files.h"
+
+namespace bitmar::cli {
+namespace {
+
+constexpr std::size_t kMaxPhoto = 256 << 20;  // of a file; decoding has its own limit on pixels
+
+std::unique_ptr<Engine> load(const Arguments& arguments, const char* program) {
+  return Engine::load(files_of(read_model_directory(arguments.model ? *arguments.model : find_model(program))));
+}
+
+void print(const CaptionResult& result, const std::filesystem::path& photo, Output output) {
+  if (output == Output::text) {
+    std::cout << result.text << "\n";
+    return;
+  }
+  nlohmann::ordered_json line = {{"text", result.text},
+                                 {"tokens", result.tokens},
+                                 {"log_probability", result.log_probability},
+                                 {"vision_ms", result.vision_ms},
+                                 {"text_ms", result.text_ms}};
+  if (output == Output::jsonl) line["photo"] = photo.string();
+  std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+}
+
+void caption(const Arguments& arguments, const char* program) {
+  const auto engine = load(arguments, program);
+  for (const auto& photo : arguments.photos) {
+    try {
+      const Image image = decode_image(read_file(photo, kMaxPhoto));
+      print(engine->caption(image.view(), arguments.options), photo, arguments.output);
+    } catch (const Error& error) {
+      if (arguments.photos.size() == 1) throw;
+      throw Error(error.code(), photo.string() + ": " + error.what());
+    }
+  }
+}
+
+void info(const Arguments& arguments, const char* program) {
+  const auto engine = load(arguments, program);
+  const MemoryReport bytes = engine->bytes();
+  std::printf("%-14s %s\n", "kernels", engine->kernels_name());
+  if (const char* rejected = chosen_kernels().rejected) std::printf("%-14s %s\n", "rejected", rejected);
+  std::printf("%-14s %zu\n", "parameters", engine->model().weights().parameters);
+  const std::pair<const char*, std::size_t> rows[] = {
+      {"weights", bytes.weights},           {"activations", bytes.activations}, {"kv cache", bytes.kv_cache},
+      {"memory slots", bytes.memory_slots}, {"scratch", bytes.scratch},         {"total", bytes.total()}};
+  for (const auto& [name, count] : rows) std::printf("%-14s %zu bytes\n", name, count);
+}
+
+int run(int argc, char** argv) {
+  const Arguments arguments = parse_arguments({argv + 1, argv + argc});
+  switch (arguments.command) {
+    case Arguments::Command::caption: caption(arguments, argv[0]); break;
+    case Arguments::Command::info: info(arguments, argv[0]); break;
+    case Arguments::Command::help: std::cout << kUsage; break;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace bitmar::cli
+
+int main(int argc, char** argv) {
+  try {
+    return bitmar::cli::run(argc, argv);
+  } catch (const bitmar::cli::UsageError& error) {
+    std::cerr << "bitmar: " << error.what() << "\n\n" << bitmar::cli::kUsage;
+    return 2;
+  } catch (const bitmar::Error& error) {
+    std::cerr << "bitmar: " << to_string(error.code()) << ": " << error.what() << "\n";
+  } catch (const std::bad_alloc&) {
+    std::cerr << "bitmar: out_of_memory: there is not enough memory\n";
+  }
+  return 1;
+}
