@@ -67,6 +67,18 @@ void read_frame(unsigned marker, ByteSpan segment, ImageHeader& header) {
   if (!header.width || !header.height) fail("the JPEG has no pixels");
 }
 
+// stb_image 2.27 writes a table of more than 256 codes past its end.
+void check_huffman_tables(ByteSpan segment) {
+  constexpr std::size_t kLengths = 16, kHead = 1 + kLengths;
+  while (!segment.empty()) {
+    std::size_t codes = 0;
+    if (segment.size() < kHead) fail("the JPEG has a broken Huffman table");
+    for (std::size_t i = 1; i < kHead; ++i) codes += segment[i];
+    if (codes > 256 || segment.size() < kHead + codes) fail("the JPEG has a broken Huffman table");
+    segment = segment.subspan(kHead + codes);
+  }
+}
+
 // Coded data to the next marker that is no restart.
 std::size_t skip_scan(ByteSpan file, std::size_t at) {
   for (; at + 1 < file.size(); ++at) {
@@ -101,7 +113,9 @@ ImageHeader read_jpeg_header(ByteSpan file) {
     if (file.size() - at < length) fail_truncated();
     const ByteSpan segment = file.subspan(at + 2, length - 2);
     at += length;
-    if (marker >= SOF0 && marker <= SOF15 && marker != DHT && marker != JPG && marker != DAC) {
+    if (marker == DHT) {
+      check_huffman_tables(segment);
+    } else if (marker >= SOF0 && marker <= SOF15 && marker != JPG && marker != DAC) {
       read_frame(marker, segment, header);
     } else if (marker == APP1 && !seen_exif && has_text(segment, 0, "Exif")) {
       header.orientation = exif_orientation(segment);
