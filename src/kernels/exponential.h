@@ -10,7 +10,8 @@ namespace bitmar {
 
 // Adding and taking away 1.5 * 2^23 rounds |x| < 2^22 to the nearest integer, ties to even.
 inline constexpr float kRoundingShift = 12582912.0f;
-inline float round_to_even(float x) { return (x + kRoundingShift) - kRoundingShift; }
+// Always inlined: a copy compiled for AVX2 must not become the one that the linker keeps for all.
+[[gnu::always_inline]] inline float round_to_even(float x) { return (x + kRoundingShift) - kRoundingShift; }
 
 namespace exp_constants {
 inline constexpr float kLowest = -87.0f, kHighest = 88.0f;
@@ -21,7 +22,7 @@ inline constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
 inline constexpr float kTaylor[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f};
 }  // namespace exp_constants
 
-inline float exponential(float x) {
+[[gnu::always_inline]] inline float exponential(float x) {
   using namespace exp_constants;
   if (x < kLowest) return 0.0f;
   if (x > kHighest) x = kHighest;

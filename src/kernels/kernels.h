@@ -14,12 +14,14 @@
 namespace bitmar {
 
 // A ternary matrix [rows, cols] with values in {-1, 0, 1}, held at 2 bits each (code = value + 1) in
-// the order the vector kernels read: a row is padded to blocks of 128 columns, 32 bytes a block, and
-// byte j of a block holds columns j, j + 32, j + 64 and j + 96 from its low bits to its high ones.
+// the order the vector kernels read: a row is padded to blocks of 64 columns, 16 bytes a block, and
+// byte j of a block holds columns j, j + 16, j + 32 and j + 48 from its low bits to its high ones.
+// One layout serves every kernel: shifted and masked, a register of bytes gives 16 codes of each
+// plane; read one by one, a byte is an index into a table of partial sums.
 class PackedTernary {
  public:
-  static constexpr int kBlock = 128;       // columns a block
-  static constexpr int kBlockBytes = 32;
+  static constexpr int kBlock = 64;       // columns a block
+  static constexpr int kBlockBytes = 16;
 
   PackedTernary() = default;
   // `packed` is the Hugging Face BitNet form, [rows / 4, cols] bytes: row i * (rows / 4) + r sits in bits

@@ -12,10 +12,10 @@
 namespace bitmar {
 namespace {
 
-inline std::int32_t sum_lanes(__m256i v) {
-  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+// The sums of four registers' lanes, in order.
+inline __m128i sum_four(const __m256i* v) {
+  const __m256i s = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+  return _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
 }
 
 struct Pairs {
@@ -23,25 +23,40 @@ struct Pairs {
   using Wide = __m256i;
   static Wide zero() { return _mm256_setzero_si256(); }
   static Wide load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-  template <int Plane>
+  // A block's 16 bytes in both halves: each half is then shifted to a plane of its own.
+  static Wide load_block(const std::uint8_t* p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  template <int Index>
   static Wide codes(Wide bytes) {
-    return _mm256_and_si256(_mm256_srli_epi16(bytes, 2 * Plane), _mm256_set1_epi8(3));
+    constexpr int kLow = 4 * Index, kHigh = kLow + 2;
+    const Wide shift = _mm256_setr_epi32(kLow, kLow, kLow, kLow, kHigh, kHigh, kHigh, kHigh);
+    return _mm256_and_si256(_mm256_srlv_epi32(bytes, shift), _mm256_set1_epi8(3));
   }
   static Wide pairs(Wide codes, Wide values) { return _mm256_maddubs_epi16(codes, values); }
   static Wide add16(Wide a, Wide b) { return _mm256_add_epi16(a, b); }
   static Wide add32(Wide a, Wide b) { return _mm256_add_epi32(a, b); }
   static Wide widen(Wide v) { return _mm256_madd_epi16(v, _mm256_set1_epi16(1)); }
-  static std::int32_t sum(Wide v) { return sum_lanes(v); }
+  static void store_sums(const Wide* v, std::int32_t less, std::int32_t* y) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm_sub_epi32(sum_four(v), _mm_set1_epi32(less)));
+  }
 };
 
 struct Int8 {
-  static __m256i zero() { return _mm256_setzero_si256(); }
-  static __m128i load(const std::int8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
-  static __m128i both(__m128i a, __m128i b) { return _mm_and_si128(a, b); }
-  static __m256i multiply_add(__m256i total, __m128i a, __m128i b) {
-    return _mm256_add_epi32(total, _mm256_madd_epi16(_mm256_cvtepi8_epi16(a), _mm256_cvtepi8_epi16(b)));
+  using Bytes = __m128i;
+  using Sums = __m256i;
+  static Sums zero() { return _mm256_setzero_si256(); }
+  static Bytes load(const std::int8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+  static Bytes both(Bytes a, Bytes b) { return _mm_and_si128(a, b); }
+  static __m256i widen(Bytes v) { return _mm256_cvtepi8_epi16(v); }
+  static Sums multiply_add(Sums total, __m256i a, __m256i b) { return _mm256_add_epi32(total, _mm256_madd_epi16(a, b)); }
+  static void store_sums(const Sums* v, std::int32_t* y) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), sum_four(v));
   }
-  static std::int32_t sum(__m256i v) { return sum_lanes(v); }
+  static std::int32_t sum(Sums v) {
+    const Sums four[4] = {v, v, v, v};
+    return _mm_cvtsi128_si32(sum_four(four));
+  }
 };
 
 }  // namespace

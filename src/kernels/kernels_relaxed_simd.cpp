@@ -6,6 +6,7 @@
 
 #include <wasm_simd128.h>
 
+#include "kernels/sum_four_simd128.h"
 #include "kernels/ternary_pairs.h"
 
 namespace bitmar {
@@ -16,6 +17,7 @@ struct Pairs {
   using Wide = v128_t;
   static Wide zero() { return wasm_i32x4_splat(0); }
   static Wide load(const void* p) { return wasm_v128_load(p); }
+  static Wide load_block(const std::uint8_t* p) { return wasm_v128_load(p); }
   template <int Plane>
   static Wide codes(Wide bytes) {
     return wasm_v128_and(wasm_u16x8_shr(bytes, 2 * Plane), wasm_i8x16_splat(3));
@@ -25,9 +27,8 @@ struct Pairs {
   static Wide add16(Wide a, Wide b) { return wasm_i16x8_add(a, b); }
   static Wide add32(Wide a, Wide b) { return wasm_i32x4_add(a, b); }
   static Wide widen(Wide v) { return wasm_i32x4_extadd_pairwise_i16x8(v); }
-  static std::int32_t sum(Wide v) {
-    v = wasm_i32x4_add(v, wasm_i32x4_shuffle(v, v, 2, 3, 0, 1));
-    return wasm_i32x4_extract_lane(v, 0) + wasm_i32x4_extract_lane(v, 1);
+  static void store_sums(const Wide* v, std::int32_t less, std::int32_t* y) {
+    wasm_v128_store(y, wasm_i32x4_sub(sum_four(v), wasm_i32x4_splat(less)));
   }
 };
 

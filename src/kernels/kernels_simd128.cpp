@@ -1,33 +1,40 @@
-// WebAssembly simd128: x is widened to int16 once, codes are widened as they are read, and
-// i32x4.dot_i16x8 does the rest.
+// WebAssembly simd128. Few rows of x are widened to int16 once, codes are widened as they are read, and
+// i32x4.dot_i16x8 does the rest; tiles of 16 rows go through tables of partial sums.
 #include "kernels/tables.h"
 
 #if defined(__wasm_simd128__)
 
 #include <wasm_simd128.h>
 
+#include <algorithm>
+
 #include "kernels/int8_rows.h"
+#include "kernels/sum_four_simd128.h"
+#include "kernels/ternary_tables_simd128.h"
 #include "kernels/vector_float.h"
 
 namespace bitmar {
 namespace {
 
-inline std::int32_t sum_lanes(v128_t v) {
-  v = wasm_i32x4_add(v, wasm_i32x4_shuffle(v, v, 2, 3, 0, 1));
-  v = wasm_i32x4_add(v, wasm_i32x4_shuffle(v, v, 1, 0, 3, 2));
-  return wasm_i32x4_extract_lane(v, 0);
-}
-
 struct Int8 {
-  static v128_t zero() { return wasm_i32x4_splat(0); }
-  static v128_t load(const std::int8_t* p) { return wasm_v128_load(p); }
-  static v128_t both(v128_t a, v128_t b) { return wasm_v128_and(a, b); }
-  static v128_t multiply_add(v128_t total, v128_t a, v128_t b) {
-    total = wasm_i32x4_add(total, wasm_i32x4_dot_i16x8(wasm_i16x8_extend_low_i8x16(a), wasm_i16x8_extend_low_i8x16(b)));
-    return wasm_i32x4_add(total,
-                          wasm_i32x4_dot_i16x8(wasm_i16x8_extend_high_i8x16(a), wasm_i16x8_extend_high_i8x16(b)));
+  using Bytes = v128_t;
+  using Sums = v128_t;
+  struct Wide {
+    v128_t low, high;
+  };
+  static Sums zero() { return wasm_i32x4_splat(0); }
+  static Bytes load(const std::int8_t* p) { return wasm_v128_load(p); }
+  static Bytes both(Bytes a, Bytes b) { return wasm_v128_and(a, b); }
+  static Wide widen(Bytes v) { return {wasm_i16x8_extend_low_i8x16(v), wasm_i16x8_extend_high_i8x16(v)}; }
+  static Sums multiply_add(Sums total, const Wide& a, const Wide& b) {
+    total = wasm_i32x4_add(total, wasm_i32x4_dot_i16x8(a.low, b.low));
+    return wasm_i32x4_add(total, wasm_i32x4_dot_i16x8(a.high, b.high));
   }
-  static std::int32_t sum(v128_t v) { return sum_lanes(v); }
+  static void store_sums(const Sums* v, std::int32_t* y) { wasm_v128_store(y, sum_four(v)); }
+  static std::int32_t sum(Sums v) {
+    const Sums four[4] = {v, v, v, v};
+    return wasm_i32x4_extract_lane(sum_four(four), 0);
+  }
 };
 
 // x [m, cols] -> wide [m, padded], zeros behind; sums [m]
@@ -44,61 +51,60 @@ void widen_rows(const PackedTernary& w, const std::int8_t* x, int m, std::int16_
   }
 }
 
-// A tile of Rows rows of x by Columns rows of weights: each widened weight meets every row of x.
-template <int Rows, int Columns>
-inline void tile(const PackedTernary& w, int row, const std::int16_t* x, const std::int32_t* sums, std::int32_t* y) {
-  constexpr int kHalf = 16;  // bytes of a register; a block has two
+// `Rows` rows of x by four rows of weights (their number is a multiple of four).
+template <int Rows>
+inline void tile(const PackedTernary& w, const std::int16_t* x, const std::int32_t* sums, std::int32_t* y) {
+  constexpr int kColumns = 4;
   const int padded = w.padded_cols(), n = w.rows();
-  v128_t total[Rows][Columns];
-  for (auto& line : total) {
-    for (auto& t : line) t = wasm_i32x4_splat(0);
-  }
   const v128_t three = wasm_i8x16_splat(3);
-  for (int block = 0; block < w.blocks(); ++block) {
-    for (int half = 0; half < 2; ++half) {
-      v128_t bytes[Columns];
-      for (int c = 0; c < Columns; ++c) {
-        bytes[c] = wasm_v128_load(w.row(row + c) + block * PackedTernary::kBlockBytes + half * kHalf);
-      }
+  for (int row = 0; row < n; row += kColumns) {
+    const std::uint8_t* packed[kColumns];
+    for (int c = 0; c < kColumns; ++c) packed[c] = w.row(row + c);
+    v128_t total[Rows][kColumns];
+    for (auto& line : total) std::fill_n(line, kColumns, wasm_i32x4_splat(0));
+    for (int block = 0; block < w.blocks(); ++block) {
       for (int plane = 0; plane < 4; ++plane) {
-        const std::int16_t* at = x + block * PackedTernary::kBlock + plane * PackedTernary::kBlockBytes + half * kHalf;
-        v128_t low[Columns], high[Columns];
-        for (int c = 0; c < Columns; ++c) {
-          const v128_t codes = wasm_v128_and(wasm_u16x8_shr(bytes[c], 2 * plane), three);
-          low[c] = wasm_u16x8_extend_low_u8x16(codes);
-          high[c] = wasm_u16x8_extend_high_u8x16(codes);
-        }
-        for (int r = 0; r < Rows; ++r) {
-          const v128_t x_low = wasm_v128_load(at + r * padded), x_high = wasm_v128_load(at + r * padded + 8);
-          for (int c = 0; c < Columns; ++c) {
-            total[r][c] = wasm_i32x4_add(total[r][c], wasm_i32x4_dot_i16x8(low[c], x_low));
-            total[r][c] = wasm_i32x4_add(total[r][c], wasm_i32x4_dot_i16x8(high[c], x_high));
+        const std::int16_t* at = x + block * PackedTernary::kBlock + plane * PackedTernary::kBlockBytes;
+        v128_t low[Rows], high[Rows];
+        for (int r = 0; r < Rows; ++r) low[r] = wasm_v128_load(at + r * padded), high[r] = wasm_v128_load(at + r * padded + 8);
+        for (int c = 0; c < kColumns; ++c) {
+          const v128_t bytes = wasm_v128_load(packed[c] + block * PackedTernary::kBlockBytes);
+          const v128_t codes = wasm_v128_and(wasm_u16x8_shr(bytes, 2 * plane), three);
+          const v128_t codes_low = wasm_u16x8_extend_low_u8x16(codes), codes_high = wasm_u16x8_extend_high_u8x16(codes);
+          for (int r = 0; r < Rows; ++r) {
+            total[r][c] = wasm_i32x4_add(total[r][c], wasm_i32x4_dot_i16x8(codes_low, low[r]));
+            total[r][c] = wasm_i32x4_add(total[r][c], wasm_i32x4_dot_i16x8(codes_high, high[r]));
           }
         }
       }
     }
-  }
-  for (int r = 0; r < Rows; ++r) {
-    for (int c = 0; c < Columns; ++c) y[r * n + row + c] = sum_lanes(total[r][c]) - sums[r];
+    for (int r = 0; r < Rows; ++r) {
+      wasm_v128_store(y + r * n + row, wasm_i32x4_sub(sum_four(total[r]), wasm_i32x4_splat(sums[r])));
+    }
   }
 }
 
-template <int Rows>
-inline void rows_of(const PackedTernary& w, const std::int16_t* x, const std::int32_t* sums, std::int32_t* y) {
-  constexpr int kColumns = 2;
-  int row = 0;
-  for (; row + kColumns <= w.rows(); row += kColumns) tile<Rows, kColumns>(w, row, x, sums, y);
-  for (; row < w.rows(); ++row) tile<Rows, 1>(w, row, x, sums, y);
-}
-
-void ternary_gemm(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
-  const int padded = w.padded_cols(), n = w.rows();
+void few_rows(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
   auto* sums = static_cast<std::int32_t*>(scratch);
   auto* wide = reinterpret_cast<std::int16_t*>(sums + m);
   widen_rows(w, x, m, wide, sums);
   int i = 0;
-  for (; i + 4 <= m; i += 4) rows_of<4>(w, wide + i * padded, sums + i, y + i * n);
-  for (; i < m; ++i) rows_of<1>(w, wide + i * padded, sums + i, y + i * n);
+  for (; i + 2 <= m; i += 2) tile<2>(w, wide + i * w.padded_cols(), sums + i, y + i * w.rows());
+  if (i < m) tile<1>(w, wide + i * w.padded_cols(), sums + i, y + i * w.rows());
+}
+
+void ternary_gemm(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
+  // With fewer rows of weights, filling the tables costs more than they save.
+  constexpr int kWorthTables = 32;
+  int i = 0;
+  for (; i + kTableRows <= m; i += kTableRows) {
+    if (w.rows() >= kWorthTables) {
+      table_tile(w, x + i * w.cols(), y + i * w.rows(), scratch);
+    } else {
+      few_rows(w, x + i * w.cols(), kTableRows, y + i * w.rows(), scratch);
+    }
+  }
+  if (i < m) few_rows(w, x + i * w.cols(), m - i, y + i * w.rows(), scratch);
 }
 
 }  // namespace

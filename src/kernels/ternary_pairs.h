@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/kernels.h"
 
@@ -28,41 +29,49 @@ inline std::int32_t sum_row(const std::int8_t* x, int n) {
   return sum;
 }
 
-// y for `Rows` rows of x and one row of weights at a time.
+// y for `Rows` rows of x, four rows of weights at a time (their number is a multiple of four).
 template <class Ops, int Rows>
 inline void pairs_tile(const PackedTernary& w, const std::int8_t* x, std::int32_t* y) {
-  constexpr int kChunks = PackedTernary::kBlockBytes / Ops::kBytes;  // registers a block
-  constexpr int kFlush = 64 / (4 * kChunks);                         // blocks until an int16 may be full
-  const int padded = w.padded_cols(), cols = w.cols(), n = w.rows();
+  constexpr int kColumns = 4;
+  constexpr int kRegisters = PackedTernary::kBlock / Ops::kBytes;  // of codes, a block
+  constexpr int kFlush = 64 / kRegisters;                          // blocks until an int16 may be full
+  const int padded = w.padded_cols(), n = w.rows();
   std::int32_t sums[Rows];
-  for (int r = 0; r < Rows; ++r) sums[r] = sum_row(x + r * padded, cols);
-  for (int row = 0; row < n; ++row) {
-    const std::uint8_t* packed = w.row(row);
-    typename Ops::Wide total[Rows];
-    for (auto& t : total) t = Ops::zero();
+  for (int r = 0; r < Rows; ++r) sums[r] = sum_row(x + r * padded, w.cols());
+  for (int row = 0; row < n; row += kColumns) {
+    const std::uint8_t* packed[kColumns];
+    for (int c = 0; c < kColumns; ++c) packed[c] = w.row(row + c);
+    typename Ops::Wide total[Rows][kColumns];
+    for (auto& line : total) std::fill_n(line, kColumns, Ops::zero());
     for (int block = 0; block < w.blocks();) {
       const int until = std::min(block + kFlush, w.blocks());
-      typename Ops::Wide part[Rows];
-      for (auto& p : part) p = Ops::zero();
+      typename Ops::Wide part[Rows][kColumns];
+      for (auto& line : part) std::fill_n(line, kColumns, Ops::zero());
       for (; block < until; ++block) {
-        const std::int8_t* at = x + block * PackedTernary::kBlock;
-        for (int chunk = 0; chunk < kChunks; ++chunk) {
-          const auto bytes = Ops::load(packed + block * PackedTernary::kBlockBytes + chunk * Ops::kBytes);
-          const auto plane = [&](auto codes, int p) {
+        typename Ops::Wide bytes[kColumns];
+        for (int c = 0; c < kColumns; ++c) bytes[c] = Ops::load_block(packed[c] + block * PackedTernary::kBlockBytes);
+        const auto step = [&]<int Index>(std::integral_constant<int, Index>) {
+          if constexpr (Index < kRegisters) {
+            typename Ops::Wide values[Rows];
             for (int r = 0; r < Rows; ++r) {
-              const auto values = Ops::load(at + r * padded + p * PackedTernary::kBlockBytes + chunk * Ops::kBytes);
-              part[r] = Ops::add16(part[r], Ops::pairs(codes, values));
+              values[r] = Ops::load(x + r * padded + block * PackedTernary::kBlock + Index * Ops::kBytes);
             }
-          };
-          plane(Ops::template codes<0>(bytes), 0);
-          plane(Ops::template codes<1>(bytes), 1);
-          plane(Ops::template codes<2>(bytes), 2);
-          plane(Ops::template codes<3>(bytes), 3);
-        }
+            for (int c = 0; c < kColumns; ++c) {
+              const auto codes = Ops::template codes<Index>(bytes[c]);
+              for (int r = 0; r < Rows; ++r) part[r][c] = Ops::add16(part[r][c], Ops::pairs(codes, values[r]));
+            }
+          }
+        };
+        step(std::integral_constant<int, 0>{});
+        step(std::integral_constant<int, 1>{});
+        step(std::integral_constant<int, 2>{});
+        step(std::integral_constant<int, 3>{});
       }
-      for (int r = 0; r < Rows; ++r) total[r] = Ops::add32(total[r], Ops::widen(part[r]));
+      for (int r = 0; r < Rows; ++r) {
+        for (int c = 0; c < kColumns; ++c) total[r][c] = Ops::add32(total[r][c], Ops::widen(part[r][c]));
+      }
     }
-    for (int r = 0; r < Rows; ++r) y[r * n + row] = Ops::sum(total[r]) - sums[r];
+    for (int r = 0; r < Rows; ++r) Ops::store_sums(total[r], sums[r], y + r * n + row);
   }
 }
 
@@ -71,8 +80,8 @@ inline void pairs_gemm(const PackedTernary& w, const std::int8_t* x, int m, std:
   x = pad_rows(w, x, m, static_cast<std::int8_t*>(scratch));
   const int padded = w.padded_cols(), n = w.rows();
   int i = 0;
-  for (; i + 4 <= m; i += 4) pairs_tile<Ops, 4>(w, x + i * padded, y + i * n);
-  for (; i < m; ++i) pairs_tile<Ops, 1>(w, x + i * padded, y + i * n);
+  for (; i + 2 <= m; i += 2) pairs_tile<Ops, 2>(w, x + i * padded, y + i * n);
+  if (i < m) pairs_tile<Ops, 1>(w, x + i * padded, y + i * n);
 }
 
 }  // namespace

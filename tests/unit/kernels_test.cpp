@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -76,7 +77,8 @@ TEST_P(KernelsTest, TernaryProductsAreExact) {
   const Filling fillings[] = {{"random", kRandom, kRandom}, {"extreme", 127, 1}, {"opposite", -127, -1},
                               {"negative", -127, 1}, {"zeros", 127, 0}};
   for (const int cols : sizes) {
-    const int rows = 4 * (1 + below(75)), m = 1 + below(9), offset = below(16);
+    // Tiles of sixteen rows of x and of 32 rows of weights have a path of their own.
+    const int rows = 4 * (1 + below(20)), m = 1 + below(35), offset = below(16);
     for (const Filling& fill : fillings) {
       SCOPED_TRACE(testing::Message() << fill.name << " rows " << rows << " cols " << cols << " m " << m);
       std::vector<int> values(static_cast<std::size_t>(rows) * cols);
@@ -99,25 +101,47 @@ TEST_P(KernelsTest, TernaryProductsAreExact) {
   }
 }
 
+TEST_P(KernelsTest, TernaryProductsAtEveryMisalignment) {
+  constexpr int kRows = 36, kCols = 93, kM = 19;
+  std::vector<int> values(kRows * kCols);
+  for (auto& v : values) v = below(3) - 1;
+  const PackedTernary w(pack(values, kRows, kCols), kRows, kCols);
+  std::vector<std::int8_t> x(kM * kCols);
+  for (auto& v : x) v = static_cast<std::int8_t>(below(255) - 127);
+  std::vector<std::byte> scratch(w.scratch_bytes(kM));
+  std::vector<std::int32_t> wanted(kM * kRows);
+  reference_.ternary_gemm(w, x.data(), kM, wanted.data(), scratch.data());
+  for (int offset = 0; offset < 16; ++offset) {
+    Misaligned<std::int8_t> moved(x.size(), offset);
+    std::copy(x.begin(), x.end(), moved.data());
+    std::vector<std::int32_t> got(kM * kRows);
+    kernels_.ternary_gemm(w, moved.data(), kM, got.data(), scratch.data());
+    EXPECT_EQ(got, wanted) << "offset " << offset;
+  }
+}
+
 TEST_P(KernelsTest, TernaryProductsOfLongRowsDoNotOverflow) {
-  constexpr int kCols = 128 * 70;  // more blocks than an int16 partial sum can hold
-  const PackedTernary w(pack(std::vector<int>(4 * kCols, 1), 4, kCols), 4, kCols);
-  for (const int value : {127, -127}) {
-    const std::vector<std::int8_t> x(kCols, static_cast<std::int8_t>(value));
-    std::vector<std::byte> scratch(w.scratch_bytes(1));
-    std::int32_t y[4];
-    kernels_.ternary_gemm(w, x.data(), 1, y, scratch.data());
-    EXPECT_EQ(y[3], value * kCols);
+  // More columns than an int16 partial sum can hold, in every path: one row of x, several, tiles.
+  constexpr int kCols = 64 * 70 + 5, kRows = 32;
+  const PackedTernary w(pack(std::vector<int>(kRows * kCols, 1), kRows, kCols), kRows, kCols);
+  for (const int m : {1, 3, 16}) {
+    for (const int value : {127, -127}) {
+      const std::vector<std::int8_t> x(static_cast<std::size_t>(m) * kCols, static_cast<std::int8_t>(value));
+      std::vector<std::byte> scratch(w.scratch_bytes(m));
+      std::vector<std::int32_t> y(static_cast<std::size_t>(m) * kRows);
+      kernels_.ternary_gemm(w, x.data(), m, y.data(), scratch.data());
+      EXPECT_EQ(y, std::vector<std::int32_t>(y.size(), value * kCols)) << "m " << m;
+    }
   }
 }
 
 TEST_P(KernelsTest, Int8ProductsAreExact) {
   for (int k = 1; k <= 300; k += k < 70 ? 1 : 13) {
-    for (const int fill : {kRandom, 127, -127}) {
+    for (const int fill : {kRandom, 127, -128}) {
       const int m = 1 + below(4), n = 1 + below(9);
       Misaligned<std::int8_t> w(static_cast<std::size_t>(n) * k, below(16)), x(static_cast<std::size_t>(m) * k, below(16));
       for (int i = 0; i < n * k; ++i) w.data()[i] = static_cast<std::int8_t>(fill == kRandom ? below(255) - 127 : fill);
-      for (int i = 0; i < m * k; ++i) x.data()[i] = static_cast<std::int8_t>(fill == kRandom ? below(255) - 127 : 127);
+      for (int i = 0; i < m * k; ++i) x.data()[i] = static_cast<std::int8_t>(fill == kRandom ? below(256) - 128 : -128);
       Misaligned<std::int32_t> got(static_cast<std::size_t>(m) * n, 1);
       std::vector<std::int32_t> wanted(static_cast<std::size_t>(m) * n);
       kernels_.int8_gemm(w.data(), x.data(), m, n, k, got.data());
