@@ -10,7 +10,7 @@ set -euo pipefail
 
 test_native() {
   "$ROOT/scripts/setup.sh" native
-  cmake_build native-debug
+  cmake_build native-debug bitmar_tests bitmar_cli
   say "GoogleTest, native, with ASan and UBSan"
   "$ROOT/build/native-debug/tests/bitmar_tests" --gtest_brief=1
 }
