@@ -57,7 +57,8 @@ export class BitMar {
 
     const host = await HostClient.start(options);
     try {
-      const fileBytes = files.weights.length + files.config.length + files.tokenizer.length + files.preprocessor.length;
+      const texts = [files.config, files.tokenizer, files.preprocessor].map((text) => new TextEncoder().encode(text).length);
+      const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length); // before the worker takes them
       const { kernels, bytes } = await host.load({ build, wasm: wasmBytes, ...files }, signal);
       return new BitMar(host, { build, kernels, bytes, fileBytes });
     } catch (error) {

@@ -10,7 +10,11 @@ export function capturePlain(source: Source): Picture | undefined {
     throw new BitMarError('invalid_argument', `A picture was expected, not ${source === null ? 'null' : typeof source}`);
   }
   if (isFeatures(source)) return { kind: 'features', features: new Float32Array(source.features) };
-  if (isRawPixels(source)) return { kind: 'pixels', data: new Uint8Array(source.data), width: source.width, height: source.height };
+  if (isRawPixels(source)) {
+    const { data, width, height } = source;
+    if (!Number.isInteger(width) || !Number.isInteger(height)) throw new BitMarError('invalid_image', `${width} x ${height} is no size of a picture`);
+    return { kind: 'pixels', data: new Uint8Array(data), width, height };
+  }
   return undefined;
 }
 

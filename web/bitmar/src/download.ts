@@ -20,11 +20,11 @@ export async function download<Name extends string>(
   const names = Object.keys(files) as Name[];
   const counters = new Map<Name, Counter>(names.map((name) => [name, { loaded: 0, total: undefined }]));
 
-  function report(file: Name): void {
+  function report(name: Name): void {
     if (!onProgress) return;
     const all = [...counters.values()];
     const total = all.some((counter) => counter.total === undefined) ? undefined : sum(all.map((counter) => counter.total ?? 0));
-    onProgress({ file, loaded: sum(all.map((counter) => counter.loaded)), total });
+    onProgress({ file: files[name].replace(/[?#].*/, '').replace(/.*\//, ''), loaded: sum(all.map((counter) => counter.loaded)), total });
   }
 
   // The first failure, or the caller's signal, stops every other transfer.

@@ -73,14 +73,20 @@ function begin(engine: Engine, picture: Picture, options: CaptionRequest['option
 }
 
 /** Resolves after the messages that have arrived were handled. A channel is not slowed to 4 ms as timers are. */
-const channel = new MessageChannel();
-const waiting: (() => void)[] = [];
-channel.port1.onmessage = () => waiting.shift()?.();
-(channel.port1 as { unref?: () => void }).unref?.(); // node: an idle channel keeps no process alive
+const channel: { port1: MessagePort & { ref?: () => void; unref?: () => void }; port2: MessagePort } = new MessageChannel();
+let waiting: (() => void)[] = [];
+channel.port1.onmessage = () => {
+  const ready = waiting;
+  waiting = [];
+  channel.port1.unref?.(); // node: an idle channel keeps no process alive
+  for (const resolve of ready) resolve();
+};
+channel.port1.unref?.();
 
 function messages(): Promise<void> {
   return new Promise((resolve) => {
     waiting.push(resolve);
+    channel.port1.ref?.();
     channel.port2.postMessage(null);
   });
 }
