@@ -20,22 +20,23 @@ import torch
 from .data import load_captions
 from .export import import_model
 from .metrics import score
+from .ordered import engine_order
 from .tokenizer import Tokenizer
 from .views import open_photo, read_photos, render
 
 
-@torch.no_grad()
 def torch_captions(directory: Path, photos: list[bytes]) -> list[str]:
-    """Greedy captions, in float32 with exact integer products."""
+    """Greedy captions, with exact integer products and float32 operations in the engine's order."""
     model, tokenizer = import_model(directory), Tokenizer(directory / "tokenizer.json")
     size, bos, said = model.config["vision"]["image_size"], model.config["bos_token_id"], []
-    for start in range(0, len(photos), 25):
-        images = [open_photo(p) for p in photos[start:start + 25]]
+    for start in range(0, len(photos), 20):
+        images = [open_photo(p) for p in photos[start:start + 20]]
         pixels = torch.from_numpy(np.stack([render(i, (0, 0, *i.size), False, size) for i in images]))
-        vision = model.compressor(model.vision(pixels))
-        text, keep = model.encode_text(torch.full((len(images), 1), bos))
-        fused, _ = model.fuse(text, keep, vision)
-        said += [tokenizer.decode(ids).strip() for ids in model.greedy(*model.condition(None, fused, keep, vision))]
+        with engine_order():
+            vision = model.compressor(model.vision(pixels))
+            text, keep = model.encode_text(torch.full((len(images), 1), bos))
+            fused, _ = model.fuse(text, keep, vision)
+            said += [tokenizer.decode(ids).strip() for ids in model.greedy(*model.condition(None, fused, keep, vision))]
     return said
 
 

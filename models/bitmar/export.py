@@ -130,19 +130,28 @@ def import_model(directory: Path) -> BitMar:
     """The exported model back in PyTorch; it computes what the engine computes."""
     config = json.loads((Path(directory) / "config.json").read_text())
     tensors = read_safetensors(Path(directory) / "model.safetensors")
-    model = BitMar(config)
-    state = {}
+    model = BitMar(config).requires_grad_(False)
+    layers, state = dict(model.named_modules()), {}
     for name, wanted in model.state_dict().items():
-        value, scale = tensors[name], tensors.get(name + "_scale")
+        value, scale, fixed = tensors[name], tensors.get(name + "_scale"), None
         if value.dtype == np.uint8:
-            value = latent_ternary(unpack_ternary(value), float(scale[0]))
+            t = unpack_ternary(value)
+            fixed, value = torch.from_numpy(t.astype(np.float32)), latent_ternary(t, float(scale[0]))
         elif value.dtype == np.int8:
-            value = torch.from_numpy(value.astype(np.float32) * scale[:, None])
+            fixed = torch.from_numpy(value.astype(np.float32))
+            value = fixed * torch.from_numpy(scale.copy())[:, None]
         else:
             value = torch.from_numpy(value.copy())
         if wanted.dim() == 4:
             out, inputs, height, width = wanted.shape
-            value = value.reshape(out, height, width, inputs).permute(0, 3, 1, 2)
+            value, fixed = (v.reshape(out, height, width, inputs).permute(0, 3, 1, 2).contiguous()
+                            for v in (value, fixed))
+        if fixed is not None:  # the file's own numbers, not what rounding the latent weights again gives
+            scale, layer = torch.from_numpy(scale.copy()), layers[name.removesuffix(".weight")]
+            if layer is model.embedding:
+                model.fixed_embedding = (fixed, scale[:, None])
+            else:
+                layer.fixed = (fixed, scale)
         state[name] = value
     model.load_state_dict(state)
     return model.eval()

@@ -15,6 +15,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from . import ordered
 from .quant import BitConv2d, BitLinear, fake_int8_rows, int8_head, product
 
 
@@ -46,6 +47,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x):
+        if ordered.enabled:
+            return ordered.rms_norm(x, self.weight, self.eps)
         return _RMSNorm.apply(x, self.weight, self.eps)
 
 
@@ -60,6 +63,11 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     """Rotary embedding (arXiv 2104.09864), half-split form: pairs are (j, j + head / 2)."""
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+def similarities(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    """[B, H, n, k] and [B, H, m, k] -> dot products [B, H, n, m]"""
+    return ordered.dots(q, k) if ordered.enabled else product(q, k.transpose(-1, -2))
 
 
 class Attention(nn.Module):
@@ -78,7 +86,10 @@ class Attention(nn.Module):
 
     def mix(self, scores: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """scores [B, H, n, keys] (masked with -inf), values [B, H, keys, d / H] -> [B, n, d]"""
-        out = product(scores.softmax(-1), values)
+        if ordered.enabled:
+            out = ordered.weighted_sum(ordered.softmax(scores), values)
+        else:
+            out = product(scores.softmax(-1), values)
         return self.o_proj(self.sub_norm(out.transpose(1, 2).flatten(2)))
 
     def forward(self, x, context, mask=None, rope=None):
@@ -86,7 +97,7 @@ class Attention(nn.Module):
         q, k, v = self.split(self.q_proj(x)), self.split(self.k_proj(context)), self.split(self.v_proj(context))
         if rope is not None:
             q, k = rotate(q, *rope), rotate(k, *rope)
-        scores = product(q, k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+        scores = similarities(q, k) * q.shape[-1] ** -0.5
         return self.mix(scores if mask is None else scores + mask, v)
 
 
@@ -169,7 +180,8 @@ class Compressor(nn.Module):
 
     def forward(self, features):
         grid = features.transpose(1, 2).unflatten(-1, (self.grid, self.grid))
-        pooled = F.avg_pool2d(grid, self.pool).flatten(2).transpose(1, 2)
+        average = ordered.average_pool if ordered.enabled else F.avg_pool2d
+        pooled = average(grid, self.pool).flatten(2).transpose(1, 2)
         return self.norm(self.fc2(F.relu(self.fc1(pooled))))
 
 
@@ -257,11 +269,11 @@ class DecoderLayer(nn.Module):
         q, k, v = a.split(a.q_proj(n)), a.split(a.k_proj(n)), a.split(a.v_proj(n))
         scale = q.shape[-1] ** -0.5
         # The conditioning sequence has no order, so its keys meet the query before rotation.
-        scores = product(rotate(q, *rope), rotate(k, *rope).transpose(-1, -2)) * scale + causal
+        scores = similarities(rotate(q, *rope), rotate(k, *rope)) * scale + causal
         if conditioning is not None:
             ck = a.split(self.conditioning["k_proj"](conditioning))
             cv = a.split(self.conditioning["v_proj"](conditioning))
-            to_conditioning = product(q, ck.transpose(-1, -2)) * scale
+            to_conditioning = similarities(q, ck) * scale
             if conditioning_mask is not None:
                 to_conditioning = to_conditioning + conditioning_mask
             scores, v = torch.cat([to_conditioning, scores], -1), torch.cat([cv, v], -2)
@@ -295,12 +307,16 @@ class BitMar(nn.Module):
         self.compressor = Compressor(config["compressor"], vision["feature_size"], vision["grid_size"], width, eps)
         self.embedding = nn.Embedding(config["vocab_size"], width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.fixed_embedding = None  # integers [V, d] and row scales [V, 1] of an exported model
         self.text_encoder = TextEncoder(config["text_encoder"], width, eps)
         self.fusion = Fusion(config["fusion"], width, eps)
         self.memory = EpisodicMemory(config["memory"], width, eps)
         self.decoder = Decoder(config["decoder"], width, eps)
 
     def embed(self, tokens):
+        if self.fixed_embedding is not None:
+            q, scale = self.fixed_embedding
+            return F.embedding(tokens, q * scale)
         return F.embedding(tokens, fake_int8_rows(self.embedding.weight))
 
     def encode_text(self, tokens):
@@ -327,7 +343,7 @@ class BitMar(nn.Module):
     def logits(self, tokens, conditioning=None, conditioning_mask=None):
         """Next-token logits [B, n, V] of decoder tokens [B, n]"""
         states = self.decoder(self.embed(tokens), conditioning, conditioning_mask)
-        return int8_head(states, self.embedding.weight)
+        return int8_head(states, self.embedding.weight, self.fixed_embedding)
 
     @torch.no_grad()
     def greedy(self, conditioning, conditioning_mask=None, limit=24):
@@ -337,7 +353,7 @@ class BitMar(nn.Module):
         finished = torch.zeros(len(conditioning), dtype=torch.bool, device=conditioning.device)
         for _ in range(limit):
             states = self.decoder(self.embed(tokens), conditioning, conditioning_mask)[:, -1:]
-            best = int8_head(states, self.embedding.weight)[:, 0].argmax(-1)
+            best = int8_head(states, self.embedding.weight, self.fixed_embedding)[:, 0].argmax(-1)
             tokens = torch.cat([tokens, torch.where(finished, eos, best)[:, None]], 1)
             finished |= best == eos
             if finished.all():

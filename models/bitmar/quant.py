@@ -64,8 +64,13 @@ class BitLinear(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs) * inputs**-0.5)
+        self.fixed: tuple[torch.Tensor, torch.Tensor] | None = None  # t and gamma of an exported model
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.fixed is not None:
+            t, gamma = self.fixed
+            q, s = quantize_activation(x)
+            return F.linear(q, t) * (s * gamma)
         if not ternary:
             return F.linear(x.to(matmul_dtype), self.weight.to(matmul_dtype)).float()
         return _BitLinear.apply(x, self.weight)
@@ -107,9 +112,14 @@ class BitConv2d(nn.Module):
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * (inputs * kernel**2) ** -0.5)
         self.affine_scale = nn.Parameter(torch.ones(outputs))
         self.affine_bias = nn.Parameter(torch.zeros(outputs))
+        self.fixed: tuple[torch.Tensor, torch.Tensor] | None = None  # integers and scale of an exported model
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.int8_weights:
+        if self.fixed is not None:
+            weight, scale = self.fixed  # scale is a number, or one per channel for int8 weights
+            q, s = (x, 1.0) if self.int8_weights else quantize_activation(x, (1, 2, 3))
+            y = F.conv2d(q, weight, None, self.stride, self.padding) * (s * scale.view(-1, 1, 1))
+        elif self.int8_weights:
             # x holds pixels - 128: already int8, no activation scale.
             w = fake_int8_rows(self.weight.flatten(1)).view_as(self.weight)
             y = F.conv2d(x, w, None, self.stride, self.padding)
@@ -148,6 +158,11 @@ class _Int8Head(torch.autograd.Function):
         return gx, gw
 
 
-def int8_head(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """Logits [..., rows] = int8(x) . int8(w)^T, scaled back; w is the tied embedding table."""
+def int8_head(x: torch.Tensor, w: torch.Tensor, fixed=None) -> torch.Tensor:
+    """Logits [..., rows] = int8(x) . int8(w)^T, scaled back; w is the tied embedding table.
+
+    fixed: the integers and row scales of an exported model, in place of w."""
+    if fixed is not None:
+        q, s = quantize_activation(x)
+        return F.linear(q, fixed[0]) * (s * fixed[1].t())
     return _Int8Head.apply(x, w) if ternary else F.linear(x, w)
