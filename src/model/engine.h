@@ -27,7 +27,7 @@ struct ModelFiles {
 ModelFiles files_of(const ModelDirectory& directory);
 
 struct CaptionOptions {
-  std::string prompt;
+  std::string prompt = {};
   int max_tokens = 24;
   int num_beams = 1;          // more than one: beam search, which streams nothing before its end
   double length_penalty = 1;  // of beam search

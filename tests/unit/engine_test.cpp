@@ -1,0 +1,276 @@
+// The engine as callers use it: streaming, stopping, options, memory, and everything that may be wrong.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "count_allocations.h"
+#include "io/error.h"
+#include "tiny_model.h"
+
+namespace bitmar {
+namespace {
+
+template <class F>
+ErrorCode code_of(const F& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    EXPECT_STRNE(error.what(), "");
+    return error.code();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return ErrorCode::aborted;
+}
+
+struct EngineTest : testing::Test {
+  Golden golden;
+  std::unique_ptr<Engine> engine = load_tiny();
+  std::vector<std::uint8_t> pixels = golden.values<std::uint8_t>("pixels");
+  ImageView image{pixels.data(), 32, 32, 3};
+};
+
+TEST_F(EngineTest, PiecesMakeTheTextHoweverItIsDecoded) {
+  for (const CaptionOptions& options :
+       {CaptionOptions{}, CaptionOptions{.temperature = 1.5f, .top_p = 0.95f, .seed = 9}, CaptionOptions{.max_tokens = 8, .num_beams = 4}}) {
+    std::string pieces;
+    const auto result = engine->caption(image, options, [&](std::string_view piece) {
+      pieces += piece;
+      return true;
+    });
+    EXPECT_EQ(result.text, pieces);
+    EXPECT_FALSE(result.aborted);
+    EXPECT_LT(result.log_probability, 0);
+    EXPECT_GT(result.vision_ms, 0);
+    EXPECT_GT(result.text_ms, 0);
+  }
+}
+
+TEST_F(EngineTest, StepsAreTheSameAsAWholeCaption) {
+  const auto whole = engine->caption(image, {.prompt = "a dog"});
+  engine->begin(image, {.prompt = "two cats"});  // dropped by the next
+  engine->step();
+  engine->begin(image, {.prompt = "a dog"});
+  std::size_t steps = 0;
+  while (engine->step()) EXPECT_EQ(engine->result().tokens.size(), ++steps);
+  EXPECT_FALSE(engine->step());
+  EXPECT_EQ(engine->result().tokens, whole.tokens);
+  EXPECT_EQ(engine->result().log_probability, whole.log_probability);
+}
+
+TEST_F(EngineTest, SaysTheSameForTheSameSeedOnly) {
+  CaptionOptions options{.max_tokens = 12, .temperature = 2, .seed = 1};
+  const auto first = engine->caption(image, options).tokens;
+  EXPECT_EQ(engine->caption(image, options).tokens, first);
+  options.seed = 2;
+  EXPECT_NE(engine->caption(image, options).tokens, first);
+}
+
+TEST_F(EngineTest, FalseStopsIt) {
+  for (int beams : {1, 2}) {
+    int calls = 0;
+    const auto result = engine->caption(image, {.max_tokens = 8, .num_beams = beams, .temperature = 0},
+                                        [&](std::string_view) { return ++calls < 2; });
+    EXPECT_EQ(calls, 2);
+    EXPECT_TRUE(result.aborted);
+    EXPECT_FALSE(engine->step());
+  }
+}
+
+TEST_F(EngineTest, SpeaksPastItsWindowInConstantMemory) {
+  // The cache of the tiny model holds 2 + 30 positions.
+  const std::size_t planned = engine->bytes().total();
+  const auto result = engine->caption(image, {.max_tokens = 200, .temperature = 3, .seed = 4});
+  EXPECT_GT(result.tokens.size(), 40u);
+  EXPECT_EQ(engine->bytes().total(), planned);
+}
+
+#ifndef __EMSCRIPTEN__
+TEST_F(EngineTest, TokensCostNoAllocation) {
+  for (const CaptionOptions& options : {CaptionOptions{.max_tokens = 60}, CaptionOptions{.max_tokens = 60, .temperature = 3},
+                                        CaptionOptions{.max_tokens = 60, .temperature = 3, .top_p = 0.9f}}) {
+    engine->begin(image, options);
+    engine->step();
+    const std::size_t before = allocations();
+    int tokens = 1;
+    while (engine->step()) ++tokens;
+    EXPECT_EQ(allocations(), before) << "over " << tokens << " tokens";
+  }
+  engine->begin(image, {.prompt = "a dog", .max_tokens = 10, .num_beams = 3});
+  const std::size_t before = allocations();
+  for (auto piece = engine->step(); piece && piece->empty(); piece = engine->step()) {
+    ASSERT_EQ(allocations(), before);
+  }
+}
+#endif
+
+TEST_F(EngineTest, ReportsItsMemory) {
+  const MemoryReport bytes = engine->bytes();
+  for (std::size_t part : {bytes.weights, bytes.activations, bytes.kv_cache, bytes.memory_slots, bytes.scratch}) {
+    EXPECT_GT(part, 0u);
+  }
+  EXPECT_EQ(bytes.total(), bytes.weights + bytes.activations + bytes.kv_cache + bytes.memory_slots + bytes.scratch);
+}
+
+TEST_F(EngineTest, RemembersWhenAskedTo) {
+  engine->caption(image, {});
+  EXPECT_EQ(engine->memory().size(), 0);
+  const auto first = engine->caption(image, {.read_memory = true, .write_memory = true, .now_ms = 5});
+  EXPECT_EQ(engine->memory().size(), 1);
+  EXPECT_EQ(engine->memory().slot(0).created_ms, 5);
+  EXPECT_EQ(first.tokens, engine->caption(image, {}).tokens);  // it was written after it was read
+  engine->caption(image, {.write_memory = true, .now_ms = 6});
+  EXPECT_EQ(engine->memory().size(), 1);  // the same again
+  EXPECT_EQ(engine->memory().slot(0).strength, 2);
+  // The image itself finds the episode; and the vector has unit length.
+  const auto key = engine->embed(&image, "");
+  EpisodicMemory::Match match;
+  ASSERT_EQ(engine->memory().recall(kernels(), key, {&match, 1}), 1);
+  EXPECT_NEAR(match.similarity, 1, 1e-4);
+  const std::vector<float> by_image(key.begin(), key.end());
+  const auto by_text = engine->embed(nullptr, "a dog");
+  EXPECT_NE(by_image, std::vector<float>(by_text.begin(), by_text.end()));
+}
+
+TEST_F(EngineTest, RefusesBadOptions) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const CaptionOptions& options :
+       {CaptionOptions{.max_tokens = 0}, CaptionOptions{.max_tokens = 1 << 30}, CaptionOptions{.num_beams = 0},
+        CaptionOptions{.num_beams = 9}, CaptionOptions{.max_tokens = 17, .num_beams = 2},
+        CaptionOptions{.num_beams = 2, .temperature = 1}, CaptionOptions{.temperature = -1}, CaptionOptions{.temperature = nan},
+        CaptionOptions{.top_p = 0}, CaptionOptions{.top_p = nan}, CaptionOptions{.length_penalty = nan}}) {
+    EXPECT_EQ(code_of([&] { engine->caption(image, options); }), ErrorCode::invalid_argument);
+  }
+  EXPECT_EQ(code_of([&] { engine->embed(nullptr, ""); }), ErrorCode::invalid_argument);
+}
+
+TEST_F(EngineTest, RefusesBadInput) {
+  EXPECT_EQ(code_of([&] { engine->caption({pixels.data(), 0, 0, 3}, {}); }), ErrorCode::invalid_image);
+  EXPECT_EQ(code_of([&] { engine->caption(image, {.prompt = "\xff\xfe"}); }), ErrorCode::invalid_text);
+  EXPECT_EQ(code_of([&] { engine->caption(image, {.prompt = "x1y2z3x1y2z3x1y2z3"}); }), ErrorCode::text_too_long);
+  std::vector<float> grid(16 * 36);
+  EXPECT_EQ(code_of([&] { engine->caption_features(std::span(grid).first(5), {}); }), ErrorCode::invalid_argument);
+  grid[7] = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(code_of([&] { engine->caption_features(grid, {}); }), ErrorCode::invalid_argument);
+  EXPECT_FALSE(engine->step());
+  EXPECT_FALSE(engine->caption(image, {.prompt = "a dog"}).text.empty());  // and it still works
+}
+
+// ---- Model files ----
+
+struct ModelFilesTest : testing::Test {
+  ModelDirectory directory = read_model_directory(tiny_folder());
+  nlohmann::json config = nlohmann::json::parse(directory.config_json);
+
+  ErrorCode load_code() {
+    directory.config_json = config.dump();
+    return code_of([&] { Engine::load(files_of(directory)); });
+  }
+};
+
+TEST_F(ModelFilesTest, TruncatedAnywhere) {
+  const auto whole = directory.safetensors;
+  for (std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{100}, whole.size() / 2, whole.size() - 1}) {
+    directory.safetensors.assign(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
+    EXPECT_EQ(load_code(), ErrorCode::invalid_model) << size;
+  }
+}
+
+TEST_F(ModelFilesTest, AnotherShapeThanTheConfigSays) {
+  config["compressor"]["hidden_size"] = 24;
+  EXPECT_EQ(load_code(), ErrorCode::invalid_model);
+}
+
+TEST_F(ModelFilesTest, MoreLayersThanTheFileHas) {
+  config["decoder"]["num_layers"] = 3;
+  EXPECT_EQ(load_code(), ErrorCode::invalid_model);
+}
+
+TEST_F(ModelFilesTest, FewerLayersThanTheFileHas) {
+  config["decoder"]["num_layers"] = 1;
+  EXPECT_EQ(load_code(), ErrorCode::invalid_model);
+}
+
+TEST_F(ModelFilesTest, AVocabularyThatIsNotTheTokenizers) {
+  auto tokenizer = nlohmann::json::parse(directory.tokenizer_json);
+  tokenizer["model"]["vocab"].erase("\xc4\xa0" "dog");
+  directory.tokenizer_json = tokenizer.dump();
+  EXPECT_EQ(load_code(), ErrorCode::invalid_model);
+}
+
+// Changes one tensor's entry in the header, keeping the header's length.
+void replace_in_header(std::vector<std::uint8_t>& file, const std::string& from, std::string to) {
+  const auto at = std::search(file.begin(), file.end(), from.begin(), from.end());
+  ASSERT_NE(at, file.end());
+  ASSERT_LE(to.size(), from.size());
+  to.resize(from.size(), ' ');
+  std::copy(to.begin(), to.end(), at);
+}
+
+TEST_F(ModelFilesTest, AnUnknownTensorType) {
+  replace_in_header(directory.safetensors, "\"dtype\":\"I8\"", "\"dtype\":\"Q4\"");
+  EXPECT_EQ(load_code(), ErrorCode::unsupported_tensor_type);
+}
+
+TEST_F(ModelFilesTest, ATypeThatDoesNotBelong) {
+  replace_in_header(directory.safetensors, "\"dtype\":\"I8\"", "\"dtype\":\"U8\"");
+  EXPECT_EQ(load_code(), ErrorCode::invalid_model);
+}
+
+TEST_F(ModelFilesTest, AMissingTensor) {
+  replace_in_header(directory.safetensors, "\"fusion.norm.weight\"", "\"fusion.norm.height\"");
+  EXPECT_EQ(load_code(), ErrorCode::invalid_model);
+}
+
+TEST_F(ModelFilesTest, ATernaryCodeThatMeansNothing) {
+  const SafeTensors file = SafeTensors::parse(directory.safetensors);
+  const auto data = file.find("compressor.fc1.weight")->data;
+  directory.safetensors[data.data() - directory.safetensors.data()] = 0xff;
+  EXPECT_EQ(load_code(), ErrorCode::invalid_model);
+}
+
+TEST_F(ModelFilesTest, ANumberThatIsNone) {
+  const SafeTensors file = SafeTensors::parse(directory.safetensors);
+  const auto data = file.find("decoder.norm.weight")->data;
+  std::fill_n(directory.safetensors.begin() + (data.data() - directory.safetensors.data()), 4, 0xff);
+  EXPECT_EQ(load_code(), ErrorCode::invalid_model);
+}
+
+// A model that takes precomputed features has no vision encoder at all.
+TEST_F(ModelFilesTest, FeaturesInsteadOfPixels) {
+  config["vision"] = {{"input", "features"}, {"grid_size", 4}, {"feature_size", 36}};
+  EXPECT_EQ(load_code(), ErrorCode::invalid_model);  // the encoder's tensors are in the way
+
+  // Rewrite the file without them.
+  const SafeTensors file = SafeTensors::parse(directory.safetensors);
+  const std::map<DType, std::string> names{{DType::u8, "U8"}, {DType::i8, "I8"}, {DType::f32, "F32"}};
+  nlohmann::json header;
+  std::vector<std::uint8_t> data;
+  for (DType type : {DType::f32, DType::i8, DType::u8}) {
+    for (const auto& [name, tensor] : file.tensors()) {
+      if (tensor.dtype != type || name.starts_with("vision.")) continue;
+      header[name] = {{"dtype", names.at(type)}, {"shape", tensor.shape},
+                      {"data_offsets", {data.size(), data.size() + tensor.data.size()}}};
+      data.insert(data.end(), tensor.data.begin(), tensor.data.end());
+    }
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  std::vector<std::uint8_t> bytes(8);
+  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<std::uint8_t>(text.size() >> 8 * i);
+  bytes.insert(bytes.end(), text.begin(), text.end());
+  bytes.insert(bytes.end(), data.begin(), data.end());
+  directory.safetensors = bytes;
+
+  const auto engine = Engine::load(files_of(directory));
+  const std::vector<float> grid(16 * 36, 0.25f);
+  const auto with_pixels = load_tiny();
+  EXPECT_EQ(engine->caption_features(grid, {}).tokens, with_pixels->caption_features(grid, {}).tokens);
+  const std::vector<std::uint8_t> pixels(32 * 32 * 3);
+  EXPECT_EQ(code_of([&] { engine->caption({pixels.data(), 32, 32, 3}, {}); }), ErrorCode::invalid_argument);
+}
+
+}  // namespace
+}  // namespace bitmar
