@@ -1,0 +1,115 @@
+"""Resuming a stage, straight-through gradients, and evaluation in the engine's order."""
+
+import json
+import tempfile
+import types
+import unittest
+from pathlib import Path
+
+import torch
+
+from bitmar import quant
+from bitmar.model import BitMar
+from bitmar.ordered import engine_order
+from bitmar.quant import BitLinear, quantize_activation, quantize_weight
+from bitmar.train import Trainer
+
+TINY = Path(__file__).parents[1] / "golden/tiny/config.json"
+
+
+def tiny_model(seed=0) -> BitMar:
+    torch.manual_seed(seed)
+    return BitMar(json.loads(TINY.read_text()))
+
+
+def loss_of(model, seed):
+    torch.manual_seed(seed)
+    tokens = torch.randint(3, model.config["vocab_size"], (2, 6))
+    return model.logits(tokens, torch.randn(2, 3, model.config["hidden_size"])).logsumexp(-1).mean()
+
+
+class Resume(unittest.TestCase):
+    def test_interrupted_training_ends_where_uninterrupted_training_does(self):
+        def train(folder, chunks):
+            for steps in chunks:
+                model = tiny_model()
+                args = types.SimpleNamespace(work=Path(folder), device="cpu")
+                trainer = Trainer(args, "test", model, model.parameters(), 1e-3, steps=4)
+                while trainer.step < steps:
+                    trainer.update({"lm": loss_of(model, trainer.step)}, {"lm": 1.0})
+                trainer.save()
+            return model.state_dict(), trainer.average.state_dict()
+
+        with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as parts:
+            for a, b in zip(train(whole, [4]), train(parts, [1, 3, 4])):
+                for name in a:
+                    self.assertTrue(torch.equal(a[name], b[name]), name)
+
+
+class Quantisation(unittest.TestCase):
+    def test_forward_is_integers_times_scales(self):
+        torch.manual_seed(1)
+        layer, x = BitLinear(24, 8), torch.randn(5, 24)
+        t, gamma = quantize_weight(layer.weight)
+        q, s = quantize_activation(x)
+        self.assertTrue(set(t.unique().tolist()) <= {-1.0, 0.0, 1.0})
+        self.assertLessEqual(float(q.abs().max()), 127)
+        self.assertTrue(torch.equal(layer(x), (q @ t.T) * (s * gamma)))
+
+    def test_gradients_pass_straight_through(self):
+        torch.manual_seed(1)
+        layer, x = BitLinear(24, 8), torch.randn(5, 24, requires_grad=True)
+        layer(x).sum().backward()
+        t, gamma = quantize_weight(layer.weight.detach())
+        q, s = quantize_activation(x.detach())
+        ones = torch.ones(5, 8)
+        self.assertTrue(torch.allclose(x.grad, ones @ (t * gamma), atol=1e-5))
+        self.assertTrue(torch.allclose(layer.weight.grad, ones.T @ (q * s), atol=1e-4))
+
+    def test_rows_do_not_depend_on_their_neighbours(self):
+        torch.manual_seed(1)
+        layer, x = BitLinear(24, 8), torch.randn(5, 24)
+        alone = layer(x[:1])
+        x[1:] *= 1000
+        self.assertTrue(torch.equal(layer(x)[:1], alone))
+
+
+class EngineOrder(unittest.TestCase):
+    def test_only_the_order_differs(self):
+        model = tiny_model(3).eval()
+        tokens = torch.randint(3, model.config["vocab_size"], (2, 7))
+        conditioning = torch.randn(2, 5, model.config["hidden_size"])
+        with torch.no_grad():
+            plain = model.decoder.layers[0].attention_norm(conditioning)
+            attended = model.text_encoder.layers[0].attention(conditioning, conditioning)
+        with engine_order():
+            self.assertTrue(torch.allclose(model.decoder.layers[0].attention_norm(conditioning), plain, rtol=1e-5))
+            ordered = model.text_encoder.layers[0].attention(conditioning, conditioning)
+            self.assertTrue(torch.allclose(ordered, attended, rtol=1e-2, atol=1e-2))
+            self.assertEqual(model.logits(tokens, conditioning).shape, (2, 7, model.config["vocab_size"]))
+        self.assertTrue(torch.is_grad_enabled())
+
+
+class Causality(unittest.TestCase):
+    def test_later_tokens_change_no_earlier_logits(self):
+        quant.matmul_dtype = torch.float32
+        model = tiny_model(3).eval()
+        tokens = torch.randint(3, model.config["vocab_size"], (1, 6))
+        with torch.no_grad():
+            before = model.logits(tokens)
+            tokens[0, 4] = (tokens[0, 4] + 1) % model.config["vocab_size"]
+            after = model.logits(tokens)
+        self.assertTrue(torch.equal(before[:, :4], after[:, :4]))
+        self.assertFalse(torch.equal(before[:, 4:], after[:, 4:]))
+
+    def test_padding_changes_no_fused_mean(self):
+        model = tiny_model(3).eval()
+        pad, bos = model.config["pad_token_id"], model.config["bos_token_id"]
+        with torch.no_grad():
+            _, short = model.fuse(*model.encode_text(torch.tensor([[bos, 9, 11]])))
+            _, padded = model.fuse(*model.encode_text(torch.tensor([[bos, 9, 11, pad, pad]])))
+        self.assertTrue(torch.allclose(short, padded, atol=1e-5))
+
+
+if __name__ == "__main__":
+    unittest.main()
