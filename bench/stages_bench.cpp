@@ -1,0 +1,142 @@
+// The stages of a caption, on models/default where it is there, else on the tiny random model of the tests.
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "io/image.h"
+#include "io/model_files.h"
+#include "io/resize.h"
+#include "model/engine.h"
+
+namespace {
+
+using namespace bitmar;
+namespace fs = std::filesystem;
+
+const fs::path& root() {
+  static const fs::path path = BITMAR_SOURCE_DIR;
+  return path;
+}
+
+Engine& engine() {
+  static const auto loaded = [] {
+    const fs::path trained = root() / "models" / "default";
+    const bool there = fs::exists(trained / "model.safetensors");
+    benchmark::AddCustomContext("model", there ? "models/default" : "tests/golden/tiny");
+    return Engine::load(files_of(read_model_directory(there ? trained : root() / "tests" / "golden" / "tiny")));
+  }();
+  return *loaded;
+}
+
+std::vector<std::uint8_t> photo_file() {
+  return read_file(root() / "web" / "demo" / "public" / "samples" / "cat.jpg", 1 << 24);
+}
+
+struct Pixels {
+  Pixels() {
+    side = engine().config().vision.image_size;
+    rgb.resize(std::size_t{3} * side * side);
+    const Image image = decode_image(photo_file());
+    resize_bilinear(image.view(), side, side, rgb);
+  }
+  ImageView view() const { return {rgb.data(), side, side, 3}; }
+  int side;
+  std::vector<std::uint8_t> rgb;
+};
+
+const Pixels& pixels() {
+  static const Pixels photo;
+  return photo;
+}
+
+std::vector<int> prompt() {
+  std::vector<int> tokens = engine().tokenizer().encode("a dog");
+  tokens.insert(tokens.begin(), engine().config().bos_token_id);
+  return tokens;
+}
+
+// A JPEG file to the model's pixels.
+void image_decode(benchmark::State& state) {
+  const std::vector<std::uint8_t> file = photo_file();
+  std::vector<std::uint8_t> rgb(pixels().rgb.size());
+  for (auto _ : state) {
+    const Image image = decode_image(file);
+    resize_bilinear(image.view(), pixels().side, pixels().side, rgb);
+    benchmark::DoNotOptimize(rgb.data());
+  }
+}
+BENCHMARK(image_decode)->Unit(benchmark::kMillisecond);
+
+// A camera's frame to the model's pixels.
+void resize_vga(benchmark::State& state) {
+  const std::vector<std::uint8_t> frame(std::size_t{640} * 480 * 4, 77);
+  std::vector<std::uint8_t> rgb(pixels().rgb.size());
+  for (auto _ : state) {
+    resize_bilinear({frame.data(), 640, 480, 4}, pixels().side, pixels().side, rgb);
+    benchmark::DoNotOptimize(rgb.data());
+  }
+}
+BENCHMARK(resize_vga)->Unit(benchmark::kMillisecond);
+
+// Pixels to vision tokens.
+void image_encode(benchmark::State& state) {
+  for (auto _ : state) engine().model().see_pixels(pixels().rgb.data());
+}
+BENCHMARK(image_encode)->Unit(benchmark::kMillisecond);
+
+// Prompt, fusion, and the decoder's keys and values of the conditioning.
+void prefill(benchmark::State& state) {
+  BitMar& model = engine().model();
+  model.see_pixels(pixels().rgb.data());
+  const std::vector<int> tokens = prompt();
+  for (auto _ : state) {
+    model.read(tokens);
+    model.condition(false);
+  }
+}
+BENCHMARK(prefill)->Unit(benchmark::kMillisecond);
+
+// One token of one stream, at the positions that captions have.
+void decode_token(benchmark::State& state) {
+  constexpr int kCaption = 12;
+  BitMar& model = engine().model();
+  model.see_pixels(pixels().rgb.data());
+  model.read(prompt());
+  int position = kCaption;
+  for (auto _ : state) {
+    if (position == kCaption) {
+      state.PauseTiming();
+      model.condition(false);
+      position = 0;
+      state.ResumeTiming();
+    }
+    benchmark::DoNotOptimize(model.next(3 + position++).data());
+  }
+  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+}
+BENCHMARK(decode_token)->Unit(benchmark::kMillisecond);
+
+// One token of a stream that has filled its window.
+void decode_token_full_window(benchmark::State& state) {
+  BitMar& model = engine().model();
+  model.see_pixels(pixels().rgb.data());
+  model.read(prompt());
+  model.condition(false);
+  for (int i = 0; i < model.config().decoder.num_sinks + model.config().decoder.window_size; ++i) model.next(3 + i % 200);
+  for (auto _ : state) benchmark::DoNotOptimize(model.next(7).data());
+}
+BENCHMARK(decode_token_full_window)->Unit(benchmark::kMillisecond);
+
+// Pixels to text.
+void whole_caption(benchmark::State& state) {
+  CaptionOptions options;
+  options.num_beams = static_cast<int>(state.range(0));
+  options.max_tokens = 8;  // with beams, within the tiny model's cache too
+  for (auto _ : state) benchmark::DoNotOptimize(engine().caption(pixels().view(), options).text.data());
+}
+BENCHMARK(whole_caption)->Arg(1)->Arg(4)->ArgName("beams")->Unit(benchmark::kMillisecond);
+
+}  // namespace
