@@ -13,7 +13,8 @@ namespace {
 std::vector<std::int8_t> bytes(std::size_t n, int low, int count) {
   std::vector<std::int8_t> v(n);
   std::uint32_t state = 1;
-  for (auto& b : v) b = static_cast<std::int8_t>(low + static_cast<int>((state = state * 1664525u + 1013904223u) >> 16) % count);
+  for (auto& b : v)
+    b = static_cast<std::int8_t>(low + static_cast<int>((state = state * 1664525u + 1013904223u) >> 16) % count);
   return v;
 }
 
@@ -25,7 +26,8 @@ void ternary_gemm(benchmark::State& state, const Kernels* kernels, int m, int ro
   // Codes 0..2, four to a byte, in the order of the file.
   const auto random = bytes(static_cast<std::size_t>(rows) / 4 * cols, 0, 81);
   std::vector<std::uint8_t> packed;
-  for (int b : random) packed.push_back(static_cast<std::uint8_t>(b % 3 | b / 3 % 3 << 2 | b / 9 % 3 << 4 | b / 27 << 6));
+  for (int b : random)
+    packed.push_back(static_cast<std::uint8_t>(b % 3 | b / 3 % 3 << 2 | b / 9 % 3 << 4 | b / 27 << 6));
   const PackedTernary w(packed, rows, cols);
   const auto x = bytes(static_cast<std::size_t>(m) * cols, -127, 255);
   std::vector<std::int32_t> y(static_cast<std::size_t>(m) * rows);
@@ -38,7 +40,8 @@ void ternary_gemm(benchmark::State& state, const Kernels* kernels, int m, int ro
 }
 
 void int8_gemm(benchmark::State& state, const Kernels* kernels, int m, int n, int k) {
-  const auto w = bytes(static_cast<std::size_t>(n) * k, -127, 255), x = bytes(static_cast<std::size_t>(m) * k, -127, 255);
+  const auto w = bytes(static_cast<std::size_t>(n) * k, -127, 255),
+             x = bytes(static_cast<std::size_t>(m) * k, -127, 255);
   std::vector<std::int32_t> y(static_cast<std::size_t>(m) * n);
   for (auto _ : state) {
     kernels->int8_gemm(w.data(), x.data(), m, n, k, y.data());
@@ -69,12 +72,16 @@ const bool registered = [] {
   for (const Kernels* k : available_kernels()) {
     const std::string name = k->name;
     const auto ternary = [&](int m, int rows, int cols) {
-      benchmark::RegisterBenchmark(("ternary_gemm/" + name + "/" + std::to_string(m) + "x" + std::to_string(rows) + "x" +
-                                    std::to_string(cols)).c_str(), ternary_gemm, k, m, rows, cols);
+      benchmark::RegisterBenchmark(
+          ("ternary_gemm/" + name + "/" + std::to_string(m) + "x" + std::to_string(rows) + "x" + std::to_string(cols))
+              .c_str(),
+          ternary_gemm, k, m, rows, cols);
     };
     const auto int8 = [&](int m, int n, int cols) {
-      benchmark::RegisterBenchmark(("int8_gemm/" + name + "/" + std::to_string(m) + "x" + std::to_string(n) + "x" +
-                                    std::to_string(cols)).c_str(), int8_gemm, k, m, n, cols);
+      benchmark::RegisterBenchmark(
+          ("int8_gemm/" + name + "/" + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(cols))
+              .c_str(),
+          int8_gemm, k, m, n, cols);
     };
     ternary(1, 256, 256), ternary(1, 1024, 256), ternary(1, 256, 1024), ternary(1, 2048, 2048);
     ternary(64, 256, 256), ternary(64, 1024, 256), ternary(64, 256, 1024), ternary(64, 768, 256);

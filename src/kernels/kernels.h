@@ -20,7 +20,7 @@ namespace bitmar {
 // plane; read one by one, a byte is an index into a table of partial sums.
 class PackedTernary {
  public:
-  static constexpr int kBlock = 64;       // columns a block
+  static constexpr int kBlock = 64;  // columns a block
   static constexpr int kBlockBytes = 16;
 
   PackedTernary() = default;
@@ -62,9 +62,9 @@ struct Kernels {
   // x [n] in place: e^(x - max) / sum
   void (*softmax)(float* x, int n);
   float (*dot)(const float* a, const float* b, int n);
-  void (*axpy)(float a, const float* x, int n, float* y);     // y += a * x
-  void (*add)(const float* x, int n, float* y);               // y += x
-  void (*maximum)(const float* x, int n, float* y);           // y = max(x, y)
+  void (*axpy)(float a, const float* x, int n, float* y);  // y += a * x
+  void (*add)(const float* x, int n, float* y);            // y += x
+  void (*maximum)(const float* x, int n, float* y);        // y = max(x, y)
   void (*relu)(float* x, int n);
   void (*relu_squared)(float* x, int n);
   // Folded batch norm of a convolution: y [n] = (float(acc) * scale) * a + b, then ReLU if asked.

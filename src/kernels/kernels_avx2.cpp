@@ -49,7 +49,9 @@ struct Int8 {
   static Bytes load(const std::int8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
   static Bytes both(Bytes a, Bytes b) { return _mm_and_si128(a, b); }
   static __m256i widen(Bytes v) { return _mm256_cvtepi8_epi16(v); }
-  static Sums multiply_add(Sums total, __m256i a, __m256i b) { return _mm256_add_epi32(total, _mm256_madd_epi16(a, b)); }
+  static Sums multiply_add(Sums total, __m256i a, __m256i b) {
+    return _mm256_add_epi32(total, _mm256_madd_epi16(a, b));
+  }
   static void store_sums(const Sums* v, std::int32_t* y) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(y), sum_four(v));
   }

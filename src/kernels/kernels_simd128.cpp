@@ -66,7 +66,8 @@ inline void tile(const PackedTernary& w, const std::int16_t* x, const std::int32
       for (int plane = 0; plane < 4; ++plane) {
         const std::int16_t* at = x + block * PackedTernary::kBlock + plane * PackedTernary::kBlockBytes;
         v128_t low[Rows], high[Rows];
-        for (int r = 0; r < Rows; ++r) low[r] = wasm_v128_load(at + r * padded), high[r] = wasm_v128_load(at + r * padded + 8);
+        for (int r = 0; r < Rows; ++r)
+          low[r] = wasm_v128_load(at + r * padded), high[r] = wasm_v128_load(at + r * padded + 8);
         for (int c = 0; c < kColumns; ++c) {
           const v128_t bytes = wasm_v128_load(packed[c] + block * PackedTernary::kBlockBytes);
           const v128_t codes = wasm_v128_and(wasm_u16x8_shr(bytes, 2 * plane), three);

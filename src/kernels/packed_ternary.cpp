@@ -34,10 +34,12 @@ int PackedTernary::value(int r, int c) const {
 std::size_t PackedTernary::scratch_bytes(int m) const {
   // The hungriest kernel is simd128's: for few rows, x padded and widened to int16 and a sum a row; for tiles
   // of rows, tables of partial sums (ternary_tables_simd128.h).
-  const std::size_t few = static_cast<std::size_t>(std::min(m, kTableRows)) *
-                          (padded_cols() * sizeof(std::int16_t) + sizeof(std::int32_t));
-  const std::size_t tile = m < kTableRows ? 0 : kTableRows * (static_cast<std::size_t>(padded_cols()) +
-                                                              sizeof(std::int16_t) * (kTableEntries + rows_));
+  const std::size_t few =
+      static_cast<std::size_t>(std::min(m, kTableRows)) * (padded_cols() * sizeof(std::int16_t) + sizeof(std::int32_t));
+  const std::size_t tile =
+      m < kTableRows
+          ? 0
+          : kTableRows * (static_cast<std::size_t>(padded_cols()) + sizeof(std::int16_t) * (kTableEntries + rows_));
   // The pairs of AVX2 and relaxed SIMD want x padded.
   return std::max({few, tile, static_cast<std::size_t>(m) * padded_cols()});
 }

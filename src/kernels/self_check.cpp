@@ -27,7 +27,8 @@ bool same_products(const Kernels& k, int rows, int cols, int m) {
   std::vector<std::uint8_t> packed(static_cast<std::size_t>(rows) / 4 * cols);
   for (auto& byte : packed) {
     byte = 0;
-    for (int shift = 0; shift < 8; shift += 2) byte = static_cast<std::uint8_t>(byte | (noise.next() >> 8) % 3 << shift);
+    for (int shift = 0; shift < 8; shift += 2)
+      byte = static_cast<std::uint8_t>(byte | (noise.next() >> 8) % 3 << shift);
   }
   const PackedTernary w(packed, rows, cols);
   std::vector<std::int8_t> x(static_cast<std::size_t>(m) * cols), full(static_cast<std::size_t>(rows) * cols);

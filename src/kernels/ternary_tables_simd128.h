@@ -73,9 +73,9 @@ inline void flush_sums(const std::int16_t* sums, int rows, bool add, std::int32_
       const v128_t low23 = wasm_i16x8_shuffle(v[2], v[3], 0, 8, 1, 9, 2, 10, 3, 11);
       const v128_t high01 = wasm_i16x8_shuffle(v[0], v[1], 4, 12, 5, 13, 6, 14, 7, 15);
       const v128_t high23 = wasm_i16x8_shuffle(v[2], v[3], 4, 12, 5, 13, 6, 14, 7, 15);
-      const v128_t pairs[4] = {wasm_i32x4_shuffle(low01, low23, 0, 4, 1, 5), wasm_i32x4_shuffle(low01, low23, 2, 6, 3, 7),
-                               wasm_i32x4_shuffle(high01, high23, 0, 4, 1, 5),
-                               wasm_i32x4_shuffle(high01, high23, 2, 6, 3, 7)};
+      const v128_t pairs[4] = {
+          wasm_i32x4_shuffle(low01, low23, 0, 4, 1, 5), wasm_i32x4_shuffle(low01, low23, 2, 6, 3, 7),
+          wasm_i32x4_shuffle(high01, high23, 0, 4, 1, 5), wasm_i32x4_shuffle(high01, high23, 2, 6, 3, 7)};
       for (int i = 0; i < kHalf; ++i) {
         v128_t sum = i % 2 ? wasm_i32x4_extend_high_i16x8(pairs[i / 2]) : wasm_i32x4_extend_low_i16x8(pairs[i / 2]);
         std::int32_t* to = y + (half + i) * rows + row;

@@ -24,8 +24,7 @@ class KernelsTest : public testing::TestWithParam<const Kernels*> {
   int below(int n) { return static_cast<int>(random_() % static_cast<unsigned>(n)); }
 };
 
-INSTANTIATE_TEST_SUITE_P(Tables, KernelsTest,
-                         testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
+INSTANTIATE_TEST_SUITE_P(Tables, KernelsTest, testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
                          [](const auto& table) { return std::string(table.param->name); });
 
 // `size` elements that start `offset` elements past an allocation's start, with a guard behind them.
@@ -43,7 +42,8 @@ std::vector<std::uint8_t> pack(const std::vector<int>& values, int rows, int col
   std::vector<std::uint8_t> packed(static_cast<std::size_t>(rows) / 4 * cols);
   for (int r = 0; r < rows; ++r) {
     for (int c = 0; c < cols; ++c) {
-      packed[r % (rows / 4) * cols + c] |= static_cast<std::uint8_t>((values[r * cols + c] + 1) << (2 * (r / (rows / 4))));
+      packed[r % (rows / 4) * cols + c] |=
+          static_cast<std::uint8_t>((values[r * cols + c] + 1) << (2 * (r / (rows / 4))));
     }
   }
   return packed;
@@ -74,8 +74,11 @@ constexpr int kRandom = 1000;
 TEST_P(KernelsTest, TernaryProductsAreExact) {
   std::vector<int> sizes{1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300};
   for (int i = 0; i < 12; ++i) sizes.push_back(1 + below(300));
-  const Filling fillings[] = {{"random", kRandom, kRandom}, {"extreme", 127, 1}, {"opposite", -127, -1},
-                              {"negative", -127, 1}, {"zeros", 127, 0}};
+  const Filling fillings[] = {{"random", kRandom, kRandom},
+                              {"extreme", 127, 1},
+                              {"opposite", -127, -1},
+                              {"negative", -127, 1},
+                              {"zeros", 127, 0}};
   for (const int cols : sizes) {
     // Tiles of sixteen rows of x and of 32 rows of weights have a path of their own.
     const int rows = 4 * (1 + below(20)), m = 1 + below(35), offset = below(16);
@@ -85,7 +88,8 @@ TEST_P(KernelsTest, TernaryProductsAreExact) {
       for (auto& v : values) v = fill.weight == kRandom ? below(3) - 1 : fill.weight;
       const PackedTernary w(pack(values, rows, cols), rows, cols);
       Misaligned<std::int8_t> x(static_cast<std::size_t>(m) * cols, offset);
-      for (int i = 0; i < m * cols; ++i) x.data()[i] = static_cast<std::int8_t>(fill.x == kRandom ? below(255) - 127 : fill.x);
+      for (int i = 0; i < m * cols; ++i)
+        x.data()[i] = static_cast<std::int8_t>(fill.x == kRandom ? below(255) - 127 : fill.x);
       Misaligned<std::byte> scratch(w.scratch_bytes(m), 0);
       Misaligned<std::int32_t> got(static_cast<std::size_t>(m) * rows, offset % 4);
       kernels_.ternary_gemm(w, x.data(), m, got.data(), scratch.data());
@@ -139,7 +143,8 @@ TEST_P(KernelsTest, Int8ProductsAreExact) {
   for (int k = 1; k <= 300; k += k < 70 ? 1 : 13) {
     for (const int fill : {kRandom, 127, -128}) {
       const int m = 1 + below(4), n = 1 + below(9);
-      Misaligned<std::int8_t> w(static_cast<std::size_t>(n) * k, below(16)), x(static_cast<std::size_t>(m) * k, below(16));
+      Misaligned<std::int8_t> w(static_cast<std::size_t>(n) * k, below(16)),
+          x(static_cast<std::size_t>(m) * k, below(16));
       for (int i = 0; i < n * k; ++i) w.data()[i] = static_cast<std::int8_t>(fill == kRandom ? below(255) - 127 : fill);
       for (int i = 0; i < m * k; ++i) x.data()[i] = static_cast<std::int8_t>(fill == kRandom ? below(256) - 128 : -128);
       Misaligned<std::int32_t> got(static_cast<std::size_t>(m) * n, 1);
@@ -179,8 +184,10 @@ TEST_P(KernelsTest, FloatOperationsHaveTheReferencesBits) {
       };
       compare("dot", [&](const Kernels& k, float*) { return k.dot(a.data(), b.data(), n); });
       compare("dequantize", [&](const Kernels& k, float* y) { return k.dequantize(acc.data(), n, 0.123f, y), 0.0f; });
-      compare("rms_norm", [&](const Kernels& k, float* y) { return k.rms_norm(a.data(), b.data(), n, 1e-5f, y), 0.0f; });
-      compare("rms_norm in place", [&](const Kernels& k, float* y) { return k.rms_norm(y, b.data(), n, 1e-5f, y), 0.0f; });
+      compare("rms_norm",
+              [&](const Kernels& k, float* y) { return k.rms_norm(a.data(), b.data(), n, 1e-5f, y), 0.0f; });
+      compare("rms_norm in place",
+              [&](const Kernels& k, float* y) { return k.rms_norm(y, b.data(), n, 1e-5f, y), 0.0f; });
       compare("softmax", [&](const Kernels& k, float* y) { return k.softmax(y, n), 0.0f; });
       compare("axpy", [&](const Kernels& k, float* y) { return k.axpy(0.7f, a.data(), n, y), 0.0f; });
       compare("add", [&](const Kernels& k, float* y) { return k.add(a.data(), n, y), 0.0f; });
