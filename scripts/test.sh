@@ -41,7 +41,7 @@ test_python() {
 test_node() {
   "$ROOT/scripts/build.sh" wasm web
   say "The package under node"
-  (cd "$ROOT" && node --test tests/node/*.test.*)
+  (cd "$ROOT" && node --test --test-reporter=spec tests/node/*.test.*)
 }
 
 test_browser() {
@@ -49,7 +49,7 @@ test_browser() {
   "$ROOT/scripts/build.sh" wasm web
   say "Chromium"
   # One at a time: the tests time what they see, and two browsers on two cores disturb each other.
-  (cd "$ROOT" && node --test --test-concurrency=1 tests/browser/*.test.*)
+  (cd "$ROOT" && node --test --test-reporter=spec --test-concurrency=1 tests/browser/*.test.*)
 }
 
 (($#)) || set -- native wasm python node browser

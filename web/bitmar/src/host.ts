@@ -95,6 +95,7 @@ function messages(): Promise<void> {
 function codeOf(error: unknown): ErrorCode {
   const code = ERROR_CODES.find((known) => known === (error as { code?: unknown } | null)?.code);
   if (code) return code;
-  if (error instanceof WebAssembly.CompileError || error instanceof WebAssembly.LinkError) return 'unsupported_platform';
+  // Emscripten's loader wraps what the platform refused to compile: "Aborted(CompileError: ...".
+  if (/\b(CompileError|LinkError): /.test(String(error))) return 'unsupported_platform';
   return error instanceof RangeError ? 'out_of_memory' : 'worker_failed';
 }
