@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing, and only that. usage: scripts/setup.sh [native] [wasm] [bench] [npm] [browser]   (none named: all)
+# Installs what is missing, and only that. usage: scripts/setup.sh [native] [wasm] [bench] [npm] [python] [browser]   (none named: all)
 # Debian packages go to the system (as root); all else goes to .cache/ and node_modules/, which git ignores.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -55,14 +55,19 @@ setup_npm() {
   echo "$sum" >"$stamp"
 }
 
+# The PyTorch reference and its tests: whichever python has torch, else Debian's.
+setup_python() {
+  python3 -c 'import torch, numpy, PIL, regex' 2>/dev/null || need python3-torch python3-numpy python3-pil python3-regex
+}
+
 setup_browser() {
   [[ -n ${CHROMIUM_PATH:-} ]] || has chromium || need chromium
 }
 
-(($#)) || set -- native wasm bench npm browser
+(($#)) || set -- native wasm bench npm python browser
 for part in "$@"; do
   case $part in
-    native | wasm | bench | npm | browser) "setup_$part" ;;
-    *) fail "unknown part '$part'; the parts are native wasm bench npm browser" ;;
+    native | wasm | bench | npm | python | browser) "setup_$part" ;;
+    *) fail "unknown part '$part'; the parts are native wasm bench npm python browser" ;;
   esac
 done

@@ -2,7 +2,7 @@
 # Builds and runs every test. usage: npm test [-- PART...]   (none named: all, in this order)
 #   native   GoogleTest with AddressSanitizer and UndefinedBehaviorSanitizer
 #   wasm     GoogleTest compiled to WebAssembly, both builds, under node
-#   python   the PyTorch reference; left out, and says so, where torch is not installed
+#   python   the PyTorch reference: model, training, metrics, export
 #   node     the npm package under node
 #   browser  the page and the package in headless Chromium
 set -euo pipefail
@@ -27,15 +27,11 @@ test_wasm() {
 }
 
 test_python() {
-  local python
-  for python in python3 /usr/bin/python3; do
-    if "$python" -c 'import numpy, torch' 2>/dev/null; then
-      say "Python"
-      (cd "$ROOT" && PYTHONPATH=models PYTHONDONTWRITEBYTECODE=1 "$python" -m unittest discover -s tests/python)
-      return
-    fi
-  done
-  say "Python: skipped, torch is not installed (Debian: python3-torch)"
+  "$ROOT/scripts/setup.sh" python
+  local python=python3
+  "$python" -c 'import torch' 2>/dev/null || python=/usr/bin/python3  # Debian's, where another one comes first on PATH
+  say "Python"
+  (cd "$ROOT" && PYTHONPATH=models PYTHONDONTWRITEBYTECODE=1 "$python" -m unittest discover -s tests/python)
 }
 
 test_node() {
