@@ -1,9 +1,9 @@
 import { element } from './dom.js';
 
 const SAMPLES = [
-  ['cat', 'A tabby cat looking to the side'],
-  ['astronaut', 'An astronaut in an orange suit in front of a flag'],
   ['photographer', 'A man looking through a camera on a tripod'],
+  ['astronaut', 'An astronaut in an orange suit in front of a flag'],
+  ['cat', 'A tabby cat looking to the side'],
   ['raccoon', 'A raccoon among leaves'],
   ['stairs', 'People on an outdoor staircase'],
   ['coffee', 'A red cup of coffee on a wooden table'],
