@@ -20,6 +20,6 @@ train() { "$python" -m bitmar.train "$1" --work "$work" --captions "$captions" "
 train language --steps "${LANGUAGE_STEPS:-600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
 train encoder --steps "${ENCODER_STEPS:-900}"
 train caption --steps "${CAPTION_STEPS:-1200}" --start "decoder,embedding=$work/language.pt"
-train joint --steps "${JOINT_STEPS:-1000}" --rate 8e-4 --start "vision=$work/encoder.pt" \
+train joint --steps "${JOINT_STEPS:-1050}" --rate 8e-4 --infonce 0.4 --evaluate-every 350 --start "vision=$work/encoder.pt" \
   "compressor,embedding,text_encoder,fusion,memory,decoder=$work/caption.pt"
 "$python" -m bitmar.export --checkpoint "$work/joint.pt" --tokenizer "$work/tokenizer.json" --out default
