@@ -36,3 +36,8 @@ export interface EngineModule {
     load(config: string, tokenizer: string, preprocessor: string, weights: Uint8Array): Engine;
   };
 }
+
+/** Emscripten's module factory. `instantiateWasm` hands the instance over when it is there. */
+export type CreateModule = (options: {
+  instantiateWasm(imports: WebAssembly.Imports, receive: (instance: WebAssembly.Instance) => void): object;
+}) => Promise<EngineModule>;

@@ -1,6 +1,6 @@
 // The worker's side: owns the engine and answers requests. Also runs in the caller's own thread with `worker: false`.
 
-import type { Engine } from './engine.js';
+import type { CreateModule, Engine, EngineModule } from './engine.js';
 import { BitMarError, ERROR_CODES, messageOf } from './errors.js';
 import type { ErrorCode } from './errors.js';
 import { readPixels } from './pixels.js';
@@ -35,7 +35,7 @@ export class Host {
   async #load({ id, build, wasm, config, tokenizer, preprocessor, weights }: LoadRequest): Promise<void> {
     const { default: createBitMar } =
       build === 'relaxed' ? await import('./wasm/bitmar-relaxed.mjs') : await import('./wasm/bitmar-simd.mjs');
-    const module = await createBitMar({ wasmBinary: wasm });
+    const module = await instantiate(createBitMar, wasm);
     this.#engine = module.Engine.load(config, tokenizer, preprocessor, weights);
     this.#reply({ type: 'loaded', id, kernels: this.#engine.kernelsName(), bytes: this.#engine.bytes() });
   }
@@ -55,6 +55,18 @@ export class Host {
     this.#active = undefined;
     this.#reply({ type: 'done', id, ...engine.result() });
   }
+}
+
+/** Compiled here, because Emscripten's own way turns every failure into an abort, or waits for ever. */
+async function instantiate(createBitMar: CreateModule, wasm: Uint8Array): Promise<EngineModule> {
+  const compiled = await WebAssembly.compile(wasm as Uint8Array<ArrayBuffer>);
+  return new Promise((resolve, reject) => {
+    const instantiateWasm = (imports: WebAssembly.Imports, receive: (instance: WebAssembly.Instance) => void) => {
+      WebAssembly.instantiate(compiled, imports).then(receive, reject);
+      return {};
+    };
+    createBitMar({ instantiateWasm }).then(resolve, reject);
+  });
 }
 
 function begin(engine: Engine, picture: Picture, options: CaptionRequest['options']): void {

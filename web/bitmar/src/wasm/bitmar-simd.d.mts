@@ -1,4 +1,5 @@
-import type { EngineModule } from '../engine.js';
+import type { CreateModule } from '../engine.js';
 
-/** Emscripten's module factory; the file itself is built from wasm/ at the root of the repository. */
-export default function createBitMar(options: { wasmBinary: Uint8Array }): Promise<EngineModule>;
+/** The file itself is built from wasm/ at the root of the repository. */
+declare const createBitMar: CreateModule;
+export default createBitMar;
