@@ -1,20 +1,24 @@
 #!/usr/bin/env node
-// bitmar caption PHOTO: the command line, with the options and the output of the native one.
+// bitmar caption PHOTO...: the command line under node, with the options and the output of the native one.
 
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { BitMar, BitMarError, type Caption } from './index-node.js';
 import { messageOf } from './errors.js';
+import { BitMar, BitMarError, type Caption } from './index-node.js';
 
-const USAGE = `usage: bitmar caption PHOTO [options]
+const USAGE = `usage: bitmar caption PHOTO... [options]
 
-  --model DIR       folder of the model (default: $BITMAR_MODEL, or models/default)
-  --prompt TEXT     text that the caption is to take into account
-  --beams N         search over N beams (default: 1, greedy)
-  --max-tokens N    at most N tokens (default: 24)
-  --json            {"text", "tokens", "log_probability", "vision_ms", "text_ms"}
+  --model DIR        the model's directory (otherwise models/default, near here or near the program)
+  --prompt TEXT      what the caption should be about
+  --json             one JSON object a photo instead of the caption
+  --jsonl            the same, one a line, each with its photo's path
+  --max-tokens N     at most this many tokens (24)
+  --beams N          beam search (1: greedy)
+  --temperature T    sample instead, with --top-p P (1) and --seed N (0)
 `;
 
 class UsageError extends Error {}
@@ -23,14 +27,18 @@ function parse(args: string[]) {
   let parsed;
   try {
     parsed = parseArgs({
-      args,
+      args: args.map((arg, i) => (/^-\d/.test(arg) && args[i - 1]?.startsWith('--') ? ` ${arg}` : arg)), // a negative number is a value
       allowPositionals: true,
       options: {
         model: { type: 'string' },
         prompt: { type: 'string' },
-        beams: { type: 'string' },
-        'max-tokens': { type: 'string' },
         json: { type: 'boolean' },
+        jsonl: { type: 'boolean' },
+        'max-tokens': { type: 'string' },
+        beams: { type: 'string' },
+        temperature: { type: 'string' },
+        'top-p': { type: 'string' },
+        seed: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
       },
     });
@@ -38,36 +46,41 @@ function parse(args: string[]) {
     throw new UsageError(messageOf(error));
   }
   const { values, positionals } = parsed;
-  const [command, photo, ...rest] = positionals;
-  if (values.help) return { help: true } as const;
-  if (command !== 'caption') throw new UsageError(command ? `unknown command: ${command}` : 'a command is missing');
-  if (!photo) throw new UsageError('the photo is missing');
-  if (rest.length) throw new UsageError(`one photo at a time: ${rest.join(' ')}`);
+  const [command, ...photos] = positionals;
+  if (values.help || command === 'help') return undefined;
+  if (command === undefined) throw new UsageError('what shall be done?');
+  if (command !== 'caption') throw new UsageError(`there is no command "${command}"`);
+  if (photos.length === 0) throw new UsageError('which photo?');
   return {
-    help: false,
-    photo,
-    json: values.json ?? false,
-    model: values.model ?? process.env.BITMAR_MODEL ?? defaultModel(),
-    prompt: values.prompt,
-    numBeams: wholeNumber('--beams', values.beams),
-    maxTokens: wholeNumber('--max-tokens', values['max-tokens']),
+    photos,
+    output: values.jsonl ? 'jsonl' : values.json ? 'json' : 'text',
+    model: values.model,
+    options: {
+      prompt: values.prompt,
+      maxTokens: number('--max-tokens', values['max-tokens'], /^-?\d+$/),
+      numBeams: number('--beams', values.beams, /^-?\d+$/),
+      temperature: number('--temperature', values.temperature),
+      topP: number('--top-p', values['top-p']),
+      seed: number('--seed', values.seed, /^\d+$/),
+    },
   } as const;
 }
 
-function wholeNumber(option: string, text: string | undefined): number | undefined {
+function number(option: string, text: string | undefined, form = /^-?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i): number | undefined {
   if (text === undefined) return undefined;
-  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new UsageError(`${option} takes a whole number from 1 on, not ${text}`);
+  if (!form.test(text.trim())) throw new UsageError(`${option} wants a number, not "${text.trim()}"`);
   return Number(text);
 }
 
-/** models/default of the repository that this package is in, wherever the command is run from. */
-function defaultModel(): string {
-  return fileURLToPath(new URL('../../../models/default', import.meta.url));
-}
-
-function jsonLine({ text, tokens, logProbability, timings }: Caption): string {
-  const { visionMs, textMs } = timings;
-  return JSON.stringify({ text, tokens, log_probability: logProbability, vision_ms: visionMs, text_ms: textMs });
+function findModel(): string {
+  for (const start of [process.cwd(), dirname(fileURLToPath(import.meta.url))]) {
+    for (let folder = start; ; folder = dirname(folder)) {
+      const candidate = join(folder, 'models', 'default');
+      if (existsSync(join(candidate, 'config.json'))) return candidate;
+      if (folder === dirname(folder)) break;
+    }
+  }
+  throw new BitMarError('missing_file', 'there is no models/default here or near the program: use --model DIR');
 }
 
 async function readPhoto(path: string): Promise<Blob> {
@@ -78,21 +91,31 @@ async function readPhoto(path: string): Promise<Blob> {
   }
 }
 
+function show({ text, tokens, logProbability, timings }: Caption, photo: string, output: 'text' | 'json' | 'jsonl'): string {
+  if (output === 'text') return text;
+  const { visionMs, textMs } = timings;
+  const line = { text, tokens, log_probability: logProbability, vision_ms: visionMs, text_ms: textMs };
+  return JSON.stringify(output === 'jsonl' ? { ...line, photo } : line);
+}
+
 async function main(args: string[]): Promise<number> {
   try {
-    const options = parse(args);
-    if (options.help) {
+    const parsed = parse(args);
+    if (!parsed) {
       process.stdout.write(USAGE);
       return 0;
     }
-    const photo = await readPhoto(options.photo);
-    const model = await BitMar.load(options.model, { worker: false });
-    try {
-      const caption = await model.caption(photo, options);
-      process.stdout.write(`${options.json ? jsonLine(caption) : caption.text}\n`);
-    } finally {
-      model.dispose();
+    const { photos, output, options } = parsed;
+    const model = await BitMar.load(parsed.model ?? findModel(), { worker: false });
+    for (const photo of photos) {
+      try {
+        process.stdout.write(`${show(await model.caption(await readPhoto(photo), options), photo, output)}\n`);
+      } catch (error) {
+        if (photos.length === 1 || !(error instanceof BitMarError)) throw error;
+        throw new BitMarError(error.code, `${photo}: ${error.message}`, { cause: error });
+      }
     }
+    model.dispose();
     return 0;
   } catch (error) {
     if (error instanceof UsageError) {
