@@ -259,7 +259,7 @@ TEST_F(ModelFilesTest, FeaturesInsteadOfPixels) {
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   std::vector<std::uint8_t> bytes(8);
-  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<std::uint8_t>(text.size() >> 8 * i);
+  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<std::uint8_t>(std::uint64_t{text.size()} >> 8 * i);
   bytes.insert(bytes.end(), text.begin(), text.end());
   bytes.insert(bytes.end(), data.begin(), data.end());
   directory.safetensors = bytes;
