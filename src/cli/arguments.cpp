@@ -29,9 +29,21 @@ void add_listed(const std::filesystem::path& list, std::vector<std::filesystem::
   }
 }
 
+// --name=value is --name value.
+std::vector<std::string> split_values(const std::vector<std::string>& given) {
+  std::vector<std::string> words;
+  for (const std::string& word : given) {
+    const std::size_t equals = word.starts_with("--") ? word.find('=') : std::string::npos;
+    words.push_back(word.substr(0, equals));
+    if (equals != std::string::npos) words.push_back(word.substr(equals + 1));
+  }
+  return words;
+}
+
 }  // namespace
 
-Arguments parse_arguments(const std::vector<std::string>& words) {
+Arguments parse_arguments(const std::vector<std::string>& given) {
+  const std::vector<std::string> words = split_values(given);
   Arguments a;
   if (words.empty()) throw UsageError("what shall be done?");
   if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") return a;

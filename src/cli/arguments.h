@@ -40,7 +40,7 @@ struct Arguments {
 };
 
 // Throws UsageError, and missing_file for a list that is not there.
-Arguments parse_arguments(const std::vector<std::string>& words);
+Arguments parse_arguments(const std::vector<std::string>& given);
 
 // models/default in the working directory or above it, else in a folder above the program's.
 // Throws missing_file.
