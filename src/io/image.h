@@ -9,7 +9,7 @@
 namespace bitmar {
 
 constexpr int kMaxImageSide = 16384;
-constexpr std::int64_t kMaxImagePixels = 40'000'000;  // more than any phone takes, and 120 MB as RGB
+constexpr std::int64_t kMaxImagePixels = 40'000'000;  // 120 MB as RGB; refused before anything is allocated
 
 // Someone else's pixels, row by row without gaps.
 struct ImageView {
