@@ -25,12 +25,28 @@ constexpr int kMaxStemLayers = 64;
 constexpr int kMaxTokens = 4096;
 constexpr int kMaxWindow = 1 << 14;
 constexpr int kMaxSlots = 1 << 16;
-// Bytes of what is held by the product of several fields: key-value caches, memory slots, maps of the stem.
-constexpr double kMaxBuffer = 512.0 * (1 << 20);
+// Bytes of what no tensor of the file vouches for: maps of the stem, activations, memory slots, key-value caches.
+// Together, since a few megabytes of weights could else ask for gigabytes of these.
+constexpr double kMaxMemory = 512.0 * (1 << 20);
 
 [[noreturn]] void fail(const std::string& field, const std::string& problem) {
   throw Error(ErrorCode::invalid_config, "config.json: " + field + " " + problem);
 }
+
+class Budget {
+ public:
+  // `field` is the one to blame if this is too much.
+  void take(double floats, const std::string& field) {
+    left_ -= floats * sizeof(float);
+    if (left_ < 0) fail(field, "takes too much memory");
+  }
+
+ private:
+  double left_ = kMaxMemory;
+};
+
+// About the floats of a transformer over `rows` tokens: its buffers, and the largest product's scratch.
+double transformer(double rows, int width, int intermediate) { return rows * (8.0 * width + 3.0 * intermediate); }
 
 // One JSON object, and where in the document it is.
 class Section {
@@ -115,20 +131,24 @@ StemLayerConfig parse_stem_layer(const Section& s, bool first) {
   return layer;
 }
 
-void parse_stem(const Section& s, VisionConfig& vision) {
+void parse_stem(const Section& s, VisionConfig& vision, Budget& budget) {
   const json& stem = s.at("stem");
   if (!stem.is_array() || stem.empty() || stem.size() > kMaxStemLayers) {
     fail(s.name("stem"), "must be a list of 1 to " + std::to_string(kMaxStemLayers) + " layers");
   }
   int size = vision.image_size, channels = 3;
+  double largest = 0;
   for (std::size_t i = 0; i < stem.size(); ++i) {
     const Section entry(stem[i], s.name("stem") + "[" + std::to_string(i) + "]");
     const StemLayerConfig layer = parse_stem_layer(entry, i == 0);
     size = (size + 2 * (layer.kernel_size / 2) - layer.kernel_size) / layer.stride + 1;
     if (layer.type == StemLayerConfig::Type::conv) channels = layer.out_channels;
-    const double padded = size + 2.0 * (kMaxKernel / 2);
-    if (padded * padded * channels * sizeof(float) > kMaxBuffer)
-      fail(entry.name("out_channels"), "makes too large a map");
+    // Two maps are held at a time, and one as int8.
+    const double padded = size + 2.0 * (kMaxKernel / 2), map = padded * padded * channels;
+    if (map > largest) {
+      budget.take(2.25 * (map - largest), entry.name("out_channels"));
+      largest = map;
+    }
     vision.stem.push_back(layer);
   }
   if (size != vision.grid_size) {
@@ -141,41 +161,45 @@ void parse_stem(const Section& s, VisionConfig& vision) {
   }
 }
 
-VisionConfig parse_vision(const Section& s) {
+VisionConfig parse_vision(const Section& s, Budget& budget) {
   VisionConfig vision;
   vision.input = static_cast<VisionConfig::Input>(s.choice("input", {"pixels", "features"}));
   vision.grid_size = s.integer("grid_size", 1, kMaxGridSize);
   vision.feature_size = s.packed_width("feature_size");
+  const double patches = 1.0 * vision.grid_size * vision.grid_size;
+  budget.take(2 * patches * vision.feature_size, s.name("feature_size"));
   if (!vision.takes_pixels()) return vision;
   vision.image_size = s.integer("image_size", 1, kMaxImageSize);
   vision.hidden_size = s.packed_width("hidden_size");
   vision.num_layers = s.integer("num_layers", 0, kMaxLayers);
   vision.num_heads = s.heads(vision.hidden_size, false);
   vision.intermediate_size = s.packed_width("intermediate_size");
-  parse_stem(s, vision);
+  budget.take(transformer(patches, vision.hidden_size, vision.intermediate_size), s.name("intermediate_size"));
+  parse_stem(s, vision, budget);
   return vision;
 }
 
-TextEncoderConfig parse_text_encoder(const Section& s, int width) {
-  return {.num_layers = s.integer("num_layers", 0, kMaxLayers),
-          .num_heads = s.heads(width, true),
-          .intermediate_size = s.packed_width("intermediate_size"),
-          .rope_theta = s.number("rope_theta", 1, 1e9),
-          .max_tokens = s.integer("max_tokens", 1, kMaxTokens)};
+TextEncoderConfig parse_text_encoder(const Section& s, int width, Budget& budget) {
+  const TextEncoderConfig encoder = {.num_layers = s.integer("num_layers", 0, kMaxLayers),
+                                     .num_heads = s.heads(width, true),
+                                     .intermediate_size = s.packed_width("intermediate_size"),
+                                     .rope_theta = s.number("rope_theta", 1, 1e9),
+                                     .max_tokens = s.integer("max_tokens", 1, kMaxTokens)};
+  budget.take(transformer(encoder.max_tokens, width, encoder.intermediate_size), s.name("max_tokens"));
+  return encoder;
 }
 
-MemoryConfig parse_memory(const Section& s) {
+MemoryConfig parse_memory(const Section& s, Budget& budget) {
   const MemoryConfig memory = {.num_slots = s.integer("num_slots", 1, kMaxSlots),
                                .width = s.packed_width("width"),
                                .temperature = s.real("temperature", 1e-3, 1e3),
                                .alpha = s.real("alpha", 0, 1),
                                .novelty_threshold = s.real("novelty_threshold", -1, 1)};
-  if (2.0 * memory.num_slots * memory.width * sizeof(float) > kMaxBuffer)
-    fail(s.name("num_slots"), "takes too much memory");
+  budget.take(2.0 * memory.num_slots * memory.width, s.name("num_slots"));
   return memory;
 }
 
-DecoderConfig parse_decoder(const Section& s, int width) {
+DecoderConfig parse_decoder(const Section& s, int width, Budget& budget) {
   const DecoderConfig decoder = {.num_layers = s.integer("num_layers", 1, kMaxLayers),
                                  .num_heads = s.heads(width, true),
                                  .intermediate_size = s.packed_width("intermediate_size"),
@@ -183,8 +207,7 @@ DecoderConfig parse_decoder(const Section& s, int width) {
                                  .num_sinks = s.integer("num_sinks", 0, kMaxWindow),
                                  .window_size = s.integer("window_size", 1, kMaxWindow)};
   const double rows = decoder.num_sinks + decoder.window_size;
-  if (2.0 * decoder.num_layers * rows * width * sizeof(float) > kMaxBuffer)
-    fail(s.name("window_size"), "takes too much memory");
+  budget.take(2.0 * decoder.num_layers * rows * width, s.name("window_size"));
   return decoder;
 }
 
@@ -203,24 +226,23 @@ Config parse_config(std::string_view text) {
   c.bos_token_id = s.integer("bos_token_id", 0, c.vocab_size - 1);
   c.eos_token_id = s.integer("eos_token_id", 0, c.vocab_size - 1);
   if (c.bos_token_id == c.eos_token_id) fail("eos_token_id", "must differ from bos_token_id");
-  c.vision = parse_vision(s.section("vision"));
+  Budget budget;
+  c.vision = parse_vision(s.section("vision"), budget);
 
   const Section compressor = s.section("compressor");
   c.compressor = {.pool_size = compressor.integer("pool_size", 1, c.vision.grid_size),
                   .hidden_size = compressor.packed_width("hidden_size")};
   if (c.vision.grid_size % c.compressor.pool_size != 0) fail("compressor.pool_size", "must divide vision.grid_size");
-  c.text_encoder = parse_text_encoder(s.section("text_encoder"), c.hidden_size);
+  c.text_encoder = parse_text_encoder(s.section("text_encoder"), c.hidden_size, budget);
   const Section fusion = s.section("fusion");
   c.fusion = {.num_layers = fusion.integer("num_layers", 0, kMaxLayers),
               .num_heads = fusion.heads(c.hidden_size, false)};
-  c.memory = parse_memory(s.section("memory"));
-  c.decoder = parse_decoder(s.section("decoder"), c.hidden_size);
+  c.memory = parse_memory(s.section("memory"), budget);
+  c.decoder = parse_decoder(s.section("decoder"), c.hidden_size, budget);
 
   const int side = c.vision.grid_size / c.compressor.pool_size;
   const double conditioning = 1.0 + c.text_encoder.max_tokens + side * side;
-  if (2.0 * c.decoder.num_layers * conditioning * c.hidden_size * sizeof(float) > kMaxBuffer) {
-    fail("text_encoder.max_tokens", "takes too much memory in the decoder");
-  }
+  budget.take(2.0 * c.decoder.num_layers * conditioning * c.hidden_size, "decoder.num_layers");
   return c;
 }
 

@@ -18,7 +18,7 @@ std::size_t size_of(DType type);
 struct Tensor {
   DType dtype = DType::u8;
   std::vector<std::int64_t> shape;
-  std::span<const std::uint8_t> data;  // of the parsed file, aligned for dtype if the file's bytes are
+  std::span<const std::uint8_t> data;  // of the parsed file, at any address: to be copied, not cast
 
   std::size_t elements() const { return data.size() / size_of(dtype); }
 };

@@ -21,7 +21,7 @@ constexpr std::size_t kMaxTokenBytes = 512;
   throw Error(ErrorCode::invalid_model, "tokenizer.json: " + message);
 }
 
-// nullptr stands for a field that is absent.
+// null where there is none. Not [], which on a constant object is undefined then.
 const json& field(const json& object, const char* key) {
   static const json null;
   const auto found = object.is_object() ? object.find(key) : object.end();
@@ -31,7 +31,7 @@ const json& field(const json& object, const char* key) {
 bool is_type(const json& step, const char* type) { return field(step, "type") == type; }
 
 void check_steps(const json& document) {
-  const json& normalizer = document["normalizer"];
+  const json& normalizer = field(document, "normalizer");
   if (!normalizer.is_null() && !is_type(normalizer, "Lowercase")) fail("only the normalizer Lowercase is supported");
   const json& split = field(document, "pre_tokenizer");
   if (!is_type(split, "ByteLevel") || field(split, "add_prefix_space") != false || field(split, "use_regex") == false) {
@@ -85,10 +85,10 @@ int token_id(const json& value, std::size_t limit) {
 
 Tokenizer Tokenizer::parse(std::string_view text) {
   if (text.size() > kMaxFile) fail("the file is larger than any of a model");
-  json document = parse_json(text, ErrorCode::invalid_model, "tokenizer.json");
+  const json document = parse_json(text, ErrorCode::invalid_model, "tokenizer.json");
   if (!document.is_object()) fail("the document must be an object");
   check_steps(document);
-  const json& model = document["model"];
+  const json& model = field(document, "model");
   const json& vocabulary = field(model, "vocab");
   const json& merges = field(model, "merges");
   const json& added = field(document, "added_tokens");
@@ -111,7 +111,7 @@ Tokenizer Tokenizer::parse(std::string_view text) {
   }
 
   Tokenizer result;
-  result.lower_case_ = !document["normalizer"].is_null();
+  result.lower_case_ = !field(document, "normalizer").is_null();
   result.bytes_.resize(ids.size());
   result.byte_tokens_.fill(-1);
   std::vector<bool> seen(ids.size());

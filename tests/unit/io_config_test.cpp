@@ -134,7 +134,21 @@ TEST(Config, RefusesWhatWouldTakeGigabytes) {
   c["vision"]["image_size"] = 1024;
   c["vision"]["stem"][0]["stride"] = 1;
   c["vision"]["stem"][0]["out_channels"] = 4096;
-  expect_error(c.dump(), "too large a map");
+  expect_error(c.dump(), "vision.stem[0].out_channels takes too much memory");
+}
+
+// Either alone is taken.
+TEST(Config, CountsMemoryTogether) {
+  json slots = json::parse(default_config());
+  slots["memory"]["num_slots"] = 40000;
+  slots["memory"]["width"] = 1024;
+  EXPECT_NO_THROW(parse_config(slots.dump()));
+  json window = json::parse(default_config());
+  window["decoder"]["num_layers"] = 8;
+  window["decoder"]["window_size"] = 16000;
+  EXPECT_NO_THROW(parse_config(window.dump()));
+  slots["decoder"] = window["decoder"];
+  expect_error(slots.dump(), "decoder.window_size takes too much memory");
 }
 
 TEST(Config, RefusesWhatIsNoDocument) {

@@ -219,6 +219,27 @@ TEST(Tokenizer, RefusesWhatItDoesNotDo) {
   EXPECT_THROW(Tokenizer::parse(""), Error);
 }
 
+// null and absent are the same.
+TEST(Tokenizer, KnowsWhichFieldsItNeeds) {
+  const json good = document_of({"a b"});
+  for (const char* key : {"pre_tokenizer", "decoder", "model"}) {
+    json changed = good;
+    changed.erase(key);
+    expect_error(changed, key);
+  }
+  for (const char* key : {"type", "vocab", "merges"}) {
+    json changed = good;
+    changed["model"].erase(key);
+    expect_error(changed, "model");
+  }
+  for (const char* key : {"added_tokens", "normalizer", "post_processor"}) {
+    SCOPED_TRACE(key);
+    json changed = good;
+    changed.erase(key);
+    EXPECT_EQ(Tokenizer::parse(changed.dump()).encode("AB ab").size(), 4u);
+  }
+}
+
 TEST(Tokenizer, SurvivesDamage) {
   const std::string whole = tiny();
   std::mt19937 random(1);
