@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 
 class Views:
@@ -30,9 +31,21 @@ class Views:
         """uint8 [len(rows), 3, S, S]; `view` is one number or one a row."""
         return torch.from_numpy(np.ascontiguousarray(self._pixels[np.asarray(rows), np.asarray(view)]))
 
+    def grids_of_view(self, view: int) -> np.ndarray:
+        """float16 [N, P, features], not yet read"""
+        return self._grids[:, view]
+
     def grids(self, rows, view) -> torch.Tensor:
         """float16 [len(rows), P, features]"""
         return torch.from_numpy(np.ascontiguousarray(self._grids[np.asarray(rows), np.asarray(view)]))
+
+
+def nearest_photos(views: Views, count=12) -> np.ndarray:
+    """[N, count] rows of the photos whose mean teacher feature is most like each photo's, itself left out."""
+    mean = torch.from_numpy(np.stack([grid.astype(np.float32).mean(0) for grid in views.grids_of_view(0)]))
+    mean = F.normalize(mean - mean.mean(0), dim=-1)
+    similarity = mean @ mean.t()
+    return similarity.fill_diagonal_(-1).topk(min(count, len(mean) - 1)).indices.numpy()
 
 
 def load_captions(path: Path, split: str) -> tuple[list[str], list[list[str]]]:

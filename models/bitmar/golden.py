@@ -193,7 +193,7 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
     keep("memory_value", value[0])
     retrieved = None
     if slots is not None:
-        retrieved = model.memory.read(query, *slots)
+        retrieved, _ = model.memory.read(query, *slots)
         keep("retrieved", retrieved[0])
     sequence, mask = model.condition(retrieved, fused, real, vision)
     keep("conditioning", sequence[0])

@@ -62,33 +62,40 @@ def rouge_l(candidates: list[list[str]], references: list[list[list[str]]], beta
     return sum(scores) / len(scores)
 
 
-def cider(candidates: list[list[str]], references: list[list[list[str]]], sigma: float = 6.0) -> float:
-    """CIDEr-D, times 10 per n-gram order as published; 1.0 is roughly human agreement on COCO."""
-    documents: Counter = Counter()
-    for refs in references:
-        documents.update({g for ref in refs for n in range(1, 5) for g in ngrams(ref, n)})
-    log_count = math.log(len(references))
+class Cider:
+    """CIDEr-D, times 10 per n-gram order as published; 1.0 is roughly human agreement on COCO.
 
-    def vector(tokens):
+    references: of every photo; their n-grams' document frequencies weigh the words."""
+
+    def __init__(self, references: list[list[list[str]]], sigma: float = 6.0):
+        self.sigma, self.documents = sigma, Counter()
+        for refs in references:
+            self.documents.update({g for ref in refs for n in range(1, 5) for g in ngrams(ref, n)})
+        self.log_count = math.log(len(references))
+
+    def vector(self, tokens: list[str]):
         parts, norms = [], []
         for n in range(1, 5):
-            part = {g: c * (log_count - math.log(max(1, documents[g]))) for g, c in ngrams(tokens, n).items()}
+            part = {g: c * (self.log_count - math.log(max(1, self.documents[g]))) for g, c in ngrams(tokens, n).items()}
             parts.append(part)
             norms.append(math.sqrt(sum(v * v for v in part.values())))
         return parts, norms, len(tokens)
 
-    scores = []
-    for candidate, refs in zip(candidates, references):
-        c_parts, c_norms, c_length = vector(candidate)
+    def __call__(self, candidate: list[str], refs: list[list[str]]) -> float:
+        c_parts, c_norms, c_length = self.vector(candidate)
         value = 0.0
         for ref in refs:
-            r_parts, r_norms, r_length = vector(ref)
-            near = math.exp(-((c_length - r_length) ** 2) / (2 * sigma**2))
+            r_parts, r_norms, r_length = self.vector(ref)
+            near = math.exp(-((c_length - r_length) ** 2) / (2 * self.sigma**2))
             for cp, cn, rp, rn in zip(c_parts, c_norms, r_parts, r_norms):
                 if cn and rn:
                     value += near * sum(min(v, rp.get(g, 0.0)) * rp.get(g, 0.0) for g, v in cp.items()) / (cn * rn)
-        scores.append(10 * value / 4 / len(refs))
-    return sum(scores) / len(scores)
+        return 10 * value / 4 / len(refs)
+
+
+def cider(candidates: list[list[str]], references: list[list[list[str]]]) -> float:
+    metric = Cider(references)
+    return sum(metric(c, refs) for c, refs in zip(candidates, references)) / len(candidates)
 
 
 def score(candidates: list[str], references: list[list[str]]) -> dict[str, float]:

@@ -232,6 +232,7 @@ class EpisodicMemory(nn.Module):
     def __init__(self, c: dict, width: int, eps: float):
         super().__init__()
         self.temperature, self.alpha = c["temperature"], c["alpha"]
+        self.read_threshold = c.get("read_threshold", -1.0)
         self.query_proj, self.value_proj = BitLinear(width, c["width"]), BitLinear(width, c["width"])
         self.out_proj, self.out_norm = BitLinear(c["width"], width), RMSNorm(width, eps)
 
@@ -244,13 +245,18 @@ class EpisodicMemory(nn.Module):
         return F.normalize(self.value_proj(pooled), dim=-1, eps=1e-6)
 
     def read(self, query, keys, values, allowed=None):
-        """r = sum_i softmax_i(q . k_i / temperature) v_i, as one conditioning token [B, 1, d].
+        """r = sum_i softmax_i(q . k_i / temperature) v_i over slots of at least the threshold's similarity, as one
+        conditioning token [B, 1, d], and found [B]: False where no slot was similar enough and there is no token.
 
         allowed [B, K] is False for slots a row must not see."""
-        scores = query @ keys.t() / self.temperature
+        similarity = query @ keys.t()
+        near = similarity >= self.read_threshold
         if allowed is not None:
-            scores = scores.masked_fill(~allowed, float("-inf"))
-        return self.out_norm(self.out_proj(scores.softmax(-1) @ values))[:, None]
+            near = near & allowed
+        found = near.any(-1)
+        # A row without a slot reads them all, so that nothing is undefined; its token is masked.
+        scores = (similarity / self.temperature).masked_fill(~near & found[:, None], float("-inf"))
+        return self.out_norm(self.out_proj(scores.softmax(-1) @ values))[:, None], found
 
 
 class DecoderLayer(nn.Module):
@@ -263,21 +269,35 @@ class DecoderLayer(nn.Module):
         self.conditioning = nn.ModuleDict({"k_proj": BitLinear(width, width), "v_proj": BitLinear(width, width)})
         self.ffn = FeedForward(width, c["intermediate_size"], eps)
 
-    def forward(self, x, conditioning, conditioning_mask, causal, rope):
+    def forward(self, x, conditioning, conditioning_mask, causal, rope, cache=None):
+        """cache: this layer's keys and values so far (with the conditioning's), extended in place; see Decoder.forward."""
         a = self.attention
         n = self.attention_norm(x)
         q, k, v = a.split(a.q_proj(n)), a.split(a.k_proj(n)), a.split(a.v_proj(n))
         scale = q.shape[-1] ** -0.5
+        k = rotate(k, *rope)
+        if cache:
+            k, v = torch.cat([cache["k"], k], -2), torch.cat([cache["v"], v], -2)
         # The conditioning sequence has no order, so its keys meet the query before rotation.
-        scores = similarities(rotate(q, *rope), rotate(k, *rope)) * scale + causal
+        scores = similarities(rotate(q, *rope), k) * scale
+        if causal is not None:
+            scores = scores + causal
+        values = v
         if conditioning is not None:
-            ck = a.split(self.conditioning["k_proj"](conditioning))
-            cv = a.split(self.conditioning["v_proj"](conditioning))
+            if cache:
+                ck, cv = cache["ck"], cache["cv"]
+            else:
+                ck = a.split(self.conditioning["k_proj"](conditioning))
+                cv = a.split(self.conditioning["v_proj"](conditioning))
             to_conditioning = similarities(q, ck) * scale
             if conditioning_mask is not None:
                 to_conditioning = to_conditioning + conditioning_mask
-            scores, v = torch.cat([to_conditioning, scores], -1), torch.cat([cv, v], -2)
-        x = x + a.mix(scores, v)
+            scores, values = torch.cat([to_conditioning, scores], -1), torch.cat([cv, v], -2)
+            if cache is not None:
+                cache["ck"], cache["cv"] = ck, cv
+        if cache is not None:
+            cache["k"], cache["v"] = k, v
+        x = x + a.mix(scores, values)
         return x + self.ffn(self.ffn_norm(x))
 
 
@@ -288,13 +308,16 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(c, width, eps) for _ in range(c["num_layers"]))
         self.norm = RMSNorm(width, eps)
 
-    def forward(self, x, conditioning=None, conditioning_mask=None):
-        """x [B, n, d] token embeddings, conditioning [B, c, d] -> states [B, n, d]"""
-        n = x.shape[1]
-        rope = rope_tables(torch.arange(n, device=x.device), self.head, self.theta)
-        causal = torch.full((n, n), float("-inf"), device=x.device).triu(1)
-        for layer in self.layers:
-            x = layer(x, conditioning, conditioning_mask, causal, rope)
+    def forward(self, x, conditioning=None, conditioning_mask=None, caches=None):
+        """x [B, n, d] token embeddings, conditioning [B, c, d] -> states [B, n, d]
+
+        caches: one dictionary a layer, empty at first; x is then what follows the positions already seen, one token
+        at a time after the first call."""
+        n, past = x.shape[1], caches[0]["k"].shape[-2] if caches and caches[0] else 0
+        rope = rope_tables(torch.arange(past, past + n, device=x.device), self.head, self.theta)
+        causal = torch.full((n, n), float("-inf"), device=x.device).triu(1) if n > 1 else None
+        for i, layer in enumerate(self.layers):
+            x = layer(x, conditioning, conditioning_mask, causal, rope, caches[i] if caches else None)
         return self.norm(x)
 
 
@@ -331,35 +354,41 @@ class BitMar(nn.Module):
         weight = keep[..., None].float()
         return fused, (fused * weight).sum(1) / weight.sum(1)
 
-    def condition(self, retrieved, fused, keep, vision):
-        """[r ; F ; V] and its mask; `retrieved` may be None (an empty memory adds no token)."""
+    def condition(self, retrieved, fused, keep, vision, found=None):
+        """[r ; F ; V] and its mask; `retrieved` may be None (an empty memory adds no token), found [B] is as of read()."""
         parts = [p for p in (retrieved, fused, vision) if p is not None]
         sequence = torch.cat(parts, 1)
         mask = torch.zeros(sequence.shape[:2], device=sequence.device)
         start = 0 if retrieved is None else 1
+        if found is not None:
+            mask[:, 0].masked_fill_(~found, float("-inf"))
         mask[:, start:start + fused.shape[1]].masked_fill_(~keep, float("-inf"))
         return sequence, mask[:, None, None]
 
-    def logits(self, tokens, conditioning=None, conditioning_mask=None):
+    def logits(self, tokens, conditioning=None, conditioning_mask=None, caches=None):
         """Next-token logits [B, n, V] of decoder tokens [B, n]"""
-        states = self.decoder(self.embed(tokens), conditioning, conditioning_mask)
+        states = self.decoder(self.embed(tokens), conditioning, conditioning_mask, caches)
         return int8_head(states, self.embedding.weight, self.fixed_embedding)
 
     @torch.no_grad()
-    def greedy(self, conditioning, conditioning_mask=None, limit=24):
-        """Greedy captions: token lists without BOS and EOS. The prefix is rerun for every token."""
+    def generate(self, conditioning, conditioning_mask=None, limit=24, sample=False):
+        """Greedy or sampled captions: token lists without BOS and EOS."""
         bos, eos = self.config["bos_token_id"], self.config["eos_token_id"]
-        tokens = torch.full((len(conditioning), 1), bos, device=conditioning.device)
-        finished = torch.zeros(len(conditioning), dtype=torch.bool, device=conditioning.device)
+        caches = [{} for _ in self.decoder.layers]
+        said = [torch.full((len(conditioning), 1), bos, device=conditioning.device)]
+        finished = torch.zeros(len(conditioning), 1, dtype=torch.bool, device=conditioning.device)
         for _ in range(limit):
-            states = self.decoder(self.embed(tokens), conditioning, conditioning_mask)[:, -1:]
-            best = int8_head(states, self.embedding.weight, self.fixed_embedding)[:, 0].argmax(-1)
-            tokens = torch.cat([tokens, torch.where(finished, eos, best)[:, None]], 1)
-            finished |= best == eos
+            logits = self.logits(said[-1], conditioning, conditioning_mask, caches)[:, -1]
+            best = torch.multinomial(logits.softmax(-1), 1) if sample else logits.argmax(-1, keepdim=True)
+            said.append(torch.where(finished, eos, best))
+            finished = finished | (said[-1] == eos)
             if finished.all():
                 break
-        rows = [row[1:] for row in tokens.tolist()]
+        rows = torch.cat(said[1:], 1).tolist()
         return [row[:row.index(eos)] if eos in row else row for row in rows]
+
+    def greedy(self, conditioning, conditioning_mask=None, limit=24):
+        return self.generate(conditioning, conditioning_mask, limit)
 
 
 def load_config(path: Path) -> dict:

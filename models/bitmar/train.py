@@ -4,6 +4,7 @@
   encoder   the vision transformer learns to predict the teacher's grid from pixels (frozen stem)
   caption   compressor, text encoder, fusion, memory and decoder learn to caption the teacher's grid
   joint     everything after the stem learns to caption from pixels
+  critic    the same, rewarded for the score of its own captions (see captioning.py for the last three)
 
 usage: python -m bitmar.train STAGE --work DIR --captions captions.json [--steps N] [--text FILE...]
 
@@ -26,16 +27,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import quant
+from . import captioning, quant
+from .captioning import token_loss, wrap
 from .data import Views, clean_caption, load_captions, pad
-from .metrics import score
 from .model import BitMar, load_config
 from .quant import quantize_activation
 from .stem import STEM_LAYERS
 from .tokenizer import Tokenizer
 
-INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
-FEATURE_WEIGHT = 3.0  # holds the encoder near the teacher's grid: at 0.5 it drifted away within 150 steps
 
 
 class StemCache:
@@ -67,6 +66,10 @@ class StemCache:
         return maps * torch.from_numpy(self.scales[rows, view]).to(self.device)[:, None, None, None]
 
 
+def seed(value: int) -> None:
+    random.seed(value), np.random.seed(value), torch.manual_seed(value)
+
+
 class Trainer:
     """Optimiser, cosine schedule, weight average, checkpoints and a learning curve for one stage."""
 
@@ -80,6 +83,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8)
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.step, self.seconds, self.saved, self.sums = 0, 0.0, time.time(), {}
+        self.deadline = time.time() + 60 * args.minutes
         if self.path.exists():
             state = torch.load(self.path, map_location=args.device)
             model.load_state_dict(state["latent"])
@@ -87,9 +91,14 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
             print(f"resumed {self.path} at step {self.step}", flush=True)
+            seed(args.seed + self.step)  # not the same draws again
         self.clock = time.time()
 
     def running(self) -> bool:
+        """False at the end of the stage, and, once saved, of this run's time."""
+        if time.time() > self.deadline:
+            self.save()
+            return False
         return self.step < self.steps
 
     def update(self, losses: dict[str, torch.Tensor], weights: dict[str, float]) -> None:
@@ -131,16 +140,6 @@ class Trainer:
         self.saved = time.time()
 
 
-def token_loss(model, logits, tokens):
-    """Mean next-token cross entropy; tokens [B, n + 1] start with BOS, padding is not counted."""
-    return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=model.config["pad_token_id"],
-                           label_smoothing=0.05)
-
-
-def wrap(config, ids: list[int], limit=32) -> list[int]:
-    return [config["bos_token_id"], *ids[:limit], config["eos_token_id"]]
-
-
 # --- stages ---------------------------------------------------------------------------------------
 
 def language(args, model, tokenizer) -> None:
@@ -180,90 +179,9 @@ def encoder(args, model, tokenizer) -> None:
             trainer.log({"val_" + name: round(float(v), 4) for name, v in got.items()})
 
 
-def caption(args, model, tokenizer, joint=False) -> None:
-    config, device = model.config, args.device
-    views, held = Views(args.work / "views", "train"), Views(args.work / "views", "val")
-    _, captions = load_captions(args.captions, "train")
-    _, held_captions = load_captions(args.captions, "val")
-    bos = config["bos_token_id"]
-    encoded = [[tokenizer.encode(clean_caption(c)) for c in rows] for rows in captions]
-    words = [[clean_caption(c).split() for c in rows] for rows in captions]
-    cache = held_cache = None
-    if joint:
-        model.vision.stem[:STEM_LAYERS].requires_grad_(False)
-        cache, held_cache = StemCache(model, views, device), StemCache(model, held, device)
-    else:
-        model.vision.requires_grad_(False)
-    trainer = Trainer(args, "joint" if joint else "caption", model, model.parameters(), args.rate, args.steps or 1500)
-
-    def features_of(net, cache, views, rows, view):
-        if joint:
-            return net.vision.transform(net.vision.run_stem(cache(rows, view), STEM_LAYERS))
-        return views.grids(rows, view).to(device).float()
-
-    def hint(row, i) -> list[int]:
-        """A prompt: a few neighbouring words of the caption it must lead to."""
-        if random.random() > 0.2 or not words[row][i]:
-            return [bos]
-        start = random.randrange(len(words[row][i]))
-        return [bos, *tokenizer.encode(" ".join(words[row][i][start:start + random.randint(1, 3)]))]
-
-    batch, each = args.batch, args.captions_each
-    while trainer.running():
-        rows = np.random.choice(len(views), batch, replace=False)
-        view = np.random.randint(views.count, size=batch)
-        features = features_of(model, cache, views, rows, view)
-        vision = model.compressor(features)
-        unprompted, keep = model.encode_text(torch.full((batch, 1), bos, device=device))
-        _, pooled = model.fuse(unprompted, keep, vision)
-        query = model.memory.query(pooled)
-
-        chosen = [random.sample(range(len(encoded[r])), each) for r in rows]
-        spoken = pad([encoded[r][c[0]] for r, c in zip(rows, chosen)], config["pad_token_id"]).to(device)
-        spoken = torch.cat([torch.full((batch, 1), bos, device=device), spoken], 1)
-        _, text_pooled = model.fuse(*model.encode_text(spoken))
-        similarity = query @ model.memory.query(text_pooled).t() / INFO_NCE_TEMPERATURE
-        diagonal = torch.arange(batch, device=device)
-        losses = {"infonce": (F.cross_entropy(similarity, diagonal) + F.cross_entropy(similarity.t(), diagonal)) / 2}
-
-        owner = torch.arange(batch, device=device).repeat_interleave(each)
-        prompts = pad([hint(r, i) for r, c in zip(rows, chosen) for i in c], config["pad_token_id"]).to(device)
-        states, keep = model.encode_text(prompts)
-        fused, fused_pooled = model.fuse(states, keep, vision[owner])
-        retrieved = None
-        if random.random() < 0.5:  # a memory that holds the other photos of the batch
-            others = owner[:, None] != torch.arange(batch, device=device)
-            asked = model.memory.query(fused_pooled)
-            retrieved = model.memory.read(asked, query, model.memory.value(pooled), others)
-            # |M' - M|^2 for the paper's write M' = M + alpha w q^T.
-            w = (asked @ query.t() / model.memory.temperature).softmax(-1)
-            losses["memory"] = (model.memory.alpha * w).square().sum(1).mean()
-        sequence, mask = model.condition(retrieved, fused, keep, vision[owner])
-        tokens = pad([wrap(config, encoded[r][i]) for r, c in zip(rows, chosen) for i in c],
-                     config["pad_token_id"]).to(device)
-        losses["lm"] = token_loss(model, model.logits(tokens[:, :-1], sequence, mask), tokens)
-        if joint:
-            losses["feature"] = F.mse_loss(features, views.grids(rows, view).to(device).float())
-        trainer.update(losses, {"lm": 1.0, "infonce": INFO_NCE_WEIGHT * args.infonce, "memory": CONSISTENCY_WEIGHT,
-                                "feature": FEATURE_WEIGHT})
-        if trainer.step % args.evaluate_every == 0 or not trainer.running():
-            exact, quant.matmul_dtype = quant.matmul_dtype, torch.float32
-            net, said = trainer.average, []
-            limit = len(held) if not trainer.running() else 300
-            with torch.no_grad():
-                for start in range(0, limit, 50):
-                    index = np.arange(start, min(limit, start + 50))
-                    v = net.compressor(features_of(net, held_cache, held, index, 0))
-                    text, keep = net.encode_text(torch.full((len(index), 1), bos, device=device))
-                    f, _ = net.fuse(text, keep, v)
-                    said += [tokenizer.decode(ids) for ids in net.greedy(*net.condition(None, f, keep, v))]
-            quant.matmul_dtype = exact
-            trainer.log({"photos": limit, "distinct": len(set(said)), **score(said, held_captions[:limit]), "said": said[:3]})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("stage", choices=("language", "encoder", "caption", "joint"))
+    parser.add_argument("stage", choices=("language", "encoder", "caption", "joint", "critic"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--captions", type=Path, required=True)
     parser.add_argument("--text", type=Path, nargs="*", default=[])
@@ -273,6 +191,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="photos a step (caption and joint)")
     parser.add_argument("--captions-each", type=int, default=5)
     parser.add_argument("--infonce", type=float, default=1.0, help="multiplies the paper's weight")
+    parser.add_argument("--no-consistency", dest="consistency", action="store_false", help="leave that loss out")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after so long; resumable")
     parser.add_argument("--evaluate-every", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--float", action="store_true", help="train the same architecture unquantised")
@@ -280,7 +200,7 @@ def main() -> None:
                         help="checkpoints to start from, as PART=FILE (PART: a submodule of the model, comma-separated)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    random.seed(args.seed), np.random.seed(args.seed), torch.manual_seed(args.seed)
+    seed(args.seed)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     quant.matmul_dtype, quant.ternary = torch.bfloat16, not args.float
     model = BitMar(load_config(args.config))
@@ -295,9 +215,16 @@ def main() -> None:
             raise SystemExit(f"{path}: unexpected {missing.unexpected_keys[:3]}")
     model.to(args.device)
     tokenizer = Tokenizer(args.work / "tokenizer.json")
-    stages = {"language": language, "encoder": encoder, "caption": caption,
-              "joint": lambda *rest: caption(*rest, joint=True)}
-    stages[args.stage](args, model, tokenizer)
+    if args.stage in ("language", "encoder"):
+        {"language": language, "encoder": encoder}[args.stage](args, model, tokenizer)
+        return
+
+    def trainer_of(parameters):
+        return Trainer(args, args.stage, model, parameters, args.rate, args.steps or 1500)
+
+    cache = None if args.stage == "caption" else lambda views: StemCache(model, views, args.device)
+    stage = captioning.critic if args.stage == "critic" else captioning.caption
+    stage(args, model, tokenizer, trainer_of, cache)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Resume(unittest.TestCase):
         def train(folder, chunks):
             for steps in chunks:
                 model = tiny_model()
-                args = types.SimpleNamespace(work=Path(folder), device="cpu")
+                args = types.SimpleNamespace(work=Path(folder), device="cpu", seed=0, minutes=1e9)
                 trainer = Trainer(args, "test", model, model.parameters(), 1e-3, steps=4)
                 while trainer.step < steps:
                     trainer.update({"lm": loss_of(model, trainer.step)}, {"lm": 1.0})

@@ -1,0 +1,230 @@
+"""The stages that learn to caption.
+
+  caption   from the teacher's grid: compressor, text encoder, fusion, memory and decoder
+  joint     from pixels: everything after the frozen stem
+  critic    joint, rewarded for the CIDEr of its own samples (self-critical training, arXiv 1612.00563, with the mean
+            of a photo's other samples as the baseline, arXiv 2003.09971)
+
+A batch is made of groups of photos that look alike to the teacher. A caption may read the episodes of the batch's
+other photos, so that the memory it learns to read is like one in use: a few near ones, many unrelated ones, or none.
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import quant
+from .data import Views, clean_caption, load_captions, nearest_photos, pad
+from .metrics import Cider, score, words
+from .stem import STEM_LAYERS
+
+INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
+FEATURE_WEIGHT = 3.0  # holds the encoder near the teacher's grid: at 0.5 it drifted away within 150 steps
+GROUP = 4  # photos that look alike in a batch
+HINTS = 0.2  # of the captions are asked for with a few of their own words
+MAX_TOKENS = 32
+
+
+def wrap(config, ids: list[int], limit=MAX_TOKENS) -> list[int]:
+    return [config["bos_token_id"], *ids[:limit], config["eos_token_id"]]
+
+
+def token_loss(model, logits, tokens, smoothing=0.05):
+    """Mean next-token cross entropy; tokens [B, n + 1] start with BOS, padding is not counted."""
+    return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=model.config["pad_token_id"],
+                           label_smoothing=smoothing)
+
+
+def info_nce(a, b):
+    """Symmetric, for unit vectors [B, C] of which a[i] and b[i] belong together (arXiv 2103.00020)."""
+    similarity, diagonal = a @ b.t() / INFO_NCE_TEMPERATURE, torch.arange(len(a), device=a.device)
+    return (F.cross_entropy(similarity, diagonal) + F.cross_entropy(similarity.t(), diagonal)) / 2
+
+
+def memory_mask(batch: int, device) -> torch.Tensor:
+    """[B, B]: which photos' episodes each photo may read. Half of them none, the others all, only unrelated, or few."""
+    group = torch.arange(batch, device=device) // GROUP
+    mask = ~torch.eye(batch, dtype=torch.bool, device=device)
+    kind = torch.rand(batch, 1, device=device)
+    unrelated = (kind >= 0.5) & (kind < 0.65)
+    mask &= ~(unrelated & (group[:, None] == group))
+    few = kind >= 0.8
+    mask &= ~(few & (torch.rand(batch, batch, device=device) < 0.5))
+    return mask & (kind >= 0.5)
+
+
+class Split:
+    """Photos of one split with their captions, as words and as tokens."""
+
+    def __init__(self, args, name: str, tokenizer, cache=None):
+        self.views = Views(args.work / "views", name)
+        self.cache = cache(self.views) if cache else None
+        self.captions = [[clean_caption(c) for c in rows] for rows in load_captions(args.captions, name)[1]]
+        self.tokens = [[tokenizer.encode(c) for c in rows] for rows in self.captions]
+
+    def features(self, model, rows, view):
+        """[B, P, features]: the model's own from pixels when there is a stem cache, the teacher's otherwise."""
+        if self.cache:
+            return model.vision.transform(model.vision.run_stem(self.cache(rows, view), STEM_LAYERS))
+        return self.teacher(model, rows, view)
+
+    def teacher(self, model, rows, view):
+        return self.views.grids(rows, view).to(model.embedding.weight.device).float()
+
+
+class Seen:
+    """What the model makes of a batch of pictures without any prompt."""
+
+    def __init__(self, model, features):
+        bos = torch.full((len(features), 1), model.config["bos_token_id"], device=features.device)
+        self.features, self.vision = features, model.compressor(features)
+        text, self.keep = model.encode_text(bos)
+        self.fused, pooled = model.fuse(text, self.keep, self.vision)
+        self.query = model.memory.query(pooled)
+
+
+def episode_values(model, seen: Seen, captions) -> torch.Tensor:
+    """Values [B, C] of the episodes that say `captions` (tokens [B, n], BOS first) of the pictures seen."""
+    return model.memory.value(model.fuse(*model.encode_text(captions), seen.vision)[1])
+
+
+def greedy_captions(model, tokenizer, split: Split, limit: int, memory=None) -> list[str]:
+    """Captions of whole photos; memory: a function from rows and queries to keys, values and an allowed mask."""
+    exact, quant.matmul_dtype = quant.matmul_dtype, torch.float32
+    said = []
+    with torch.no_grad():
+        for start in range(0, limit, 50):
+            rows = np.arange(start, min(limit, start + 50))
+            seen = Seen(model, split.features(model, rows, 0))
+            retrieved = found = None
+            if memory:
+                retrieved, found = model.memory.read(seen.query, *memory(rows, seen.query))
+            condition = model.condition(retrieved, seen.fused, seen.keep, seen.vision, found)
+            said += [tokenizer.decode(ids) for ids in model.greedy(*condition)]
+    quant.matmul_dtype = exact
+    return said
+
+
+class Captioning:
+    def __init__(self, args, model, tokenizer, trainer_of, cache=None):
+        self.args, self.model, self.tokenizer, self.device = args, model, tokenizer, args.device
+        self.train, self.held = (Split(args, name, tokenizer, cache) for name in ("train", "val"))
+        self.near = nearest_photos(self.train.views)
+        frozen = model.vision.stem[:STEM_LAYERS] if cache else model.vision
+        frozen.requires_grad_(False)
+        self.trainer = trainer_of(model.parameters())
+        self.pad = model.config["pad_token_id"]
+
+    def batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Photos in groups of GROUP near neighbours, each photo once, and a view of each."""
+        rows: list[int] = []
+        while len(rows) < self.args.batch:
+            seed = random.randrange(len(self.near))
+            group = [seed, *random.sample(list(self.near[seed]), GROUP - 1)]
+            if not set(group) & set(rows):
+                rows += group
+        return np.array(rows), np.random.randint(self.train.views.count, size=len(rows))
+
+    def prompt(self, row: int, i: int) -> list[int]:
+        """BOS, and sometimes a few neighbouring words of the caption that it must lead to."""
+        spoken, bos = self.train.captions[row][i].split(), self.model.config["bos_token_id"]
+        if random.random() > HINTS or not spoken:
+            return [bos]
+        start = random.randrange(len(spoken))
+        return [bos, *self.tokenizer.encode(" ".join(spoken[start:start + random.randint(1, 3)]))]
+
+    def padded(self, rows) -> torch.Tensor:
+        return pad(rows, self.pad).to(self.device)
+
+    def losses(self) -> dict[str, torch.Tensor]:
+        model, train = self.model, self.train
+        rows, view = self.batch()
+        seen = Seen(model, train.features(model, rows, view))
+        chosen = [random.sample(range(len(train.tokens[r])), self.args.captions_each) for r in rows]
+        bos = model.config["bos_token_id"]
+
+        said = self.padded([[bos, *train.tokens[r][c[0]][:MAX_TOKENS]] for r, c in zip(rows, chosen)])
+        said_query = model.memory.query(model.fuse(*model.encode_text(said))[1])
+        losses = {"infonce": info_nce(seen.query, said_query)}
+
+        # One prompt a caption; what is read is read once a photo, by its picture alone.
+        allowed = memory_mask(len(rows), self.device)
+        values = episode_values(model, seen, said)
+        retrieved, found = model.memory.read(seen.query, seen.query.detach(), values, allowed)
+        if self.args.consistency:
+            # |M' - M|^2 for the paper's write M' = M + alpha w q^T.
+            w = (seen.query @ seen.query.t() / model.memory.temperature).masked_fill(~allowed, -1e9).softmax(-1)
+            losses["memory"] = (model.memory.alpha * w).square().sum(1).mean()
+
+        owner = torch.arange(len(rows), device=self.device).repeat_interleave(self.args.captions_each)
+        prompts = self.padded([self.prompt(r, i) for r, c in zip(rows, chosen) for i in c])
+        vision = seen.vision[owner]
+        text, keep = model.encode_text(prompts)
+        condition = model.condition(retrieved[owner], model.fuse(text, keep, vision)[0], keep, vision, found[owner])
+        tokens = self.padded([wrap(model.config, train.tokens[r][i]) for r, c in zip(rows, chosen) for i in c])
+        losses["lm"] = token_loss(model, model.logits(tokens[:, :-1], *condition), tokens)
+        if train.cache:
+            losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, view))
+        return losses
+
+    def evaluate(self, limit: int) -> None:
+        said = greedy_captions(self.trainer.average, self.tokenizer, self.held, limit)
+        references = load_captions(self.args.captions, "val")[1][:limit]
+        self.trainer.log({"photos": limit, "distinct": len(set(said)), **score(said, references), "said": said[:3]})
+
+    def run(self, losses, weights: dict[str, float]) -> None:
+        every = self.args.evaluate_every
+        while self.trainer.running():
+            self.trainer.update(losses(), weights)
+            if self.trainer.step % every == 0 or self.trainer.step == self.trainer.steps:
+                self.evaluate(len(self.held.views) if self.trainer.step == self.trainer.steps else 300)
+
+
+class Critic(Captioning):
+    """Samples captions and makes those likelier that score above the photo's other samples."""
+
+    def __init__(self, *rest, **named):
+        super().__init__(*rest, **named)
+        self.references = [[words(c) for c in rows] for rows in self.train.captions]
+        self.cider = Cider(self.references)
+
+    def losses(self) -> dict[str, torch.Tensor]:
+        model, train, each = self.model, self.train, self.args.captions_each
+        rows, view = self.batch()
+        seen = Seen(model, train.features(model, rows, view))
+        owner = torch.arange(len(rows), device=self.device).repeat_interleave(each)
+        said = self.padded([[model.config["bos_token_id"], *random.choice(train.tokens[r])[:MAX_TOKENS]] for r in rows])
+        said_query = model.memory.query(model.fuse(*model.encode_text(said))[1])
+        retrieved, found = model.memory.read(seen.query, seen.query.detach(), episode_values(model, seen, said),
+                                             memory_mask(len(rows), self.device))
+        sequence, mask = model.condition(retrieved[owner], seen.fused[owner], seen.keep[owner], seen.vision[owner],
+                                         found[owner])
+        sampled = model.generate(sequence.detach(), mask, sample=True)
+        rewards = torch.tensor([self.cider(words(self.tokenizer.decode(ids)), self.references[rows[i]])
+                                for ids, i in zip(sampled, owner.tolist())]).view(-1, each)
+        advantage = (rewards - (rewards.sum(1, keepdim=True) - rewards) / (each - 1)).flatten().to(self.device)
+
+        tokens = self.padded([wrap(model.config, ids) for ids in sampled])
+        logits = model.logits(tokens[:, :-1], sequence, mask)
+        spoken = F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], ignore_index=self.pad, reduction="none")
+        real = (tokens[:, 1:] != self.pad).sum(1)
+        return {"critic": (spoken.sum(1) * advantage / real.float().mean()).mean(),
+                "infonce": info_nce(seen.query, said_query),
+                "feature": F.mse_loss(seen.features, train.teacher(model, rows, view)),
+                "reward": rewards.mean().to(self.device)}
+
+
+def caption(args, model, tokenizer, trainer_of, cache=None) -> None:
+    stage = Captioning(args, model, tokenizer, trainer_of, cache)
+    stage.run(stage.losses, {"lm": 1.0, "infonce": INFO_NCE_WEIGHT * args.infonce, "memory": CONSISTENCY_WEIGHT,
+                             "feature": FEATURE_WEIGHT})
+
+
+def critic(args, model, tokenizer, trainer_of, cache) -> None:
+    stage = Critic(args, model, tokenizer, trainer_of, cache)
+    stage.run(stage.losses, {"critic": 1.0, "infonce": INFO_NCE_WEIGHT * args.infonce, "feature": FEATURE_WEIGHT,
+                             "reward": 0.0})
