@@ -12,12 +12,18 @@ export const ERROR_CODES = [
   'text_too_long',
   'invalid_argument',
   'out_of_memory',
+  'invalid_state', // a saved memory that is damaged, or of another model
+  'unsupported_state', // a saved memory of a newer version
   'aborted', // the call's AbortSignal fired
   'unsupported_platform', // no WebAssembly, no SIMD, or a kind of worker or source that this platform lacks
   'network', // a download failed or came short
   'disposed', // dispose() was called
   // The package's.
   'worker_failed', // the worker died or could not start: load the model again
+  'read_only', // another tab or process writes this memory
+  'storage_full', // the quota is used up: the memory goes on without saving
+  'storage_blocked', // another tab or process keeps the storage to itself
+  'storage_unavailable', // there is no storage here, or it fails: private mode, no secure context, a broken disk
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

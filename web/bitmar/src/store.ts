@@ -1,0 +1,84 @@
+// Where a memory is kept. The engine's state comes as bytes (a snapshot, and frames of what changed since); captions and
+// thumbnails, of which the engine knows nothing, lie beside it.
+
+/** A small JPEG, WebP or PNG file. */
+export interface Thumbnail {
+  /** Its media type, such as `image/jpeg`. */
+  readonly type: string;
+  readonly bytes: Uint8Array;
+}
+
+/** What goes with the episodes of a snapshot or a frame. Applied in the order of the fields. */
+export interface Attachments {
+  /** Everything that was there before goes first. */
+  readonly cleared: boolean;
+  /** Ids of episodes that are gone, with their captions and thumbnails. */
+  readonly removed: readonly number[];
+  /** Ids of episodes whose thumbnails had to make room. */
+  readonly evicted: readonly number[];
+  readonly captions: ReadonlyMap<number, string>;
+  readonly thumbnails: ReadonlyMap<number, Thumbnail>;
+}
+
+/** Everything but the thumbnails' contents. */
+export interface StoredState {
+  /** Null when nothing was ever kept. */
+  readonly snapshot: Uint8Array | null;
+  /** What changed since the snapshot, oldest first. */
+  readonly frames: readonly Uint8Array[];
+  readonly captions: ReadonlyMap<number, string>;
+  /** Bytes of each thumbnail, by its episode's id. */
+  readonly thumbnails: ReadonlyMap<number, number>;
+}
+
+/**
+ * Keeps one memory. Only one writer uses a store at a time, one call after the other; readers may load at any moment and
+ * see the state between two changes. Failures are BitMarErrors with a code `storage_...` and leave what was kept as it was.
+ */
+export interface Store {
+  /** Whether what is kept outlives the page or process. */
+  readonly durable: boolean;
+  load(): Promise<StoredState>;
+  /**
+   * Adds a frame. Resolves when everything has reached the disk: either all of it is kept or nothing. False when what the
+   * frame builds on is gone, because somebody cleared the storage: then nothing was kept, and a `replace` is due.
+   */
+  append(frame: Uint8Array, attachments: Attachments): Promise<boolean>;
+  /** Puts a snapshot in the place of the old one and of all frames. All or nothing, as above. */
+  replace(snapshot: Uint8Array, attachments: Attachments): Promise<void>;
+  thumbnail(id: number): Promise<Thumbnail | undefined>;
+  close(): void;
+}
+
+/** Keeps thumbnails for as long as the page lives: for private modes and broken disks. The engine itself holds the episodes. */
+export class MemoryStore implements Store {
+  readonly durable = false;
+  readonly #thumbnails = new Map<number, Thumbnail>();
+
+  async load(): Promise<StoredState> {
+    return { snapshot: null, frames: [], captions: new Map(), thumbnails: new Map() };
+  }
+
+  async append(_: Uint8Array, attachments: Attachments): Promise<boolean> {
+    this.#attach(attachments);
+    return true;
+  }
+
+  async replace(_: Uint8Array, attachments: Attachments): Promise<void> {
+    this.#attach(attachments);
+  }
+
+  async thumbnail(id: number): Promise<Thumbnail | undefined> {
+    return this.#thumbnails.get(id);
+  }
+
+  close(): void {
+    this.#thumbnails.clear();
+  }
+
+  #attach({ cleared, removed, evicted, thumbnails }: Attachments): void {
+    if (cleared) this.#thumbnails.clear();
+    for (const id of [...removed, ...evicted]) this.#thumbnails.delete(id);
+    for (const [id, thumbnail] of thumbnails) this.#thumbnails.set(id, thumbnail);
+  }
+}
