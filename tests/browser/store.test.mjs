@@ -1,0 +1,257 @@
+// The IndexedDB store in Chromium, and everything that can happen to a connection.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+
+import { serve } from '../../scripts/serve.mjs';
+import { complaints, launch, path } from './helpers.mjs';
+
+let server, browser;
+before(async () => {
+  server = await serve({ root: path('') });
+  browser = await launch();
+});
+after(async () => {
+  await browser.close();
+  await server.close();
+});
+
+/** A blank page with a store of that name, and helpers. */
+async function storePage(name) {
+  const page = await browser.page();
+  const wrong = complaints(page, server.url);
+  await page.goto(`${server.url}tests/browser/blank.html`);
+  await page.evaluate(async (name) => {
+    const { IndexedDbStore } = await import('/web/bitmar/dist/store-indexeddb.js');
+    globalThis.storeName = name;
+    globalThis.open = (options) => new IndexedDbStore(name, options);
+    globalThis.store = open();
+    globalThis.bytes = (...values) => Uint8Array.from(values);
+    globalThis.attachments = (given = {}) => ({ cleared: false, removed: [], evicted: [], captions: new Map(), thumbnails: new Map(), ...given });
+    globalThis.plain = ({ snapshot, frames, captions, thumbnails }) => ({
+      snapshot: snapshot && [...snapshot],
+      frames: frames.map((frame) => [...frame]),
+      captions: [...captions],
+      thumbnails: [...thumbnails],
+    });
+    globalThis.saved = async () => plain(await open().load());
+    globalThis.codeOf = (promise) => promise.then((value) => value ?? 'done', (error) => error.code ?? `${error}`);
+    globalThis.fill = async () => {
+      await store.load();
+      await store.replace(bytes(1, 2), attachments({ captions: new Map([[1, 'a dog']]), thumbnails: new Map([[1, { type: 'image/jpeg', bytes: bytes(9, 9) }]]) }));
+      return store.append(bytes(3), attachments({ captions: new Map([[2, 'a cat']]) }));
+    };
+  }, name);
+  return { page, wrong };
+}
+
+const NOTHING = { snapshot: null, frames: [], captions: [], thumbnails: [] };
+const FILLED = { snapshot: [1, 2], frames: [[3]], captions: [[1, 'a dog'], [2, 'a cat']], thumbnails: [[1, 2]] };
+
+describe('the IndexedDB store', () => {
+  let page, wrong;
+  let number = 0;
+  beforeEach(async () => {
+    ({ page, wrong } = await storePage(`store-${(number += 1)}`));
+  });
+  afterEach(() => page.close());
+  const run = (work, argument) => page.evaluate(work, argument);
+  const saved = () => run(() => saved());
+
+  test('holds nothing at first, and then what was put into it', async () => {
+    assert.deepEqual(await saved(), NOTHING);
+    assert.equal(await run(() => fill()), true);
+    assert.deepEqual(await saved(), FILLED);
+    assert.deepEqual(await run(async () => Object.values((await store.thumbnail(1)).bytes)), [9, 9]);
+    assert.equal(await run(async () => (await store.thumbnail(5)) === undefined), true);
+    assert.deepEqual(wrong, []);
+  });
+
+  test('a frame without a snapshot is refused', async () => {
+    assert.equal(await run(async () => (await store.load(), store.append(bytes(1), attachments()))), false);
+    assert.deepEqual(await saved(), NOTHING);
+  });
+
+  test('removes captions and thumbnails with their episodes; a snapshot takes the place of the journal', async () => {
+    await run(async () => {
+      await fill();
+      await store.append(bytes(4), attachments({ removed: [1] }));
+    });
+    assert.deepEqual(await saved(), { snapshot: [1, 2], frames: [[3], [4]], captions: [[2, 'a cat']], thumbnails: [] });
+    await run(() => store.replace(bytes(5), attachments()));
+    assert.deepEqual(await saved(), { snapshot: [5], frames: [], captions: [[2, 'a cat']], thumbnails: [] });
+    await run(async () => {
+      await store.append(bytes(6), attachments({ cleared: true, captions: new Map([[9, 'new']]) }));
+      const other = open();
+      await other.load();
+      await other.append(bytes(7), attachments());
+    });
+    assert.deepEqual(await saved(), { snapshot: [5], frames: [[6], [7]], captions: [[9, 'new']], thumbnails: [] });
+  });
+
+  test('writes with strict durability, and resolves when the transaction is complete', async () => {
+    const { durabilities, order } = await run(async () => {
+      const durabilities = [];
+      const order = [];
+      const { transaction } = IDBDatabase.prototype;
+      IDBDatabase.prototype.transaction = function (...args) {
+        const made = transaction.apply(this, args);
+        if (made.mode === 'readwrite') {
+          durabilities.push(made.durability);
+          made.addEventListener('complete', () => order.push('complete'));
+        }
+        return made;
+      };
+      await store.load();
+      await store.replace(bytes(1), attachments());
+      order.push('replaced');
+      await store.append(bytes(2), attachments());
+      order.push('appended');
+      return { durabilities, order };
+    });
+    assert.deepEqual(durabilities, ['strict', 'strict']);
+    assert.deepEqual(order, ['complete', 'replaced', 'complete', 'appended']);
+  });
+
+  test('gives way to another version or a deletion, and then goes on', async () => {
+    const result = await run(async () => {
+      await fill();
+      const other = open({ version: 2 }); // would wait for ever for a connection that stays open
+      await other.load();
+      const newer = await codeOf(store.append(bytes(4), attachments()));
+      other.close();
+      return { newer };
+    });
+    assert.equal(result.newer, 'unsupported_state');
+    assert.deepEqual(await run(async () => plain(await open({ version: 2 }).load())), FILLED);
+  });
+
+  test('deleted meanwhile: the frame is refused, a snapshot begins anew', async () => {
+    const results = await run(async () => {
+      await fill();
+      await new Promise((resolve, reject) => {
+        const request = indexedDB.deleteDatabase(storeName);
+        Object.assign(request, { onsuccess: resolve, onerror: reject });
+      });
+      const refused = await store.append(bytes(4), attachments());
+      await store.replace(bytes(5), attachments());
+      return [refused, await store.append(bytes(6), attachments())];
+    });
+    assert.deepEqual(results, [false, true]);
+    assert.deepEqual(await saved(), { snapshot: [5], frames: [[6]], captions: [], thumbnails: [] });
+  });
+
+  test('site data cleared by the browser: the same', async () => {
+    await run(() => fill());
+    const session = await browser.context.newCDPSession(page);
+    await session.send('Storage.clearDataForOrigin', { origin: server.url.slice(0, -1), storageTypes: 'indexeddb' });
+    assert.equal(await run(() => store.append(bytes(4), attachments())), false);
+    await run(() => store.replace(bytes(5), attachments()));
+    assert.deepEqual((await saved()).snapshot, [5]);
+  });
+
+  test('an upgrade that an older tab blocks is a typed error; so is an open that is never answered', async () => {
+    const { page: other } = await storePage(`store-${number}`);
+    const codes = await run(async () => {
+      await fill();
+      // A tab of an older version, which does not listen.
+      store.close();
+      await new Promise((resolve) => Object.assign(indexedDB.open(storeName, 1), { onsuccess: ({ target }) => resolve((globalThis.old = target.result)) }));
+      return [];
+    });
+    codes.push(await other.evaluate(() => codeOf(open({ version: 2 }).load())));
+    codes.push(await other.evaluate(() => codeOf(open({ version: 2, patienceMs: 200 }).load()))); // waits behind the first
+    await run(() => old.close());
+    assert.deepEqual(await other.evaluate(async () => plain(await open({ version: 2 }).load())), FILLED);
+    assert.deepEqual(codes, ['storage_blocked', 'storage_blocked']);
+    await other.close();
+  });
+
+  for (const [what, error] of [
+    ['closed while in the background', 'InvalidStateError'],
+    ['whose server died', 'UnknownError'],
+  ]) {
+    test(`a connection ${what} is opened again and nothing is lost`, async () => {
+      const opened = await run(async (name) => {
+        let opened = 0;
+        const { open: openDatabase } = IDBFactory.prototype;
+        IDBFactory.prototype.open = function (...args) {
+          opened += 1;
+          return openDatabase.apply(this, args);
+        };
+        await fill();
+        const { transaction } = IDBDatabase.prototype;
+        for (const work of [() => store.append(bytes(4), attachments()), () => store.load(), () => store.replace(bytes(5), attachments())]) {
+          IDBDatabase.prototype.transaction = function (...args) {
+            IDBDatabase.prototype.transaction = transaction;
+            throw new DOMException('Connection to Indexed Database server lost. Refresh the page to try again', name);
+          };
+          if ((await work()) === false) throw new Error('refused');
+        }
+        return opened;
+      }, error);
+      assert.equal(opened, 4);
+      assert.deepEqual(await saved(), { ...FILLED, snapshot: [5], frames: [] });
+    });
+  }
+
+  test('a transaction that is aborted under way is done again, once', async () => {
+    const result = await run(async () => {
+      await fill();
+      const { put } = IDBObjectStore.prototype;
+      IDBObjectStore.prototype.put = function (...args) {
+        IDBObjectStore.prototype.put = put;
+        const request = put.apply(this, args);
+        this.transaction.abort();
+        return request;
+      };
+      const once = await codeOf(store.append(bytes(4), attachments()));
+      IDBObjectStore.prototype.put = function (...args) {
+        const request = put.apply(this, args);
+        this.transaction.abort();
+        return request;
+      };
+      const always = await codeOf(store.append(bytes(5), attachments()));
+      IDBObjectStore.prototype.put = put;
+      return [once, always, await codeOf(store.append(bytes(6), attachments()))];
+    });
+    assert.deepEqual(result, [true, 'storage_unavailable', true]);
+    assert.deepEqual(await saved(), { ...FILLED, frames: [[3], [4], [6]] });
+  });
+
+  test('the quota: a typed error, the old state stays, and there is room again after', async () => {
+    const session = await browser.context.newCDPSession(page);
+    const origin = server.url.slice(0, -1);
+    const { usage } = await run(() => navigator.storage.estimate());
+    await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: usage + 200_000 }); // before Chromium has asked for it
+    await run(() => fill());
+    const large = () => run(() => codeOf(store.append(crypto.getRandomValues(new Uint8Array(60_000)), attachments({ captions: new Map([[5, 'no']]) }))));
+    const results = [];
+    while (results.length < 10 && results.at(-1) !== 'storage_full') results.push(await large());
+    assert.equal(results.pop(), 'storage_full');
+    const kept = await saved();
+    assert.equal(kept.frames.length, 1 + results.length);
+    assert.ok(results.every((result) => result === true) && results.length < 4, `${results}`);
+    await session.send('Storage.overrideQuotaForOrigin', { origin });
+    assert.equal(await large(), true);
+    assert.deepEqual((await saved()).frames.length, 2 + results.length);
+  });
+
+  for (const [what, block] of [
+    ['refuses to open', () => (IDBFactory.prototype.open = () => { throw new DOMException('denied', 'SecurityError'); })],
+    ['fails to open', () => {
+      IDBFactory.prototype.open = () => {
+        const request = new EventTarget();
+        setTimeout(() => request.dispatchEvent(new Event('error')));
+        return Object.assign(request, { error: new DOMException('A mutation operation was attempted on a database that did not allow mutations.', 'InvalidStateError') });
+      };
+    }],
+    ['is not there', () => Object.defineProperty(globalThis, 'indexedDB', { value: undefined })],
+  ]) {
+    test(`storage that ${what}, as in private modes, is a typed error`, async () => {
+      await run(block);
+      assert.equal(await run(() => codeOf(store.load())), 'storage_unavailable');
+      assert.equal(await run(() => codeOf(store.replace(bytes(1), attachments()))), 'storage_unavailable');
+      assert.equal(await run(() => codeOf(store.thumbnail(1))), 'storage_unavailable');
+    });
+  }
+});
