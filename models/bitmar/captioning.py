@@ -116,6 +116,9 @@ class Captioning:
         self.near = nearest_photos(self.train.views)
         frozen = model.vision.stem[:STEM_LAYERS] if cache else model.vision
         frozen.requires_grad_(False)
+        model.train()
+        for layer in model.decoder.layers:
+            layer.dropout = args.dropout
         self.trainer = trainer_of(model.parameters())
         self.pad = model.config["pad_token_id"]
 
@@ -136,6 +139,12 @@ class Captioning:
             return [bos]
         start = random.randrange(len(spoken))
         return [bos, *self.tokenizer.encode(" ".join(spoken[start:start + random.randint(1, 3)]))]
+
+    def drop_patches(self, mask):
+        """The mask [B, 1, 1, c] of a conditioning sequence with some of its vision tokens hidden."""
+        count = (self.model.config["vision"]["grid_size"] // self.model.config["compressor"]["pool_size"]) ** 2
+        hidden = torch.rand(len(mask), 1, 1, count, device=mask.device) < self.args.dropout
+        return torch.cat([mask[..., :-count], mask[..., -count:].masked_fill(hidden, float("-inf"))], -1)
 
     def padded(self, rows) -> torch.Tensor:
         return pad(rows, self.pad).to(self.device)
@@ -164,9 +173,9 @@ class Captioning:
         prompts = self.padded([self.prompt(r, i) for r, c in zip(rows, chosen) for i in c])
         vision = seen.vision[owner]
         text, keep = model.encode_text(prompts)
-        condition = model.condition(retrieved[owner], model.fuse(text, keep, vision)[0], keep, vision, found[owner])
+        sequence, mask = model.condition(retrieved[owner], model.fuse(text, keep, vision)[0], keep, vision, found[owner])
         tokens = self.padded([wrap(model.config, train.tokens[r][i]) for r, c in zip(rows, chosen) for i in c])
-        losses["lm"] = token_loss(model, model.logits(tokens[:, :-1], *condition), tokens)
+        losses["lm"] = token_loss(model, model.logits(tokens[:, :-1], sequence, self.drop_patches(mask)), tokens)
         if train.cache:
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, view))
         return losses
@@ -174,7 +183,21 @@ class Captioning:
     def evaluate(self, limit: int) -> None:
         said = greedy_captions(self.trainer.average, self.tokenizer, self.held, limit)
         references = load_captions(self.args.captions, "val")[1][:limit]
-        self.trainer.log({"photos": limit, "distinct": len(set(said)), **score(said, references), "said": said[:3]})
+        self.trainer.log({"photos": limit, **self.held_losses(min(limit, 300)), "distinct": len(set(said)), **score(said, references), "said": said[:3]})
+
+    def held_losses(self, limit: int) -> dict[str, float]:
+        """Of validation photos: nats a token, and how often a caption finds its photo among the first ten."""
+        net, rows = self.trainer.average, np.arange(limit)
+        with torch.no_grad():
+            seen, loss = Seen(net, self.held.features(net, rows, 0)), 0.0
+            condition = net.condition(None, seen.fused, seen.keep, seen.vision)
+            for i in range(5):
+                tokens = self.padded([wrap(net.config, self.held.tokens[r][i]) for r in rows])
+                loss += float(token_loss(net, net.logits(tokens[:, :-1], *condition), tokens, 0.0)) / 5
+            said = self.padded([[net.config["bos_token_id"], *self.held.tokens[r][0]] for r in rows])
+            similarity = net.memory.query(net.fuse(*net.encode_text(said))[1]) @ seen.query.t()
+        best = similarity.topk(min(10, limit)).indices.cpu() == torch.arange(limit)[:, None]
+        return {"val_lm": round(loss, 4), "val_recall": round(float(best.any(1).float().mean()), 4)}
 
     def run(self, losses, weights: dict[str, float]) -> None:
         every = self.args.evaluate_every

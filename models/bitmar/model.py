@@ -268,6 +268,7 @@ class DecoderLayer(nn.Module):
         self.attention = Attention(width, c["num_heads"], eps)
         self.conditioning = nn.ModuleDict({"k_proj": BitLinear(width, width), "v_proj": BitLinear(width, width)})
         self.ffn = FeedForward(width, c["intermediate_size"], eps)
+        self.dropout = 0.0  # of each branch, in training alone
 
     def forward(self, x, conditioning, conditioning_mask, causal, rope, cache=None):
         """cache: this layer's keys and values so far (with the conditioning's), extended in place; see Decoder.forward."""
@@ -297,8 +298,9 @@ class DecoderLayer(nn.Module):
                 cache["ck"], cache["cv"] = ck, cv
         if cache is not None:
             cache["k"], cache["v"] = k, v
-        x = x + a.mix(scores, values)
-        return x + self.ffn(self.ffn_norm(x))
+        drop = lambda branch: F.dropout(branch, self.dropout, self.training) if self.dropout else branch
+        x = x + drop(a.mix(scores, values))
+        return x + drop(self.ffn(self.ffn_norm(x)))
 
 
 class Decoder(nn.Module):

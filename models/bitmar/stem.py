@@ -21,7 +21,7 @@ from . import quant
 from .data import Views
 from .model import VisionEncoder, load_config
 from .quant import BitConv2d
-from .teacher import InceptionTeacher, fetch_inception
+from .teacher import InceptionTeacher
 
 STEM_LAYERS = 7  # up to the second max pool; the last convolution belongs to the transformer's training
 
@@ -83,7 +83,7 @@ def main() -> None:
     quant.matmul_dtype = torch.bfloat16
     config = load_config(args.config)
     encoder = VisionEncoder(config["vision"], config["rms_norm_eps"])
-    warm_start(encoder, InceptionTeacher(fetch_inception(args.cache)))
+    warm_start(encoder, InceptionTeacher(args.cache))
     plan = encoder.plan[:STEM_LAYERS]
     reference = [(c.weight.detach().to(quant.matmul_dtype).clone(), c.affine_scale.detach().clone(),
                   c.affine_bias.detach().clone(), c.stride, c.padding)

@@ -81,7 +81,7 @@ class Trainer:
                   {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0}]
         self.parameters = parameters
         self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8)
-        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.step, self.seconds, self.saved, self.sums = 0, 0.0, time.time(), {}
         self.deadline = time.time() + 60 * args.minutes
         if self.path.exists():
@@ -191,6 +191,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="photos a step (caption and joint)")
     parser.add_argument("--captions-each", type=int, default=5)
     parser.add_argument("--infonce", type=float, default=1.0, help="multiplies the paper's weight")
+    parser.add_argument("--dropout", type=float, default=0.1, help="of the decoder's branches and of vision tokens")
     parser.add_argument("--no-consistency", dest="consistency", action="store_false", help="leave that loss out")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after so long; resumable")
     parser.add_argument("--evaluate-every", type=int, default=300)

@@ -5,7 +5,7 @@ random). Written as flat arrays so that training never decodes an image:
   pixels.u8  [N, V, 3, S, S]   student input, resized with Pillow's BILINEAR (the engine's arithmetic)
   grids.f16  [N, V, G*G, D]    the teacher's features, projected to D principal components
 
-usage: python -m bitmar.views --photos images.tar --captions captions.json --out DIR [--shard i/n]
+usage: python -m bitmar.views --photos images.tar --captions captions.json --out DIR [--teacher NAME] [--shard i/n]
 Shards fill disjoint rows of the same files, so several processes may run at once, and a finished
 row is never computed twice.
 """
@@ -23,10 +23,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from .teacher import InceptionTeacher, fetch_inception
+from .teacher import TEACHERS
 
 STUDENT = 128
-TEACHER = 224
 GRID = 8
 WIDTH = 768
 
@@ -58,7 +57,7 @@ def render(image: Image.Image, box: tuple, mirrored: bool, size: int) -> np.ndar
 
 def raw_grids(teacher, images: torch.Tensor) -> list[torch.Tensor]:
     """Every grid of the teacher resampled to GRID x GRID; each [B, GRID*GRID, C_i] float32."""
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), torch.autocast(images.device.type, dtype=torch.bfloat16):
         grids = teacher(images.contiguous(memory_format=torch.channels_last))
     out = []
     for grid in grids:
@@ -71,7 +70,7 @@ def fit_projection(teacher, photos: list[bytes], out: Path) -> None:
     """PCA of the concatenated grids, each block scaled to unit total variance first."""
     blocks: list[list[torch.Tensor]] = []
     for start in range(0, len(photos), 32):
-        images = np.stack([render(open_photo(p), (0, 0, *open_photo(p).size), False, TEACHER)
+        images = np.stack([render(open_photo(p), (0, 0, *open_photo(p).size), False, teacher.image_size)
                            for p in photos[start:start + 32]])
         blocks.append(raw_grids(teacher, torch.from_numpy(images).float() / 255))
     stacked = [torch.cat([b[i] for b in blocks]).flatten(0, 1) for i in range(len(blocks[0]))]
@@ -102,6 +101,8 @@ def main() -> None:
     parser.add_argument("--captions", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
+    parser.add_argument("--teacher", choices=TEACHERS, default="centernet")
+    parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint")
     parser.add_argument("--views", type=int, default=6)
     parser.add_argument("--shard", default="0/1")
     args = parser.parse_args()
@@ -109,7 +110,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     photos = read_photos(args.photos)
-    teacher = InceptionTeacher(fetch_inception(args.cache)).to(memory_format=torch.channels_last)
+    teacher = TEACHERS[args.teacher](args.cache, args.teacher_weights).to(memory_format=torch.channels_last)
     captions = json.loads(args.captions.read_text())
     args.out.mkdir(parents=True, exist_ok=True)
     projection_file = args.out / "projection.pt"
@@ -139,7 +140,7 @@ def main() -> None:
                     image = open_photo(photos[rows[i]["image"]])
                     box, mirrored = view_boxes(*image.size, count, np.random.default_rng(i))[view]
                     pixels[i, view] = render(image, box, mirrored, STUDENT)
-                    batch.append(render(image, box, mirrored, TEACHER))
+                    batch.append(render(image, box, mirrored, teacher.image_size))
                 images = torch.from_numpy(np.stack(batch)).float() / 255
                 grids[index, view] = project(raw_grids(teacher, images), projection).half().numpy()
                 done[index, view] = 1

@@ -1,0 +1,111 @@
+"""Teachers against independent computations: a tiny random DINOv2, and a tiny TensorFlow.js graph."""
+
+import base64
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from bitmar.teacher import IMAGENET_MEAN, IMAGENET_STD, DinoV2Teacher
+from bitmar.tfjs_graph import Graph
+
+WIDTH, DEPTH, SIDE = 64, 2, 3
+
+
+def tiny_dinov2(registers: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(registers)
+    shapes = {"cls_token": (1, 1, WIDTH), "pos_embed": (1, 1 + SIDE * SIDE, WIDTH),
+              "patch_embed.proj.weight": (WIDTH, 3, 14, 14), "patch_embed.proj.bias": (WIDTH,),
+              "norm.weight": (WIDTH,), "norm.bias": (WIDTH,)}
+    for i in range(DEPTH):
+        for name, shape in {"norm1": (WIDTH,), "norm2": (WIDTH,), "attn.qkv": (3 * WIDTH, WIDTH),
+                            "attn.proj": (WIDTH, WIDTH), "mlp.fc1": (4 * WIDTH, WIDTH), "mlp.fc2": (WIDTH, 4 * WIDTH)}.items():
+            shapes |= {f"blocks.{i}.{name}.weight": shape, f"blocks.{i}.{name}.bias": shape[:1]}
+        shapes |= {f"blocks.{i}.ls{n}.gamma": (WIDTH,) for n in (1, 2)}
+    if registers:
+        shapes["register_tokens"] = (1, registers, WIDTH)
+    return {name: torch.randn(shape) * 0.2 for name, shape in shapes.items()}
+
+
+def by_torch(w: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    """The same by PyTorch's own transformer layer, its branch scales folded into the last matrices."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    x = F.conv2d((images - mean) / std, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"], stride=14)
+    x = x.flatten(2).transpose(1, 2) + w["pos_embed"][:, 1:]
+    x = torch.cat([(w["cls_token"] + w["pos_embed"][:, :1]).expand(len(x), -1, -1), x], 1)
+    for i in range(DEPTH):
+        g = lambda name: w[f"blocks.{i}.{name}"]
+        layer = nn.TransformerEncoderLayer(WIDTH, 1, 4 * WIDTH, 0.0, F.gelu, 1e-6, batch_first=True, norm_first=True)
+        layer.load_state_dict({
+            "self_attn.in_proj_weight": g("attn.qkv.weight"), "self_attn.in_proj_bias": g("attn.qkv.bias"),
+            "self_attn.out_proj.weight": g("attn.proj.weight") * g("ls1.gamma")[:, None],
+            "self_attn.out_proj.bias": g("attn.proj.bias") * g("ls1.gamma"),
+            "linear1.weight": g("mlp.fc1.weight"), "linear1.bias": g("mlp.fc1.bias"),
+            "linear2.weight": g("mlp.fc2.weight") * g("ls2.gamma")[:, None], "linear2.bias": g("mlp.fc2.bias") * g("ls2.gamma"),
+            **{f"norm{n}.{part}": g(f"norm{n}.{part}") for n in (1, 2) for part in ("weight", "bias")}})
+        x = layer(x)
+    x = F.layer_norm(x, (WIDTH,), w["norm.weight"], w["norm.bias"], 1e-6)
+    return x[:, 1:].transpose(1, 2).unflatten(-1, (SIDE, SIDE))
+
+
+class DinoV2(unittest.TestCase):
+    def teacher(self, weights):
+        with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+            torch.save(weights, file.name)
+            return DinoV2Teacher(Path(), Path(file.name))
+
+    def test_equals_an_independent_transformer(self):
+        weights, images = tiny_dinov2(0), torch.rand(2, 3, 14 * SIDE, 14 * SIDE)
+        (grid,) = self.teacher(weights)(images)
+        with torch.no_grad():
+            self.assertTrue(torch.allclose(grid, by_torch(weights, images), atol=1e-4))
+
+    def test_takes_registers_and_other_sizes(self):
+        teacher = self.teacher(tiny_dinov2(4))
+        (grid,) = teacher(torch.rand(1, 3, 14 * 5, 14 * 4))
+        self.assertEqual(tuple(grid.shape), (1, WIDTH, 5, 4))
+        self.assertTrue(torch.isfinite(grid).all())
+
+    def test_wants_its_weights(self):
+        with self.assertRaisesRegex(ValueError, "teacher-weights"):
+            DinoV2Teacher(Path())
+
+
+class TfjsGraph(unittest.TestCase):
+    def graph(self, nodes, weights):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.json"
+            manifest = [{"name": n, "shape": list(v.shape), "dtype": "float32" if v.dtype == np.float32 else "int32"}
+                        for n, v in weights.items()]
+            path.write_text(json.dumps({"modelTopology": {"node": nodes}, "weightsManifest": [{"weights": manifest}]}))
+            path.with_suffix(".bin").write_bytes(b"".join(v.tobytes() for v in weights.values()))
+            return Graph(path)
+
+    def test_convolves_as_tensorflow_does(self):
+        encode = lambda s: base64.b64encode(s.encode()).decode()
+        kernel = np.random.default_rng(0).normal(size=(3, 3, 2, 4)).astype(np.float32)  # HWIO
+        nodes = [{"name": "x", "op": "Placeholder"},
+                 {"name": "y", "op": "_FusedConv2D", "input": ["x", "w", "b"],
+                  "attr": {"strides": {"list": {"i": ["1", "2", "2", "1"]}}, "dilations": {"list": {"i": ["1", "1", "1", "1"]}},
+                           "padding": {"s": encode("SAME")}, "fused_ops": {"list": {"s": [encode("BiasAdd"), encode("Relu")]}}}}]
+        graph = self.graph(nodes, {"w": kernel, "b": np.arange(4, dtype=np.float32)})
+        image = torch.randn(1, 2, 6, 6)
+        (y,) = graph({"x": image}, ["y"])
+        # SAME with stride 2 on an even size pads one pixel, behind: output (0, 0) sees rows and columns 0 to 2.
+        first = np.einsum("ihw,hwio->o", image[0, :, :3, :3].numpy(), kernel) + np.arange(4)
+        self.assertEqual(tuple(y.shape), (1, 4, 3, 3))
+        self.assertTrue(np.allclose(y[0, :, 0, 0].numpy(), np.maximum(first, 0), atol=1e-5))
+
+    def test_refuses_what_it_does_not_know(self):
+        graph = self.graph([{"name": "x", "op": "Placeholder"}, {"name": "y", "op": "Einsum", "input": ["x"]}], {})
+        with self.assertRaises(NotImplementedError):
+            graph({"x": torch.zeros(1)}, ["y"])
+
+
+if __name__ == "__main__":
+    unittest.main()
