@@ -94,6 +94,7 @@ val result(const Engine& engine) {
   object.set("text", caption.text);
   object.set("tokens", val::array(caption.tokens));
   object.set("logProbability", caption.log_probability);
+  object.set("confidence", caption.confidence ? val(*caption.confidence) : val::null());
   object.set("visionMs", caption.vision_ms);
   object.set("textMs", caption.text_ms);
   return object;

@@ -19,13 +19,14 @@ T number(const std::string& option, const std::string& text) {
   return value;
 }
 
-void add_listed(const std::filesystem::path& list, std::vector<std::filesystem::path>& photos) {
+template <class T>
+void add_lines(const std::filesystem::path& list, std::vector<T>& entries) {
   constexpr std::size_t kMaxList = 64 << 20;
   const std::vector<std::uint8_t> bytes = read_file(list, kMaxList);
   std::istringstream lines(std::string(bytes.begin(), bytes.end()));
   for (std::string line; std::getline(lines, line);) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (!line.empty()) photos.emplace_back(line);
+    if (!line.empty()) entries.emplace_back(line);
   }
 }
 
@@ -49,6 +50,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") return a;
   if (words[0] == "caption") {
     a.command = Arguments::Command::caption;
+  } else if (words[0] == "embed") {
+    a.command = Arguments::Command::embed;
   } else if (words[0] == "info") {
     a.command = Arguments::Command::info;
   } else {
@@ -72,7 +75,11 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     } else if (word == "--jsonl") {
       a.output = Output::jsonl;
     } else if (word == "--list") {
-      add_listed(value(), a.photos);
+      add_lines(value(), a.photos);
+    } else if (word == "--text") {
+      a.texts.push_back(value());
+    } else if (word == "--texts") {
+      add_lines(value(), a.texts);
     } else if (word == "--max-tokens") {
       a.options.max_tokens = number<int>(word, value());
     } else if (word == "--beams") {
@@ -90,6 +97,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     }
   }
   if (a.command == Arguments::Command::caption && a.photos.empty()) throw UsageError("which photo?");
+  if (a.command == Arguments::Command::embed && a.photos.empty() && a.texts.empty()) throw UsageError("which photo or text?");
+  if (a.command != Arguments::Command::embed && !a.texts.empty()) throw UsageError("only embed takes a text");
   if (a.command == Arguments::Command::info && !a.photos.empty()) throw UsageError("info takes no photo");
   return a;
 }

@@ -17,6 +17,7 @@ struct UsageError : std::runtime_error {
 
 inline constexpr const char* kUsage =
     "usage: bitmar caption PHOTO... [options]\n"
+    "       bitmar embed [PHOTO...] [--text TEXT] [--texts FILE]\n"
     "       bitmar info [--model DIR]\n"
     "\n"
     "  --model DIR        the model's directory (otherwise models/default, near here or near the program)\n"
@@ -24,6 +25,7 @@ inline constexpr const char* kUsage =
     "  --json             one JSON object a photo instead of the caption\n"
     "  --jsonl            the same, one a line, each with its photo's path\n"
     "  --list FILE        more photos, one path a line\n"
+    "  --text TEXT        a text to embed; --texts FILE: one a line\n"
     "  --max-tokens N     at most this many tokens (24)\n"
     "  --beams N          beam search (1: greedy)\n"
     "  --temperature T    sample instead, with --top-p P (1) and --seed N (0)\n";
@@ -31,9 +33,10 @@ inline constexpr const char* kUsage =
 enum class Output { text, json, jsonl };
 
 struct Arguments {
-  enum class Command { caption, info, help };
+  enum class Command { caption, embed, info, help };
   Command command = Command::help;
   std::vector<std::filesystem::path> photos;
+  std::vector<std::string> texts;
   std::optional<std::filesystem::path> model;
   Output output = Output::text;
   CaptionOptions options;

@@ -26,6 +26,7 @@ void print(const CaptionResult& result, const std::filesystem::path& photo, Outp
   nlohmann::ordered_json line = {{"text", result.text},
                                  {"tokens", result.tokens},
                                  {"log_probability", result.log_probability},
+                                 {"confidence", result.confidence ? nlohmann::ordered_json(*result.confidence) : nullptr},
                                  {"vision_ms", result.vision_ms},
                                  {"text_ms", result.text_ms}};
   if (output == Output::jsonl) line["photo"] = photo.string();
@@ -45,6 +46,22 @@ void caption(const Arguments& arguments, const char* program) {
   }
 }
 
+// One line a photo, then one a text.
+void embed(const Arguments& arguments, const char* program) {
+  const auto engine = load(arguments, program);
+  const auto line = [](const char* kind, const std::string& of, std::span<const float> unit) {
+    const nlohmann::ordered_json vector = std::vector<float>(unit.begin(), unit.end());
+    const nlohmann::ordered_json object = {{kind, of}, {"embedding", vector}};
+    std::cout << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+  };
+  for (const auto& photo : arguments.photos) {
+    const Image image = decode_image(read_file(photo, kMaxPhoto));
+    const ImageView view = image.view();
+    line("photo", photo.string(), engine->embed(&view, arguments.options.prompt));
+  }
+  for (const std::string& text : arguments.texts) line("text", text, engine->embed(nullptr, text));
+}
+
 void info(const Arguments& arguments, const char* program) {
   const auto engine = load(arguments, program);
   const MemoryReport bytes = engine->bytes();
@@ -61,6 +78,7 @@ int run(int argc, char** argv) {
   const Arguments arguments = parse_arguments({argv + 1, argv + argc});
   switch (arguments.command) {
     case Arguments::Command::caption: caption(arguments, argv[0]); break;
+    case Arguments::Command::embed: embed(arguments, argv[0]); break;
     case Arguments::Command::info: info(arguments, argv[0]); break;
     case Arguments::Command::help: std::cout << kUsage; break;
   }

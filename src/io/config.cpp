@@ -63,6 +63,7 @@ class Section {
     return *found;
   }
   Section section(const char* key) const { return {at(key), name(key)}; }
+  bool has(const char* key) const { return value_.contains(key); }
 
   int integer(const char* key, int low, int high) const {
     const json& v = at(key);
@@ -93,6 +94,9 @@ class Section {
     fail(name(key), "must be " + listed + "\"");
   }
   float real(const char* key, double low, double high) const { return static_cast<float>(number(key, low, high)); }
+  float real_or(const char* key, float otherwise, double low, double high) const {
+    return value_.contains(key) ? real(key, low, high) : otherwise;
+  }
   int heads(int width, bool rotary) const {
     const int n = integer("num_heads", 1, width);
     if (width % n != 0) fail(name("num_heads"), "must divide the width, " + std::to_string(width));
@@ -190,11 +194,13 @@ TextEncoderConfig parse_text_encoder(const Section& s, int width, Budget& budget
 }
 
 MemoryConfig parse_memory(const Section& s, Budget& budget) {
-  const MemoryConfig memory = {.num_slots = s.integer("num_slots", 1, kMaxSlots),
-                               .width = s.packed_width("width"),
-                               .temperature = s.real("temperature", 1e-3, 1e3),
-                               .alpha = s.real("alpha", 0, 1),
-                               .novelty_threshold = s.real("novelty_threshold", -1, 1)};
+  MemoryConfig memory = {.num_slots = s.integer("num_slots", 1, kMaxSlots),
+                         .width = s.packed_width("width"),
+                         .temperature = s.real("temperature", 1e-3, 1e3),
+                         .alpha = s.real("alpha", 0, 1),
+                         .novelty_threshold = s.real("novelty_threshold", -1, 1)};
+  memory.read_threshold = s.real_or("read_threshold", memory.read_threshold, -1, 1);
+  memory.recall_threshold = s.real_or("recall_threshold", memory.recall_threshold, -1, 1);
   budget.take(2.0 * memory.num_slots * memory.width, s.name("num_slots"));
   return memory;
 }
@@ -239,6 +245,12 @@ Config parse_config(std::string_view text) {
               .num_heads = fusion.heads(c.hidden_size, false)};
   c.memory = parse_memory(s.section("memory"), budget);
   c.decoder = parse_decoder(s.section("decoder"), c.hidden_size, budget);
+
+  if (s.has("confidence")) {
+    const Section confidence = s.section("confidence");
+    c.confidence = ConfidenceConfig{.slope = confidence.number("slope", -1e3, 1e3),
+                                    .offset = confidence.number("offset", -1e3, 1e3)};
+  }
 
   const int side = c.vision.grid_size / c.compressor.pool_size;
   const double conditioning = 1.0 + c.text_encoder.max_tokens + side * side;

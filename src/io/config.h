@@ -1,6 +1,7 @@
 // config.json: every dimension and choice of a model.
 #pragma once
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -47,12 +48,19 @@ struct FusionConfig {
 struct MemoryConfig {
   int num_slots = 0, width = 0;
   float temperature = 0, alpha = 0, novelty_threshold = 0;
+  float read_threshold = -1, recall_threshold = 0.75f;  // optional in the file
 };
 
 struct DecoderConfig {
   int num_layers = 0, num_heads = 0, intermediate_size = 0;
   double rope_theta = 0;
   int num_sinks = 0, window_size = 0;
+};
+
+// How sure a caption is, from its mean log-probability a token: 1 / (1 + exp(-(slope * mean + offset))), fitted
+// to validation data (Platt 1999).
+struct ConfidenceConfig {
+  double slope = 0, offset = 0;
 };
 
 struct Config {
@@ -66,9 +74,10 @@ struct Config {
   FusionConfig fusion;
   MemoryConfig memory;
   DecoderConfig decoder;
+  std::optional<ConfidenceConfig> confidence;  // of a calibrated model
 };
 
-// Every field must be there and in its range: what comes out can be computed with, and cannot ask for more
+// Every field but `confidence` must be there, and each in its range: what comes out can be computed with, and cannot ask for more
 // memory than a model of this kind has any use for. Throws invalid_config, naming the field.
 Config parse_config(std::string_view json);
 

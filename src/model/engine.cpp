@@ -7,6 +7,7 @@
 
 #include "io/error.h"
 #include "io/resize.h"
+#include "runtime/elementary.h"
 
 namespace bitmar {
 
@@ -130,6 +131,7 @@ void Engine::start(const CaptionOptions& o) {
           "num_beams * max_tokens must be at most " + std::to_string(rows));
   options_ = o;
   prompt_ = prompt_tokens(o.prompt);
+  has_episode_ = false;
   result_ = {};
   decoder_.reset();
 }
@@ -146,9 +148,8 @@ void Engine::condition() {
   const Stopwatch watch;
   model_.read(prompt_);
   model_.condition(options_.read_memory);
-  if (options_.write_memory) {
-    memory().write(model_.kernels(), model_.memory_query(), model_.memory_value(), options_.now_ms);
-  }
+  has_episode_ = true;
+  has_image_ = model_.has_vision();
   if (options_.num_beams > 1) {
     model_.beam_search().start({.beams = options_.num_beams,
                                 .max_tokens = options_.max_tokens,
@@ -167,8 +168,13 @@ std::optional<std::string_view> Engine::step() {
   if (state_ == State::idle) return std::nullopt;
   const Stopwatch watch;
   const auto piece = options_.num_beams > 1 ? speak_beams() : speak();
+  if (state_ == State::idle) finish();
   result_.text_ms += watch.ms();
   return piece;
+}
+
+void Engine::finish() {
+  if (options_.write_memory) result_.written = remember(options_.now_ms, tokenizer_.decode(result_.tokens));
 }
 
 std::optional<std::string_view> Engine::speak() {
@@ -207,6 +213,10 @@ std::optional<std::string_view> Engine::speak_beams() {
 CaptionResult Engine::result() const {
   CaptionResult result = result_;
   result.text = tokenizer_.decode(result.tokens);
+  if (const auto& fit = config().confidence) {
+    const double mean = result.log_probability / static_cast<double>(result.tokens.size() + 1);  // the end counts
+    result.confidence = 1 / (1 + natural_exp(-(fit->slope * mean + fit->offset)));
+  }
   return result;
 }
 
@@ -214,15 +224,62 @@ CaptionResult Engine::result() const {
 
 std::span<const float> Engine::embed(const ImageView* image, std::string_view text) {
   require(image || !text.empty(), "there is neither an image nor a text to embed");
-  state_ = State::idle;
-  prompt_ = prompt_tokens(text);
+  const std::vector<int> tokens = prompt_tokens(text);
   if (image) {
+    has_episode_ = false;
     see(*image);
   } else {
     model_.see_nothing();
   }
-  model_.read(prompt_);
+  model_.read(tokens);
   return model_.memory_query();
+}
+
+void Engine::resize_memory(int slots) {
+  require(slots >= 1 && slots <= EpisodicMemory::kMaxSlots,
+          "a memory has 1 to " + std::to_string(EpisodicMemory::kMaxSlots) + " slots");
+  require(memory().sequence() == 0, "a memory that was written to keeps its number of slots");
+  try {
+    model_.resize_memory(slots);
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::out_of_memory, "there is not enough memory for " + std::to_string(slots) + " slots");
+  }
+}
+
+// Leaves the episode's key in key_, and its value, with the text, in the model.
+void Engine::see_episode(std::string_view text) {
+  require(has_episode_, "there is no image or prompt to remember");
+  const int begin = config().bos_token_id;
+  const std::vector<int> own = has_image_ ? std::vector<int>{begin} : prompt_;
+  std::vector<int> tokens = tokenizer_.encode(text);
+  tokens.insert(tokens.begin(), begin);
+  if (tokens.size() > static_cast<std::size_t>(config().text_encoder.max_tokens)) {
+    tokens.resize(config().text_encoder.max_tokens);
+  }
+  if (has_image_) {
+    model_.see_again();
+  } else {
+    model_.see_nothing();
+  }
+  model_.read(own);
+  key_.assign(model_.memory_query().begin(), model_.memory_query().end());
+  model_.read(tokens);
+}
+
+EpisodicMemory::Written Engine::remember(double now_ms, std::string_view text) {
+  see_episode(text);
+  return memory().write(key_, model_.memory_value(), now_ms);
+}
+
+EpisodicMemory::Written Engine::teach(double now_ms, std::string_view label) {
+  see_episode(label);
+  return memory().teach(key_, model_.memory_value(), label, now_ms);
+}
+
+EpisodicMemory::Written Engine::teach(const ImageView& image, double now_ms, std::string_view label) {
+  see(image);
+  has_episode_ = has_image_ = true;
+  return teach(now_ms, label);
 }
 
 MemoryReport Engine::bytes() const {
@@ -230,8 +287,8 @@ MemoryReport Engine::bytes() const {
   return {.weights = model_.weights().bytes,
           .activations = arena.bytes(Purpose::activations) + pixels_.size(),
           .kv_cache = arena.bytes(Purpose::kv_cache),
-          .memory_slots = arena.bytes(Purpose::memory_slots),
-          .scratch = arena.bytes(Purpose::scratch)};
+          .memory_slots = model_.memory_arena().bytes(Purpose::memory_slots),
+          .scratch = arena.bytes(Purpose::scratch) + model_.memory_arena().bytes(Purpose::scratch)};
 }
 
 }  // namespace bitmar

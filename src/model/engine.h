@@ -35,7 +35,7 @@ struct CaptionOptions {
   float top_p = 1;
   std::uint64_t seed = 0;
   bool read_memory = false;   // let the memory speak into this caption
-  bool write_memory = false;  // remember this image
+  bool write_memory = false;  // remember this image once it has its caption
   double now_ms = 0;          // the caller's clock, for the memory
 };
 
@@ -43,9 +43,12 @@ struct CaptionResult {
   std::string text;
   std::vector<int> tokens;     // without begin and end
   double log_probability = 0;  // of the tokens, and of the end if it was reached, under the model
+  // From 0 to 1, that this is about the picture, as calibrated on validation photos; absent in models that were not.
+  std::optional<double> confidence = {};
   bool aborted = false;
   double vision_ms = 0;  // pixels to vision tokens
   double text_ms = 0;    // prompt, fusion, memory, decoding
+  std::optional<EpisodicMemory::Written> written;  // by options.write_memory
 };
 
 // Called after every token with the text that it completes: never half a character, often nothing, and
@@ -83,6 +86,14 @@ class Engine {
   // Unit vector [C] of an image, a text, or both: what recall() compares. At least one must be given.
   std::span<const float> embed(const ImageView* image, std::string_view text);
   EpisodicMemory& memory() { return model_.memory(); }
+  // Another number of slots, of a memory into which nothing was written yet.
+  void resize_memory(int slots);
+  // Writes what the last begin was given, an image or a prompt alone, said to be `text` (of which as much counts as a
+  // prompt may hold). The key is the image's or the prompt's query; the value holds image and text.
+  EpisodicMemory::Written remember(double now_ms, std::string_view text);
+  // The same as one more example of `label`.
+  EpisodicMemory::Written teach(double now_ms, std::string_view label);
+  EpisodicMemory::Written teach(const ImageView& image, double now_ms, std::string_view label);
 
   MemoryReport bytes() const;
   const char* kernels_name() const { return model_.kernels().name; }
@@ -98,6 +109,8 @@ class Engine {
   void start(const CaptionOptions& options);
   void see(const ImageView& image);
   void condition();
+  void finish();
+  void see_episode(std::string_view text);
   std::vector<int> prompt_tokens(std::string_view prompt) const;
   CaptionResult run(const TokenCallback& on_piece);
   std::optional<std::string_view> speak();
@@ -110,6 +123,8 @@ class Engine {
   CaptionOptions options_;
   CaptionResult result_;
   std::vector<int> prompt_;  // BOS first
+  std::vector<float> key_;   // [C], of the last episode
+  bool has_episode_ = false, has_image_ = false;  // that was begun and can be remembered
   std::vector<int> beam_tokens_;
   std::vector<Decoder::Lane> lanes_;
   std::string beam_text_;
