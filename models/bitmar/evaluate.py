@@ -1,7 +1,7 @@
 """Captions of validation photos by PyTorch and by the engine, scored and compared.
 
 usage: python -m bitmar.evaluate --model DIR --photos images.tar --captions captions.json
-           [--engine PATH/TO/bitmar] [--limit N] [--beams N] [--out captions.jsonl] [--table table.txt]
+           [--engine PATH/TO/bitmar] [--limit N] [--beams N] [--recall] [--out captions.jsonl] [--table table.txt]
 
 Both sides get the same pixels: photos are decoded once, by Pillow, and handed to the engine as PNG.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .data import load_captions
+from .data import clean_caption, load_captions
 from .export import import_model
 from .metrics import score
 from .ordered import engine_order
@@ -58,6 +58,24 @@ def engine_captions(command: list[str], directory: Path, paths: list[Path], beam
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def recall_at_10(engine: list[str], directory: Path, paths: list[Path], references) -> dict[str, float]:
+    """By the engine's own embeddings: captions that find their photo among the first ten of all photos, and photos
+    that find one of their captions among the first ten of all captions."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as photos, tempfile.NamedTemporaryFile("w", suffix=".txt") as texts:
+        photos.write("".join(f"{p}\n" for p in paths)), photos.flush()
+        texts.write("".join(f"{clean_caption(c)}\n" for refs in references for c in refs)), texts.flush()
+        done = subprocess.run([*engine, "embed", "--model", str(directory), "--list", photos.name, "--texts", texts.name],
+                              check=True, capture_output=True, text=True)
+    vectors = torch.tensor([json.loads(line)["embedding"] for line in done.stdout.splitlines()])
+    image, text = vectors[:len(paths)], vectors[len(paths):]
+    owner = torch.tensor([i for i, refs in enumerate(references) for _ in refs])
+    similarity = text @ image.t()
+    to_image = similarity.topk(10, 1).indices == owner[:, None]
+    to_text = owner[similarity.t().topk(10, 1).indices] == torch.arange(len(paths))[:, None]
+    return {"text -> image": round(float(to_image.any(1).float().mean()), 4),
+            "image -> text": round(float(to_text.any(1).float().mean()), 4)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
@@ -67,6 +85,7 @@ def main() -> None:
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--beams", type=int, default=1)
+    parser.add_argument("--recall", action="store_true", help="recall@10 by the engine's embeddings")
     parser.add_argument("--out", type=Path, help="the engine's captions, one JSON line a photo")
     parser.add_argument("--table", type=Path, help="the first fifty photos with one reference each, as text")
     args = parser.parse_args()
@@ -83,7 +102,10 @@ def main() -> None:
     said = by_torch
     if args.engine:
         with tempfile.TemporaryDirectory() as folder:
-            rows = engine_captions(args.engine, args.model, write_pngs(photos, Path(folder)), args.beams)
+            paths = write_pngs(photos, Path(folder))
+            rows = engine_captions(args.engine, args.model, paths, args.beams)
+            if args.recall:
+                print("recall@10", json.dumps(recall_at_10(args.engine, args.model, paths, references)))
         said = [row["text"] for row in rows]
         print("engine ", json.dumps({**score(said, references), "distinct": len(set(said)),
                                      "vision_ms": round(float(np.median([r["vision_ms"] for r in rows])), 2),
