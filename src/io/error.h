@@ -19,6 +19,8 @@ enum class ErrorCode {
   text_too_long,
   invalid_argument,
   out_of_memory,
+  invalid_state,      // a saved memory that is damaged, or of another model
+  unsupported_state,  // a saved memory of a newer version
   aborted,
 };
 
@@ -46,6 +48,10 @@ constexpr std::string_view to_string(ErrorCode code) {
       return "invalid_argument";
     case ErrorCode::out_of_memory:
       return "out_of_memory";
+    case ErrorCode::invalid_state:
+      return "invalid_state";
+    case ErrorCode::unsupported_state:
+      return "unsupported_state";
     case ErrorCode::aborted:
       return "aborted";
   }

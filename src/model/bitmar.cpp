@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "io/error.h"
 
@@ -44,6 +45,8 @@ void BitMar::see_features(std::span<const float> grid) {
 
 void BitMar::see_nothing() { has_vision_ = false; }
 
+void BitMar::see_again() { has_vision_ = true; }
+
 void BitMar::read(std::span<const int> tokens) {
   Stages& s = *stages_;
   check_prompt(tokens);
@@ -65,7 +68,7 @@ void BitMar::condition(bool recall) {
   // F is in place already, one token into s.conditioning: r goes before it, the vision tokens after.
   float* begin = s.text(d);
   int count = text_size_;
-  if (recall && s.memory.read(kernels_, s.query, s.retrieved)) {
+  if (recall && memory_->read(s.query, s.retrieved)) {
     begin = s.conditioning.data();
     ++count;
     linear(s.workspace, weights_.memory.out_proj, s.retrieved.data(), 1, begin);
@@ -165,8 +168,6 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
       compressor(c.vision.grid_size, c.compressor.pool_size, w.compressor, workspace, arena),
       text_encoder(c.text_encoder, c.hidden_size, w.text_encoder, workspace, arena),
       fusion(c.fusion.num_heads, c.text_encoder.max_tokens, vision_token_count(c), w.fusion, workspace, arena),
-      memory({c.memory.num_slots, c.memory.width, c.memory.temperature, c.memory.alpha, c.memory.novelty_threshold},
-             arena),
       decoder(c.decoder, c.hidden_size, longest_conditioning(c), kMaxBeams, w.decoder, workspace, arena),
       sampler(c.vocab_size, arena),
       beam_search(c.vocab_size, c.decoder.num_sinks + c.decoder.window_size, arena) {
@@ -192,6 +193,25 @@ BitMar::BitMar(const Config& config, const SafeTensors& file, const Kernels& ker
   stages_.emplace(config_, weights_, kernels_, needs, arena_);
   arena_.commit();
   stages_.emplace(config_, weights_, kernels_, needs, arena_);
+  resize_memory(config_.memory.num_slots);
+}
+
+// In an arena of its own, which can be planned again.
+void BitMar::resize_memory(int slots) {
+  const MemoryConfig& c = config_.memory;
+  const EpisodicMemory::Settings settings{.slots = slots,
+                                          .width = c.width,
+                                          .temperature = c.temperature,
+                                          .alpha = c.alpha,
+                                          .novelty_threshold = c.novelty_threshold,
+                                          .read_threshold = c.read_threshold,
+                                          .recall_threshold = c.recall_threshold,
+                                          .policy = memory_ ? memory_->settings().policy : EpisodicMemory::Policy{}};
+  Arena arena;
+  EpisodicMemory(settings, kernels_, arena);
+  arena.commit();
+  memory_.emplace(settings, kernels_, arena);
+  memory_arena_ = std::move(arena);
 }
 
 }  // namespace bitmar

@@ -34,12 +34,14 @@ class BitMar {
   void see_pixels(const std::uint8_t* rgb);          // [S, S, 3]
   void see_features(std::span<const float> grid);    // [P, feature_size]
   void see_nothing();
+  void see_again();  // what was seen last: after see_nothing()
 
   // ---- 2. Prompt and fusion: F, its mean, and the memory's query and value for it ----
   void check_prompt(std::span<const int> tokens) const;  // throws text_too_long, invalid_argument
   void read(std::span<const int> tokens);                // BOS first, at most max_tokens
   std::span<const float> memory_query() const { return stages_->query; }  // [C], unit length
   std::span<const float> memory_value() const { return stages_->value; }  // [C], unit length
+  bool has_vision() const { return has_vision_; }
 
   // ---- 3. Conditioning: [r ; F ; V] to every decoder layer; a new stream begins ----
   void condition(bool recall);  // r is absent when not asked for, or when the memory is empty
@@ -53,7 +55,9 @@ class BitMar {
   const Kernels& kernels() const { return kernels_; }
   const Weights& weights() const { return weights_; }
   const Arena& arena() const { return arena_; }
-  EpisodicMemory& memory() { return stages_->memory; }
+  EpisodicMemory& memory() { return *memory_; }
+  const Arena& memory_arena() const { return memory_arena_; }
+  void resize_memory(int slots);  // to an empty one; on std::bad_alloc everything is as it was
   Sampler& sampler() { return stages_->sampler; }
   BeamSearch& beam_search() { return stages_->beam_search; }
   void set_observer(Observer* observer) { stages_->workspace.observer = observer; }
@@ -69,7 +73,6 @@ class BitMar {
     Compressor compressor;
     TextEncoder text_encoder;
     Fusion fusion;
-    EpisodicMemory memory;
     Decoder decoder;
     Sampler sampler;
     BeamSearch beam_search;
@@ -90,8 +93,9 @@ class BitMar {
   const Config config_;
   const Kernels& kernels_;
   const Weights weights_;
-  Arena arena_;
+  Arena arena_, memory_arena_;
   std::optional<Stages> stages_;
+  std::optional<EpisodicMemory> memory_;
   bool has_vision_ = false;
   int text_size_ = 0;
 };

@@ -226,13 +226,19 @@ std::span<const float> Engine::embed(const ImageView* image, std::string_view te
   require(image || !text.empty(), "there is neither an image nor a text to embed");
   const std::vector<int> tokens = prompt_tokens(text);
   if (image) {
-    has_episode_ = false;
-    see(*image);
+    see_other(*image);
   } else {
     model_.see_nothing();
   }
   model_.read(tokens);
   return model_.memory_query();
+}
+
+// The episode that was begun is gone with its image.
+void Engine::see_other(const ImageView& image) {
+  state_ = State::idle;
+  has_episode_ = false;
+  see(image);
 }
 
 void Engine::resize_memory(int slots) {
@@ -277,9 +283,11 @@ EpisodicMemory::Written Engine::teach(double now_ms, std::string_view label) {
 }
 
 EpisodicMemory::Written Engine::teach(const ImageView& image, double now_ms, std::string_view label) {
-  see(image);
+  see_other(image);
   has_episode_ = has_image_ = true;
-  return teach(now_ms, label);
+  const EpisodicMemory::Written written = teach(now_ms, label);
+  has_episode_ = false;
+  return written;
 }
 
 MemoryReport Engine::bytes() const {

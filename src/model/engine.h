@@ -83,7 +83,8 @@ class Engine {
   CaptionResult result() const;
 
   // ---- Memory ----
-  // Unit vector [C] of an image, a text, or both: what recall() compares. At least one must be given.
+  // Unit vector [C] of an image, a text, or both: what recall() compares. At least one must be given. Valid until the
+  // next call. An image ends the caption under way.
   std::span<const float> embed(const ImageView* image, std::string_view text);
   EpisodicMemory& memory() { return model_.memory(); }
   // Another number of slots, of a memory into which nothing was written yet.
@@ -91,7 +92,7 @@ class Engine {
   // Writes what the last begin was given, an image or a prompt alone, said to be `text` (of which as much counts as a
   // prompt may hold). The key is the image's or the prompt's query; the value holds image and text.
   EpisodicMemory::Written remember(double now_ms, std::string_view text);
-  // The same as one more example of `label`.
+  // The same as one more example of `label`; of another image, it ends the caption under way.
   EpisodicMemory::Written teach(double now_ms, std::string_view label);
   EpisodicMemory::Written teach(const ImageView& image, double now_ms, std::string_view label);
 
@@ -110,6 +111,7 @@ class Engine {
   void see(const ImageView& image);
   void condition();
   void finish();
+  void see_other(const ImageView& image);
   void see_episode(std::string_view text);
   std::vector<int> prompt_tokens(std::string_view prompt) const;
   CaptionResult run(const TokenCallback& on_piece);

@@ -1,88 +1,151 @@
 #include "model/episodic_memory.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <map>
 #include <string>
 
 #include "io/error.h"
+#include "io/unicode.h"
+#include "runtime/elementary.h"
 
 namespace bitmar {
 
 namespace {
 
-// x <- keep * x + take * y, then to unit length
-void blend(const Kernels& kernels, float keep, float take, std::span<const float> y, float* x) {
-  const int n = static_cast<int>(y.size());
-  for (int i = 0; i < n; ++i) x[i] = keep * x[i] + take * y[i];
-  const float length = std::max(std::sqrt(kernels.dot(x, x, n)), 1e-6f);
-  for (int i = 0; i < n; ++i) x[i] /= length;
+using Match = EpisodicMemory::Match;
+
+constexpr float kLongest = 1.001f;  // a unit vector, and its rounding
+
+// Also the order of a heap whose front is the worst.
+bool better(const Match& a, const Match& b) {
+  return a.similarity > b.similarity || (a.similarity == b.similarity && a.slot < b.slot);
+}
+
+void check_label(std::string_view label) {
+  if (label.size() > Episode::kMaxLabel) {
+    throw Error(ErrorCode::text_too_long, "a label has at most " + std::to_string(Episode::kMaxLabel) + " bytes");
+  }
+  check_utf8(label);
+}
+
+void check_time(double ms) {
+  if (!std::isfinite(ms)) throw Error(ErrorCode::invalid_argument, "a time must be a finite number");
+}
+
+void put_label(Episode& episode, std::string_view label) {
+  episode.label_length = static_cast<std::uint8_t>(label.size());
+  std::fill(std::copy(label.begin(), label.end(), episode.label_bytes), std::end(episode.label_bytes), '\0');
 }
 
 }  // namespace
 
-EpisodicMemory::EpisodicMemory(const Settings& settings, Arena& arena) : settings_(settings) {
+EpisodicMemory::EpisodicMemory(const Settings& settings, const Kernels& kernels, Arena& arena)
+    : settings_(settings), kernels_(kernels) {
   const std::size_t floats = static_cast<std::size_t>(settings.slots) * settings.width;
   keys_ = arena.take<float>(Purpose::memory_slots, floats);
   values_ = arena.take<float>(Purpose::memory_slots, floats);
-  slots_ = arena.take<Slot>(Purpose::memory_slots, settings.slots);
-  weights_ = arena.take<float>(Purpose::scratch, settings.slots);
-  occupied_ = arena.take<int>(Purpose::scratch, settings.slots);
+  slots_ = arena.take<Episode>(Purpose::memory_slots, settings.slots);
+  changed_ = arena.take<std::uint64_t>(Purpose::memory_slots, settings.slots);
+  scores_ = arena.take<float>(Purpose::scratch, settings.slots);
+  found_ = arena.take<int>(Purpose::scratch, settings.slots);
 }
 
-int EpisodicMemory::size() const {
-  return static_cast<int>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& s) { return s.occupied; }));
+int EpisodicMemory::find(std::uint64_t id) const {
+  if (id == 0) return -1;
+  const auto used = slots_.first(end_);
+  const auto it = std::find_if(used.begin(), used.end(), [id](const Episode& e) { return e.id == id; });
+  return it == used.end() ? -1 : static_cast<int>(it - used.begin());
 }
 
-float EpisodicMemory::similarity(const Kernels& kernels, std::span<const float> query, int i) const {
-  return kernels.dot(query.data(), key(i).data(), settings_.width);
+float EpisodicMemory::similarity(std::span<const float> query, int i) const {
+  return kernels_.dot(query.data(), key(i).data(), settings_.width);
 }
 
-bool EpisodicMemory::read(const Kernels& kernels, std::span<const float> query, std::span<float> out) {
+// ---- Reading ----
+
+bool EpisodicMemory::read(std::span<const float> query, std::span<float> out) {
+  const bool all = settings_.read_threshold <= -1;
   int count = 0;
-  for (int i = 0; i < capacity(); ++i) {
-    if (!slots_[i].occupied) continue;
-    weights_[count] = similarity(kernels, query, i) / settings_.temperature;
-    occupied_[count++] = i;
+  for (int i = 0; i < end_; ++i) {
+    if (!occupied(i)) continue;
+    const float s = similarity(query, i);
+    if (!all && s < settings_.read_threshold) continue;
+    scores_[count] = s / settings_.temperature;
+    found_[count++] = i;
   }
   if (count == 0) return false;
-  kernels.softmax(weights_.data(), count);
+  kernels_.softmax(scores_.data(), count);
   std::fill(out.begin(), out.end(), 0.0f);
-  for (int j = 0; j < count; ++j) kernels.axpy(weights_[j], value_data(occupied_[j]), settings_.width, out.data());
+  for (int j = 0; j < count; ++j) kernels_.axpy(scores_[j], value_data(found_[j]), settings_.width, out.data());
   return true;
 }
 
-int EpisodicMemory::recall(const Kernels& kernels, std::span<const float> query, std::span<Match> out) const {
+int EpisodicMemory::recall(std::span<const float> query, std::span<Match> out, float least) {
+  check_vector(query, "a query");
   std::size_t found = 0;
-  for (int i = 0; i < capacity(); ++i) {
-    if (!slots_[i].occupied) continue;
-    const Match match{i, similarity(kernels, query, i)};
-    std::size_t at = found;
-    if (found < out.size()) {
-      ++found;
-    } else if (found == 0 || out[--at].similarity >= match.similarity) {
-      continue;
+  for (int i = 0; i < end_ && !out.empty(); ++i) {
+    if (!occupied(i)) continue;
+    const Match match{i, slots_[i].id, similarity(query, i)};
+    if (match.similarity < least) continue;
+    if (found == out.size()) {
+      if (!better(match, out.front())) continue;
+      std::pop_heap(out.begin(), out.end(), better);
+      --found;
     }
-    for (; at > 0 && out[at - 1].similarity < match.similarity; --at) out[at] = out[at - 1];
-    out[at] = match;
+    out[found++] = match;
+    std::push_heap(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(found), better);
   }
+  std::sort_heap(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(found), better);
   return static_cast<int>(found);
 }
 
 void EpisodicMemory::touch(int slot, double now_ms) {
-  check(slot);
+  check_slot(slot);
+  check_time(now_ms);
   ++slots_[slot].uses;
   slots_[slot].last_used_ms = now_ms;
+  change(slot);
 }
 
-EpisodicMemory::Match EpisodicMemory::best_match(const Kernels& kernels, std::span<const float> query) const {
-  Match best{-1, -1};
-  recall(kernels, query, {&best, 1});
+std::optional<EpisodicMemory::Recognised> EpisodicMemory::recognise(std::span<const float> query) const {
+  constexpr double kTemperature = 0.05;
+  check_vector(query, "a query");
+  std::map<std::string_view, std::array<double, 3>> labels;  // evidence of the best examples, best first
+  for (int i = 0; i < end_; ++i) {
+    if (slots_[i].label_length == 0) continue;
+    double evidence = natural_exp((similarity(query, i) - settings_.recall_threshold) / kTemperature);
+    for (double& best : labels[slots_[i].label()]) {
+      if (evidence > best) std::swap(evidence, best);
+    }
+  }
+  double total = 1, most = 0;
+  std::string_view name;
+  for (const auto& [label, examples] : labels) {
+    const double evidence = examples[0] + examples[1] + examples[2];
+    total += evidence;
+    if (evidence > most) {
+      most = evidence;
+      name = label;
+    }
+  }
+  if (most < total / 2) return std::nullopt;
+  return Recognised{std::string(name), static_cast<float>(most / total)};
+}
+
+EpisodicMemory::Match EpisodicMemory::best_match(std::span<const float> query) {
+  Match best{.similarity = -1};
+  recall(query, {&best, 1});
   return best;
 }
 
+// ---- Writing ----
+
 int EpisodicMemory::free_slot() const {
-  const auto it = std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return !s.occupied; });
-  return it == slots_.end() ? -1 : static_cast<int>(it - slots_.begin());
+  if (size_ == end_) return end_ < capacity() ? end_ : -1;
+  return static_cast<int>(std::find_if(slots_.begin(), slots_.end(), [](const Episode& e) { return e.id == 0; }) -
+                          slots_.begin());
 }
 
 int EpisodicMemory::weakest(double now_ms) const {
@@ -90,12 +153,12 @@ int EpisodicMemory::weakest(double now_ms) const {
   int weakest = -1;
   double least = 0;
   bool labelled = true;
-  for (int i = 0; i < capacity(); ++i) {
-    const Slot& s = slots_[i];
-    if (!s.occupied) continue;
-    const double idle = std::max(0.0, now_ms - s.last_used_ms) / kHour;
-    const double worth = s.strength * (1.0 + s.uses) / (1.0 + idle);
-    const bool has_label = s.label_length > 0;
+  for (int i = 0; i < end_; ++i) {
+    const Episode& e = slots_[i];
+    if (e.id == 0) continue;
+    const double idle = std::max(0.0, now_ms - e.last_used_ms) / kHour;
+    const double worth = e.strength * (1.0 + e.uses) / (1.0 + idle);
+    const bool has_label = e.label_length > 0;
     if (weakest < 0 || (labelled && !has_label) || (labelled == has_label && worth < least)) {
       weakest = i;
       least = worth;
@@ -105,80 +168,171 @@ int EpisodicMemory::weakest(double now_ms) const {
   return weakest;
 }
 
-void EpisodicMemory::store(int i, std::span<const float> key, std::span<const float> value, double now_ms) {
+// Key and value of a slot, and all that follows from them.
+void EpisodicMemory::place(int i, std::span<const float> key, std::span<const float> value) {
   std::copy(key.begin(), key.end(), key_data(i));
   std::copy(value.begin(), value.end(), value_data(i));
-  slots_[i] = Slot{.created_ms = now_ms, .last_used_ms = now_ms, .strength = 1, .occupied = true};
+  if (!occupied(i)) ++size_;
+  end_ = std::max(end_, i + 1);
 }
 
-EpisodicMemory::Written EpisodicMemory::write(const Kernels& kernels, std::span<const float> key,
-                                              std::span<const float> value, double now_ms) {
-  const Match best = best_match(kernels, key);
-  if (best.slot >= 0 && best.similarity >= settings_.novelty_threshold) {
-    blend(kernels, 1 - settings_.alpha, settings_.alpha, key, key_data(best.slot));
-    blend(kernels, 1 - settings_.alpha, settings_.alpha, value, value_data(best.slot));
-    Slot& s = slots_[best.slot];
-    s.strength += 1;
-    s.last_used_ms = now_ms;
-    return {best.slot, Outcome::blended, best.similarity};
-  }
+// A new episode, in a free slot or the weakest one's.
+EpisodicMemory::Written EpisodicMemory::store(std::span<const float> key, std::span<const float> value,
+                                              double now_ms) {
   const int free = free_slot();
-  const int slot = free >= 0 ? free : weakest(now_ms);
-  store(slot, key, value, now_ms);
-  return {slot, free >= 0 ? Outcome::added : Outcome::replaced, best.similarity};
+  const int i = free >= 0 ? free : weakest(now_ms);
+  const Written written{.slot = i,
+                        .id = next_id_++,
+                        .outcome = free >= 0 ? Outcome::added : Outcome::replaced,
+                        .replaced_id = slots_[i].id};
+  place(i, key, value);
+  slots_[i] = {.id = written.id, .created_ms = now_ms, .last_used_ms = now_ms, .strength = 1};
+  change(i);
+  return written;
 }
 
-EpisodicMemory::Written EpisodicMemory::write_additive(const Kernels& kernels, std::span<const float> key,
-                                                       std::span<const float> value, double now_ms) {
-  const Match best = best_match(kernels, key);
-  if (const int free = free_slot(); free >= 0) {
-    store(free, key, value, now_ms);
-    return {free, Outcome::added, best.similarity};
+// x <- keep * x + take * y, then to unit length, of the key and of the value
+void EpisodicMemory::move(int i, float keep, float take, std::span<const float> key, std::span<const float> value) {
+  const int n = settings_.width;
+  const auto blend = [&](float* x, std::span<const float> y) {
+    for (int j = 0; j < n; ++j) x[j] = keep * x[j] + take * y[j];
+    const float length = std::max(std::sqrt(kernels_.dot(x, x, n)), 1e-6f);
+    for (int j = 0; j < n; ++j) x[j] /= length;
+  };
+  blend(key_data(i), key);
+  blend(value_data(i), value);
+  change(i);
+}
+
+void EpisodicMemory::strengthen(int i, std::span<const float> key, std::span<const float> value, double now_ms) {
+  move(i, 1 - settings_.alpha, settings_.alpha, key, value);
+  slots_[i].strength += 1;
+  slots_[i].last_used_ms = now_ms;
+}
+
+EpisodicMemory::Written EpisodicMemory::write(std::span<const float> key, std::span<const float> value,
+                                              double now_ms) {
+  check_vector(key, "a key");
+  check_vector(value, "a value");
+  check_time(now_ms);
+  return settings_.policy == Policy::gated ? write_gated(key, value, now_ms) : write_additive(key, value, now_ms);
+}
+
+EpisodicMemory::Written EpisodicMemory::write_gated(std::span<const float> key, std::span<const float> value,
+                                                    double now_ms) {
+  const Match best = best_match(key);
+  if (best.slot >= 0 && best.similarity >= settings_.novelty_threshold) {
+    strengthen(best.slot, key, value, now_ms);
+    return {best.slot, best.id, Outcome::blended, best.similarity};
   }
-  for (int i = 0; i < capacity(); ++i) weights_[i] = similarity(kernels, key, i) / settings_.temperature;
-  kernels.softmax(weights_.data(), capacity());
-  for (int i = 0; i < capacity(); ++i) {
-    blend(kernels, 1, settings_.alpha * weights_[i], key, key_data(i));
-    blend(kernels, 1, settings_.alpha * weights_[i], value, value_data(i));
+  Written written = store(key, value, now_ms);
+  written.similarity = best.similarity;
+  return written;
+}
+
+EpisodicMemory::Written EpisodicMemory::write_additive(std::span<const float> key, std::span<const float> value,
+                                                       double now_ms) {
+  const Match best = best_match(key);
+  if (size_ < capacity()) {
+    Written written = store(key, value, now_ms);
+    written.similarity = best.similarity;
+    return written;
   }
+  for (int i = 0; i < capacity(); ++i) scores_[i] = similarity(key, i) / settings_.temperature;
+  kernels_.softmax(scores_.data(), capacity());
+  for (int i = 0; i < capacity(); ++i) move(i, 1, settings_.alpha * scores_[i], key, value);
   slots_[best.slot].last_used_ms = now_ms;
-  return {best.slot, Outcome::blended, best.similarity};
+  return {best.slot, best.id, Outcome::blended, best.similarity};
 }
 
-void EpisodicMemory::check(int slot) const {
-  if (slot < 0 || slot >= capacity() || !slots_[slot].occupied) {
+EpisodicMemory::Written EpisodicMemory::teach(std::span<const float> key, std::span<const float> value,
+                                              std::string_view label, double now_ms) {
+  check_vector(key, "a key");
+  check_vector(value, "a value");
+  check_time(now_ms);
+  check_label(label);
+  if (label.empty()) throw Error(ErrorCode::invalid_argument, "there is no label to teach");
+  const Match nearest = best_match(key);
+  Match example{.similarity = -1};
+  for (int i = 0; i < end_; ++i) {
+    if (slots_[i].label() != label) continue;
+    const Match match{i, slots_[i].id, similarity(key, i)};
+    if (example.slot < 0 || better(match, example)) example = match;
+  }
+  if (nearest.slot >= 0 && slots_[nearest.slot].label_length == 0 && example.similarity < settings_.novelty_threshold) {
+    example = nearest;
+  }
+  Written written{example.slot, example.id, Outcome::blended};
+  if (example.slot >= 0 && example.similarity >= settings_.novelty_threshold) {
+    strengthen(example.slot, key, value, now_ms);
+  } else {
+    written = store(key, value, now_ms);
+  }
+  put_label(slots_[written.slot], label);
+  written.similarity = nearest.similarity;
+  return written;
+}
+
+void EpisodicMemory::set_label(int slot, std::string_view label) {
+  check_slot(slot);
+  check_label(label);
+  put_label(slots_[slot], label);
+  change(slot);
+}
+
+void EpisodicMemory::forget(int slot) {
+  check_slot(slot);
+  // Forgotten is gone, not only out of reach.
+  std::fill_n(key_data(slot), settings_.width, 0.0f);
+  std::fill_n(value_data(slot), settings_.width, 0.0f);
+  slots_[slot] = {};
+  --size_;
+  change(slot);
+}
+
+void EpisodicMemory::forget_all() {
+  std::fill(keys_.begin(), keys_.end(), 0.0f);
+  std::fill(values_.begin(), values_.end(), 0.0f);
+  std::fill(slots_.begin(), slots_.end(), Episode{});
+  size_ = end_ = 0;
+  cleared_ = ++sequence_;
+}
+
+void EpisodicMemory::restore(int slot, const Episode& episode, std::span<const float> key,
+                             std::span<const float> value) {
+  check_vector(key, "a key");
+  check_vector(value, "a value");
+  if (slot < 0 || slot >= capacity() || episode.id == 0 || episode.id > kMaxId || episode.label_length > Episode::kMaxLabel ||
+      !(episode.strength >= 0 && std::isfinite(episode.strength))) {
+    throw Error(ErrorCode::invalid_argument, "this is no episode of this memory");
+  }
+  check_label(episode.label());
+  check_time(episode.created_ms);
+  check_time(episode.last_used_ms);
+  place(slot, key, value);
+  slots_[slot] = episode;
+  change(slot);
+  next_id_ = std::max(next_id_, episode.id + 1);
+}
+
+// ---- Checks ----
+
+void EpisodicMemory::check_slot(int slot) const {
+  if (slot < 0 || slot >= capacity() || !occupied(slot)) {
     throw Error(ErrorCode::invalid_argument, "memory slot " + std::to_string(slot) + " holds nothing");
   }
 }
 
-void EpisodicMemory::set_label(int slot, std::string_view label) {
-  check(slot);
-  if (label.size() > kMaxLabel) {
-    throw Error(ErrorCode::text_too_long, "a label has at most " + std::to_string(kMaxLabel) + " bytes");
+void EpisodicMemory::check_vector(std::span<const float> v, const char* what) const {
+  const int n = settings_.width;
+  if (v.size() != static_cast<std::size_t>(n)) {
+    throw Error(ErrorCode::invalid_argument, std::string(what) + " of this memory has " + std::to_string(n) +
+                                                 " numbers, not " + std::to_string(v.size()));
   }
-  std::copy(label.begin(), label.end(), slots_[slot].label_bytes);
-  slots_[slot].label_length = static_cast<std::uint8_t>(label.size());
-}
-
-void EpisodicMemory::forget(int slot) {
-  check(slot);
-  slots_[slot] = Slot{};
-}
-
-void EpisodicMemory::forget_all() { std::fill(slots_.begin(), slots_.end(), Slot{}); }
-
-void EpisodicMemory::restore(int i, const Slot& slot, std::span<const float> key, std::span<const float> value) {
-  const std::size_t width = settings_.width;
-  const auto finite = [](std::span<const float> v) {
-    return std::all_of(v.begin(), v.end(), [](float x) { return std::isfinite(x); });
-  };
-  if (i < 0 || i >= capacity() || key.size() != width || value.size() != width || !finite(key) || !finite(value) ||
-      slot.label_length > kMaxLabel) {
-    throw Error(ErrorCode::invalid_argument, "this is no slot of this memory");
+  // False as well of what is not a number.
+  if (!(kernels_.dot(v.data(), v.data(), n) <= kLongest * kLongest)) {
+    throw Error(ErrorCode::invalid_argument, std::string(what) + " is longer than a unit vector");
   }
-  std::copy(key.begin(), key.end(), key_data(i));
-  std::copy(value.begin(), value.end(), value_data(i));
-  slots_[i] = slot;
 }
 
 }  // namespace bitmar

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "kernels/kernels.h"
@@ -10,89 +12,140 @@
 
 namespace bitmar {
 
-// Keys and values are unit vectors of the memory's width C; times are the caller's clock, in
-// milliseconds, so that nothing here depends on when or where it runs.
+// What is known of an episode beside its key and value. Times are the caller's clock, in milliseconds.
+struct Episode {
+  static constexpr int kMaxLabel = 63;  // bytes of UTF-8
+
+  std::uint64_t id = 0;  // from 1, never used again; 0: the slot is free
+  double created_ms = 0, last_used_ms = 0;
+  std::uint32_t uses = 0;
+  float strength = 0;  // 1 when written, 1 more each time the same is met again
+  std::uint8_t label_length = 0;
+  char label_bytes[kMaxLabel + 1] = {};
+
+  std::string_view label() const { return {label_bytes, label_length}; }
+};
+
+// Keys and values are vectors of the memory's width C, at most of unit length. Nothing here depends on when or where
+// it runs.
 class EpisodicMemory {
  public:
+  static constexpr int kMaxSlots = 1 << 16;
+  static constexpr std::uint64_t kMaxId = (std::uint64_t{1} << 53) - 1;  // what a JavaScript number holds exactly
+
+  // How write() changes what is there.
+  enum class Policy {
+    // Known (similarity >= novelty_threshold): blended into the best match, which is strengthened. Otherwise a free
+    // slot, or the weakest one's place.
+    gated,
+    // The paper's rule, M <- M + alpha w q^T with w the read weights: every slot moves towards the episode by its
+    // share. Free slots are filled first, since w over empty slots would make them all alike.
+    additive,
+  };
   struct Settings {
     int slots = 0, width = 0;        // K, C
     float temperature = 0.1f;        // of the softmax over similarities
     float alpha = 0.2f;              // share of a new episode in what it is blended into
     float novelty_threshold = 0.9f;  // the similarity from which an episode counts as known
-  };
-  static constexpr int kMaxLabel = 63;  // bytes
-
-  struct Slot {
-    double created_ms = 0, last_used_ms = 0;
-    std::uint32_t uses = 0;
-    float strength = 0;  // 1 when written, 1 more each time the same is met again
-    bool occupied = false;
-    std::uint8_t label_length = 0;
-    char label_bytes[kMaxLabel + 1] = {};
-
-    std::string_view label() const { return {label_bytes, label_length}; }
+    float read_threshold = -1;       // the similarity from which a slot takes part in read()
+    float recall_threshold = 0.75f;  // the similarity at which one example of a label is as likely right as wrong
+    Policy policy = Policy::gated;
   };
 
-  EpisodicMemory(const Settings& settings, Arena& arena);
+  EpisodicMemory(const Settings& settings, const Kernels& kernels, Arena& arena);
 
   const Settings& settings() const { return settings_; }
+  void set_policy(Policy policy) { settings_.policy = policy; }
   int capacity() const { return settings_.slots; }
-  int size() const;
-  const Slot& slot(int i) const { return slots_[i]; }
-  std::span<const float> key(int i) const { return keys_.subspan(i * settings_.width, settings_.width); }
-  std::span<const float> value(int i) const { return values_.subspan(i * settings_.width, settings_.width); }
+  int size() const { return size_; }
+  // Counts the changes: every one of them has a number of its own.
+  std::uint64_t sequence() const { return sequence_; }
+  bool occupied(int slot) const { return slots_[slot].id != 0; }
+  const Episode& slot(int i) const { return slots_[i]; }
+  std::span<const float> key(int i) const { return keys_.subspan(at(i), settings_.width); }
+  std::span<const float> value(int i) const { return values_.subspan(at(i), settings_.width); }
+  // The slot of an episode; -1 when it is gone.
+  int find(std::uint64_t id) const;
 
-  // out [C] = sum over occupied slots of softmax(query . key / temperature) value; false when there is none.
-  // Changes no statistics.
-  bool read(const Kernels& kernels, std::span<const float> query, std::span<float> out);
+  // ---- Reading ----
+
+  // out [C] = sum over the slots of at least read_threshold of softmax(query . key / temperature) value; false when
+  // there is none. Changes no statistics.
+  bool read(std::span<const float> query, std::span<float> out);
 
   struct Match {
     int slot = -1;
+    std::uint64_t id = 0;
     float similarity = 0;
   };
-  // The most similar slots, best first; returns how many of `out` were filled.
-  int recall(const Kernels& kernels, std::span<const float> query, std::span<Match> out) const;
+  // The most similar slots of at least `least`, best first, the lower slot first among equals; returns how many of
+  // `out` were filled. Exact: as if every similarity had been computed.
+  int recall(std::span<const float> query, std::span<Match> out, float least = -2);
   // A recall that the caller made use of: counts, and keeps the slot from growing stale.
   void touch(int slot, double now_ms);
 
+  struct Recognised {
+    std::string label;
+    float score;  // 0.5 to 1
+  };
+  // The label that the query shows. Of every label the best three examples count, each by e^((similarity -
+  // recall_threshold) / 0.05); the score is the best label's share in the sum over all labels and 1, which stands for
+  // none of them. Nothing below a score of 0.5.
+  std::optional<Recognised> recognise(std::span<const float> query) const;
+
+  // ---- Writing ----
+
   enum class Outcome { blended, added, replaced };
   struct Written {
-    int slot;
-    Outcome outcome;
-    float similarity;  // to the best match before writing; -1 when there was none
+    int slot = -1;
+    std::uint64_t id = 0;
+    Outcome outcome = Outcome::added;
+    float similarity = -1;          // to the best match before writing; -1 when there was none
+    std::uint64_t replaced_id = 0;  // whose place it took; 0: nobody's
   };
-  // Known (similarity >= novelty_threshold): blended into the match, which is strengthened. Otherwise a
-  // free slot, or the weakest one's place.
-  Written write(const Kernels& kernels, std::span<const float> key, std::span<const float> value, double now_ms);
-  // The paper's rule, M <- M + alpha w q^T with w the read weights: every slot moves towards the episode
-  // by its share. Free slots are filled first, since w over empty slots would make them all alike.
-  Written write_additive(const Kernels& kernels, std::span<const float> key, std::span<const float> value,
-                         double now_ms);
+  // By the policy.
+  Written write(std::span<const float> key, std::span<const float> value, double now_ms);
+  // One more example of `label` (1 to kMaxLabel bytes): strengthens the most similar example if that is known, or
+  // names a known episode that has no label, or is written as a new episode.
+  Written teach(std::span<const float> key, std::span<const float> value, std::string_view label, double now_ms);
 
-  // Which slot a new episode would replace: least strength * (1 + uses) / (1 + hours since last use),
-  // labelled slots only when all are labelled.
+  // Which slot a new episode would replace: least strength * (1 + uses) / (1 + hours since last use), labelled slots
+  // only when all are labelled. -1 when all are free.
   int weakest(double now_ms) const;
 
-  void set_label(int slot, std::string_view label);  // at most kMaxLabel bytes
+  void set_label(int slot, std::string_view label);  // empty: none. Throws text_too_long, invalid_text
   void forget(int slot);
   void forget_all();
-  // For import: puts a slot back as it was.
-  void restore(int i, const Slot& slot, std::span<const float> key, std::span<const float> value);
+  // Puts an episode in a slot as it was. Throws invalid_argument unless it could have been written here.
+  void restore(int slot, const Episode& episode, std::span<const float> key, std::span<const float> value);
 
  private:
-  float* key_data(int i) { return keys_.data() + i * settings_.width; }
-  float* value_data(int i) { return values_.data() + i * settings_.width; }
-  float similarity(const Kernels& kernels, std::span<const float> query, int i) const;
-  Match best_match(const Kernels& kernels, std::span<const float> query) const;
+  std::size_t at(int i) const { return static_cast<std::size_t>(i) * settings_.width; }
+  float* key_data(int i) { return keys_.data() + at(i); }
+  float* value_data(int i) { return values_.data() + at(i); }
+  float similarity(std::span<const float> query, int i) const;
+  Match best_match(std::span<const float> query);
   int free_slot() const;
-  void store(int i, std::span<const float> key, std::span<const float> value, double now_ms);
-  void check(int slot) const;
+  Written store(std::span<const float> key, std::span<const float> value, double now_ms);
+  void place(int i, std::span<const float> key, std::span<const float> value);
+  void strengthen(int i, std::span<const float> key, std::span<const float> value, double now_ms);
+  void move(int i, float keep, float take, std::span<const float> key, std::span<const float> value);
+  Written write_gated(std::span<const float> key, std::span<const float> value, double now_ms);
+  Written write_additive(std::span<const float> key, std::span<const float> value, double now_ms);
+  void change(int i) { changed_[i] = ++sequence_; }
+  void check_slot(int slot) const;
+  void check_vector(std::span<const float> v, const char* what) const;
 
   Settings settings_;
+  const Kernels& kernels_;
   std::span<float> keys_, values_;  // [K, C]
-  std::span<Slot> slots_;           // [K]
-  std::span<float> weights_;        // [K], of one read
-  std::span<int> occupied_;         // [K], of one read
+  std::span<Episode> slots_;        // [K]
+  std::span<std::uint64_t> changed_;  // [K], the number of each slot's last change
+  std::span<float> scores_;         // [K], of one read
+  std::span<int> found_;            // [K], of one read
+  int size_ = 0, end_ = 0;          // occupied slots; every one of them is below `end_`
+  std::uint64_t next_id_ = 1, sequence_ = 0;
+  std::uint64_t cleared_ = 0;       // the number of the change that emptied the memory
 };
 
 }  // namespace bitmar

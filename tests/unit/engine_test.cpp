@@ -127,7 +127,7 @@ TEST_F(EngineTest, RemembersWhenAskedTo) {
   // The image itself finds the episode; and the vector has unit length.
   const auto key = engine->embed(&image, "");
   EpisodicMemory::Match match;
-  ASSERT_EQ(engine->memory().recall(kernels(), key, {&match, 1}), 1);
+  ASSERT_EQ(engine->memory().recall(key, {&match, 1}), 1);
   EXPECT_NEAR(match.similarity, 1, 1e-4);
   const std::vector<float> by_image(key.begin(), key.end());
   const auto by_text = engine->embed(nullptr, "a dog");

@@ -15,9 +15,9 @@ constexpr double kHour = 3600e3;
 struct EpisodicMemoryTest : testing::Test {
   EpisodicMemoryTest() {
     const EpisodicMemory::Settings settings{.slots = 3, .width = 4};
-    EpisodicMemory(settings, arena);
+    EpisodicMemory(settings, kernels(), arena);
     arena.commit();
-    memory = std::make_unique<EpisodicMemory>(settings, arena);
+    memory = std::make_unique<EpisodicMemory>(settings, kernels(), arena);
   }
   // Unit vectors along an axis, or between two of them.
   static std::vector<float> axis(int i) {
@@ -32,7 +32,7 @@ struct EpisodicMemoryTest : testing::Test {
     return v;
   }
   EpisodicMemory::Written write(const std::vector<float>& v, double now = 0) {
-    return memory->write(kernels(), v, v, now);
+    return memory->write(v, v, now);
   }
 
   Arena arena;
@@ -41,19 +41,19 @@ struct EpisodicMemoryTest : testing::Test {
 
 TEST_F(EpisodicMemoryTest, EmptyHasNothingToSay) {
   std::vector<float> out(4, 7);
-  EXPECT_FALSE(memory->read(kernels(), axis(0), out));
+  EXPECT_FALSE(memory->read(axis(0), out));
   EXPECT_EQ(out[0], 7);
   EpisodicMemory::Match match;
-  EXPECT_EQ(memory->recall(kernels(), axis(0), {&match, 1}), 0);
+  EXPECT_EQ(memory->recall(axis(0), {&match, 1}), 0);
   EXPECT_EQ(memory->weakest(0), -1);
 }
 
 TEST_F(EpisodicMemoryTest, ReadsBySimilarityAndChangesNothing) {
-  memory->write(kernels(), axis(0), axis(2), 5);
-  memory->write(kernels(), axis(1), axis(3), 6);
+  memory->write(axis(0), axis(2), 5);
+  memory->write(axis(1), axis(3), 6);
   const auto before = memory->slot(0);
   std::vector<float> out(4);
-  ASSERT_TRUE(memory->read(kernels(), between(0, 1, 0.3f), out));
+  ASSERT_TRUE(memory->read(between(0, 1, 0.3f), out));
   const double a = std::exp(std::cos(0.3) / 0.1), b = std::exp(std::sin(0.3) / 0.1);
   EXPECT_NEAR(out[2], a / (a + b), 1e-5);
   EXPECT_NEAR(out[3], b / (a + b), 1e-5);
@@ -65,13 +65,13 @@ TEST_F(EpisodicMemoryTest, RecallRanks) {
   write(axis(0)), write(axis(1)), write(axis(2));
   std::vector<float> q = between(1, 2, 0.5f);
   std::vector<EpisodicMemory::Match> out(2);
-  ASSERT_EQ(memory->recall(kernels(), q, out), 2);
+  ASSERT_EQ(memory->recall(q, out), 2);
   EXPECT_EQ(out[0].slot, 1);
   EXPECT_EQ(out[1].slot, 2);
   EXPECT_NEAR(out[0].similarity, std::cos(0.5), 1e-6);
   std::vector<EpisodicMemory::Match> many(9);
-  EXPECT_EQ(memory->recall(kernels(), q, many), 3);
-  EXPECT_EQ(memory->recall(kernels(), q, {}), 0);
+  EXPECT_EQ(memory->recall(q, many), 3);
+  EXPECT_EQ(memory->recall(q, {}), 0);
   memory->touch(2, 99);
   EXPECT_EQ(memory->slot(2).uses, 1u);
   EXPECT_EQ(memory->slot(2).last_used_ms, 99);
@@ -120,11 +120,10 @@ TEST_F(EpisodicMemoryTest, LabelledSlotsGoLast) {
 }
 
 TEST_F(EpisodicMemoryTest, ThePapersRuleMovesEverySlotByItsShare) {
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(memory->write_additive(kernels(), axis(i), axis(i), 0).outcome, EpisodicMemory::Outcome::added);
-  }
+  memory->set_policy(EpisodicMemory::Policy::additive);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(write(axis(i)).outcome, EpisodicMemory::Outcome::added);
   const auto q = between(0, 3, 0.2f);
-  const auto written = memory->write_additive(kernels(), q, q, 7);
+  const auto written = memory->write(q, q, 7);
   EXPECT_EQ(written.slot, 0);
   EXPECT_EQ(memory->size(), 3);
   const double near = std::exp(std::cos(0.2) / 0.1), w = near / (near + 2), x = 1 + 0.2 * w * std::cos(0.2),
@@ -136,7 +135,7 @@ TEST_F(EpisodicMemoryTest, ThePapersRuleMovesEverySlotByItsShare) {
 TEST_F(EpisodicMemoryTest, ForgetsAndRestores) {
   write(axis(0), 3), write(axis(1), 4);
   memory->set_label(1, "a bicycle");
-  const EpisodicMemory::Slot saved = memory->slot(1);
+  const Episode saved = memory->slot(1);
   const std::vector<float> key(memory->key(1).begin(), memory->key(1).end());
   memory->forget(1);
   EXPECT_EQ(memory->size(), 1);

@@ -31,11 +31,9 @@ struct Recorder : Observer {
 void fill_memory(const Golden& golden, EpisodicMemory& memory) {
   const auto keys = golden.values<float>("memory_keys"), values = golden.values<float>("memory_values");
   const std::size_t width = memory.settings().width;
-  EpisodicMemory::Slot slot;
-  slot.occupied = true;
   for (std::size_t i = 0; i * width < keys.size(); ++i) {
     // Not from the first slot on: empty ones between must not matter.
-    memory.restore(static_cast<int>(i + 2), slot, std::span(keys).subspan(i * width, width),
+    memory.restore(static_cast<int>(i + 2), {.id = i + 1}, std::span(keys).subspan(i * width, width),
                    std::span(values).subspan(i * width, width));
   }
 }
