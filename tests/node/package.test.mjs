@@ -10,7 +10,8 @@ import { path } from './helpers.mjs';
 const run = promisify(execFile);
 
 const USE = `
-  import { BitMar, BitMarError, type Caption, type ErrorCode, type Progress, type Source } from 'bitmar';
+  import { BitMar, BitMarError, type Caption, type ErrorCode, type MemoryChangeEvent, type Progress, type Recollection, type Remembered, type Source, type Store } from 'bitmar';
+  declare const kept: Map<string, Store>;
   export async function use(bytes: Uint8Array): Promise<string> {
     const model = await BitMar.load('model/', { onProgress: ({ loaded, total }: Progress) => void [loaded, total], signal: undefined });
     const { text, tokens, timings }: Caption = await model.caption({ data: bytes, width: 2, height: 2 }, { maxTokens: 5 });
@@ -28,6 +29,19 @@ const USE = `
     }
     const source: Source = new Blob([]);
     await model.caption(source);
+    const { memory } = model;
+    memory.addEventListener('storage', ({ status }) => console.log(status.durable, status.error?.code));
+    memory.addEventListener('change', ({ change, id }: MemoryChangeEvent) => console.log(change, id?.toFixed()), { once: true });
+    const { matches, recognised }: Recollection = await memory.recall({ image: source, text: 'a dog', k: 3 });
+    const { id, caption }: Remembered = await memory.write(source, { thumbnail: true, label: recognised?.label });
+    if (await memory.forget(id)) await memory.flush();
+    const file: Blob = await memory.export();
+    await memory.import(file);
+    for (const { caption } of [...matches, ...(await memory.list({ limit: 3 })).episodes]) console.log(caption?.length);
+    // @ts-expect-error ids are numbers
+    await memory.forget(caption.text);
+    const store = (hash: string): Store => kept.get(hash)!;
+    await BitMar.load('model/', { memory: { slots: 64, store } });
     model.dispose();
     return text + tokens.length + timings.visionMs + model.info.kernels;
   }

@@ -2,6 +2,9 @@ import { download } from './download.js';
 import type { EngineOptions } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
 import { HostClient } from './host-client.js';
+import { Memory, miniatureOf, type MemoryParts } from './memory.js';
+import type { MemoryOptions } from './memory-types.js';
+import { modelHash } from './model-hash.js';
 import { platform } from './platform.js';
 import { bestBuild } from './simd.js';
 import type { Caption, CaptionOptions, LoadOptions, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
@@ -22,11 +25,16 @@ const MODEL_FILES = {
  */
 export class BitMar {
   readonly info: ModelInfo;
+  /** What this model remembers. */
+  readonly memory: Memory;
   readonly #host: HostClient;
 
-  private constructor(host: HostClient, info: ModelInfo) {
+  private constructor(host: HostClient, info: ModelInfo, model: string | undefined, memory: MemoryOptions) {
     this.#host = host;
     this.info = info;
+    const captionAndWrite: MemoryParts['captionAndWrite'] = (source, options, prepare) =>
+      this.#caption(source, options, () => prepare().then(() => true));
+    this.memory = Memory.of({ host, model, captionAndWrite }, memory);
   }
 
   /** From the address of a model's folder (in node also a path), or from its files. */
@@ -55,12 +63,13 @@ export class BitMar {
       wasmBytes = (await download(wasm, options)).wasm;
     }
 
+    const hash = await modelHash(files.weights, files.config); // before the worker takes them
     const host = await HostClient.start(options);
     try {
       const texts = [files.config, files.tokenizer, files.preprocessor].map((text) => new TextEncoder().encode(text).length);
-      const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length); // before the worker takes them
+      const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length);
       const { kernels, bytes } = await host.load({ build, wasm: wasmBytes, ...files }, signal);
-      return new BitMar(host, { build, kernels, bytes, fileBytes });
+      return new BitMar(host, { build, kernels, bytes, fileBytes }, hash, options.memory ?? {});
     } catch (error) {
       host.close();
       throw error;
@@ -69,10 +78,10 @@ export class BitMar {
 
   /** The caption of a picture as it is at the moment of the call. */
   async caption(source: Source, options: CaptionOptions = {}): Promise<Caption> {
-    const { signal, onToken } = options;
-    if (signal?.aborted) throw aborted(signal);
-    const checked = engineOptions(options);
-    return this.#host.caption(await platform().capture(source), checked, onToken, signal);
+    return this.#caption(source, options, async () => {
+      if (options.readMemory || options.writeMemory) await this.memory.open();
+      return options.writeMemory === true && this.memory.storage.role === 'writer';
+    });
   }
 
   /** The pieces of a caption as they are found; the generator's return value is the whole. Leaving the loop stops the work. */
@@ -108,13 +117,30 @@ export class BitMar {
     return watch(this, video as HTMLVideoElement, options);
   }
 
-  /** Frees everything. Pending and later calls reject with the code 'disposed'. */
+  /** Frees everything. Pending and later calls reject with the code 'disposed'. Changes of the memory that wait to be saved are lost. */
   dispose(): void {
+    this.memory.close();
     this.#host.close();
+  }
+
+  /** `prepare` makes the memory ready and says whether the episode is to be written. */
+  async #caption(source: Source, options: CaptionOptions & { label?: string | undefined }, prepare: () => Promise<boolean>): Promise<Caption> {
+    const { signal, onToken, now = Date.now(), label = null, thumbnail } = options;
+    if (signal?.aborted) throw aborted(signal);
+    const checked = engineOptions(options);
+    if (!Number.isFinite(now)) throw new BitMarError('invalid_argument', 'now must be a number');
+    const picture = await platform().capture(source);
+    const write = await prepare();
+    const small = write ? miniatureOf(picture, thumbnail) : undefined; // before the worker takes the picture
+    const readMemory = options.readMemory ?? this.memory.opened;
+    const { caption, written } = await this.#host.caption(picture, { ...checked, readMemory }, write ? { nowMs: now, label } : null, onToken, signal);
+    if (!written) return caption;
+    await this.memory.wrote(written, caption.text, small);
+    return { ...caption, episode: written };
   }
 }
 
-function engineOptions(options: CaptionOptions): EngineOptions {
+function engineOptions(options: CaptionOptions): Omit<EngineOptions, 'readMemory'> {
   const { prompt = '', maxTokens = 24, numBeams = 1, lengthPenalty = 1, temperature = 0, topP = 1, seed = 0 } = options;
   if (typeof prompt !== 'string') throw new BitMarError('invalid_argument', 'prompt must be a string');
   const numbers = { maxTokens, numBeams, lengthPenalty, temperature, topP, seed };

@@ -1,5 +1,7 @@
 // What wasm/bindings.cpp shows to JavaScript.
 
+import type { LoadReport, Recognition, Written } from './memory-types.js';
+
 export interface EngineOptions {
   prompt: string;
   maxTokens: number;
@@ -8,6 +10,8 @@ export interface EngineOptions {
   temperature: number;
   topP: number;
   seed: number;
+  /** Condition the caption on what the memory holds. */
+  readMemory: boolean;
 }
 
 export interface EngineResult {
@@ -18,6 +22,24 @@ export interface EngineResult {
   textMs: number;
 }
 
+/** An entry of the memory; its vectors stay in the engine. */
+export interface EngineEpisode {
+  id: number;
+  createdMs: number;
+  lastUsedMs: number;
+  uses: number;
+  strength: number;
+  label: string | null;
+}
+
+export interface EngineMemoryStats {
+  slots: number;
+  occupied: number;
+  width: number;
+  bytes: number;
+  sequence: number;
+}
+
 /** One caption: a begin, step until it gives null, result. A new begin drops what was unfinished. Errors have a `code`. */
 export interface Engine {
   beginPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, options: EngineOptions): void;
@@ -26,6 +48,33 @@ export interface Engine {
   /** The next piece of text; null once the caption is complete. */
   step(): string | null;
   result(): EngineResult;
+
+  /** How many slots; only before anything is written. */
+  memoryConfigure(slots: number): void;
+  /** Remembers the picture of the caption that is complete. */
+  memoryWrite(nowMs: number, label: string | null): Written;
+  /** Queries: unit vectors. */
+  embedPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, text: string | null): Float32Array;
+  embedFile(bytes: Uint8Array, text: string | null): Float32Array;
+  embedFeatures(features: Float32Array, text: string | null): Float32Array;
+  embedText(text: string): Float32Array;
+  memoryRecall(query: Float32Array, k: number, minScore: number): (EngineEpisode & { similarity: number })[];
+  memoryRecognise(query: Float32Array): Recognition | null;
+  memoryTouch(id: number, nowMs: number): boolean;
+  memoryTeachPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, label: string, nowMs: number): Written;
+  memoryTeachFile(bytes: Uint8Array, label: string, nowMs: number): Written;
+  memoryTeachFeatures(features: Float32Array, label: string, nowMs: number): Written;
+  memoryLabel(id: number, label: string | null): boolean;
+  memoryForget(id: number): boolean;
+  memoryClear(): void;
+  memoryList(): EngineEpisode[];
+  memoryStats(): EngineMemoryStats;
+  memorySnapshot(): Uint8Array;
+  /** A frame of what changed since that sequence number; empty when nothing did. */
+  memoryChanges(sinceSequence: number): Uint8Array;
+  /** From a snapshot, or null for the memory as it is, and the frames that follow. */
+  memoryLoad(snapshot: Uint8Array | null, frames: readonly Uint8Array[]): LoadReport;
+
   kernelsName(): string;
   bytes(): Record<string, number>;
   delete(): void;

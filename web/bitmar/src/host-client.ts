@@ -4,18 +4,24 @@ import type { EngineOptions } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
 import { platform } from './platform.js';
 import type { Port } from './platform.js';
-import type { LoadRequest, Picture, Reply, Request } from './protocol.js';
+import type { Written } from './memory-types.js';
+import type { CaptionRequest, LoadRequest, MemoryCalls, MemoryQuestion, Picture, Reply, Request } from './protocol.js';
 import type { Caption, LoadOptions } from './types.js';
 
 type Loaded = Extract<Reply, { type: 'loaded' }>;
 type Done = Extract<Reply, { type: 'done' }>;
+type Remembered = Extract<Reply, { type: 'remembered' }>;
+type Answer = Loaded | Done | Remembered;
+
+/** Calls that change the memory: only the host knows whether an abort came in time. */
+const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'label', 'forget', 'clear', 'load']);
 
 interface Call {
   request: Exclude<Request, { type: 'abort' }>;
   transfer: ArrayBuffer[] | ImageBitmap[];
   onToken: ((piece: string) => void) | undefined;
   onStart: () => void;
-  resolve(reply: Loaded | Done): void;
+  resolve(reply: Answer): void;
   reject(error: unknown): void;
 }
 
@@ -46,14 +52,23 @@ export class HostClient {
   async caption(
     picture: Picture,
     options: EngineOptions,
+    remember: CaptionRequest['remember'],
     onToken: ((piece: string) => void) | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<Caption> {
+  ): Promise<{ caption: Caption; written: Written | null }> {
     let started = 0;
-    const request = { type: 'caption', id: this.#nextId++, picture, options } as const;
+    const request = { type: 'caption', id: this.#nextId++, picture, options, remember } as const;
     const done = (await this.#call(request, transferOf(picture), onToken, signal, () => (started = performance.now()))) as Done;
-    const { text, tokens, logProbability, visionMs, textMs } = done;
-    return { text, tokens, logProbability, timings: { visionMs, textMs, totalMs: performance.now() - started } };
+    const { text, tokens, logProbability, visionMs, textMs, written } = done;
+    return { caption: { text, tokens, logProbability, timings: { visionMs, textMs, totalMs: performance.now() - started } }, written };
+  }
+
+  /** Asks the memory. */
+  async memory<Name extends keyof MemoryCalls>(name: Name, question: MemoryCalls[Name][0], signal?: AbortSignal): Promise<MemoryCalls[Name][1]> {
+    const picture = 'picture' in question ? question.picture : null;
+    const request = { type: 'memory', id: this.#nextId++, call: { name, question } as MemoryQuestion } as const;
+    const reply = (await this.#call(request, picture ? transferOf(picture) : [], undefined, signal, () => {})) as Remembered;
+    return reply.answer as MemoryCalls[Name][1];
   }
 
   close(): void {
@@ -66,7 +81,7 @@ export class HostClient {
     onToken: Call['onToken'],
     signal: AbortSignal | undefined,
     onStart: () => void,
-  ): Promise<Loaded | Done> {
+  ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.#dead) return reject(this.#dead);
       if (signal?.aborted) return reject(aborted(signal));
@@ -99,9 +114,10 @@ export class HostClient {
 
   /** The caller hears at once. A waiting call just goes; the running one keeps its place until the host has let go of it. */
   #abort(call: Call, signal: AbortSignal): void {
-    call.reject(aborted(signal));
+    const running = call === this.#queue[0];
+    if (!running || !changesMemory(call.request)) call.reject(aborted(signal));
     call.onToken = undefined;
-    if (call === this.#queue[0]) this.#port?.post({ type: 'abort', id: call.request.id }, []);
+    if (running) this.#port?.post({ type: 'abort', id: call.request.id }, []);
     else this.#queue = this.#queue.filter((other) => other !== call);
   }
 
@@ -130,6 +146,11 @@ export class HostClient {
     for (const call of this.#queue) call.reject(error);
     this.#queue = [];
   }
+}
+
+function changesMemory(request: Call['request']): boolean {
+  if (request.type === 'caption') return request.remember !== null;
+  return request.type === 'memory' && CHANGES.has(request.call.name);
 }
 
 function transferOf(picture: Picture): ArrayBuffer[] | ImageBitmap[] {

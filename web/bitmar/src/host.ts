@@ -3,8 +3,9 @@
 import type { CreateModule, Engine, EngineModule } from './engine.js';
 import { BitMarError, ERROR_CODES, messageOf } from './errors.js';
 import type { ErrorCode } from './errors.js';
+import { answer } from './host-memory.js';
 import { readPixels } from './pixels.js';
-import type { CaptionRequest, LoadRequest, Picture, Reply, Request } from './protocol.js';
+import type { CaptionRequest, LoadRequest, MemoryRequest, Picture, Reply, Request } from './protocol.js';
 
 export class Host {
   readonly #reply: (reply: Reply) => void;
@@ -20,8 +21,7 @@ export class Host {
       if (this.#active === request.id) this.#active = undefined;
       return;
     }
-    const work = request.type === 'load' ? this.#load(request) : this.#caption(request);
-    work.catch((error: unknown) => {
+    this.#answer(request).catch((error: unknown) => {
       this.#reply({ type: 'error', id: request.id, code: codeOf(error), message: messageOf(error) });
     });
   }
@@ -32,6 +32,17 @@ export class Host {
     this.#engine = undefined;
   }
 
+  #answer(request: Exclude<Request, { type: 'abort' }>): Promise<void> {
+    switch (request.type) {
+      case 'load':
+        return this.#load(request);
+      case 'caption':
+        return this.#caption(request);
+      case 'memory':
+        return this.#memory(request);
+    }
+  }
+
   async #load({ id, build, wasm, config, tokenizer, preprocessor, weights }: LoadRequest): Promise<void> {
     const { default: createBitMar } =
       build === 'relaxed' ? await import('./wasm/bitmar-relaxed.mjs') : await import('./wasm/bitmar-simd.mjs');
@@ -40,20 +51,37 @@ export class Host {
     this.#reply({ type: 'loaded', id, kernels: this.#engine.kernelsName(), bytes: this.#engine.bytes() });
   }
 
-  async #caption({ id, picture, options }: CaptionRequest): Promise<void> {
-    const engine = this.#engine;
-    if (!engine) throw new BitMarError('disposed', 'No model is loaded');
+  async #caption({ id, picture, options, remember }: CaptionRequest): Promise<void> {
     this.#active = id;
-    begin(engine, picture, options);
+    begin(this.#loaded(), picture, options);
     for (;;) {
-      await messages(); // an abort gets in here
-      if (this.#active !== id) throw new BitMarError('aborted', 'The call was aborted');
-      const piece = engine.step();
+      await this.#stillWanted(id);
+      const piece = this.#loaded().step();
       if (piece === null) break;
       if (piece) this.#reply({ type: 'token', id, piece });
     }
     this.#active = undefined;
-    this.#reply({ type: 'done', id, ...engine.result() });
+    const result = this.#loaded().result();
+    const written = remember ? this.#loaded().memoryWrite(remember.nowMs, remember.label) : null;
+    this.#reply({ type: 'done', id, ...result, written });
+  }
+
+  async #memory({ id, call }: MemoryRequest): Promise<void> {
+    this.#active = id;
+    await this.#stillWanted(id);
+    this.#active = undefined;
+    this.#reply({ type: 'remembered', id, answer: answer(this.#loaded(), call) });
+  }
+
+  #loaded(): Engine {
+    if (!this.#engine) throw new BitMarError('disposed', 'No model is loaded');
+    return this.#engine;
+  }
+
+  /** Lets an abort get in. */
+  async #stillWanted(id: number): Promise<void> {
+    await messages();
+    if (this.#active !== id) throw new BitMarError('aborted', 'The call was aborted');
   }
 }
 

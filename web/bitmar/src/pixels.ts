@@ -1,6 +1,8 @@
 // Pixels out of the browser's drawable things. They are copied as they are: resizing is the engine's work.
 
 import { BitMarError } from './errors.js';
+import type { Picture } from './protocol.js';
+import type { Thumbnail } from './store.js';
 import type { RawPixels } from './types.js';
 
 /** Phones refuse canvases above about 16 million pixels, so that large pictures are read in strips of at most this many. */
@@ -30,6 +32,44 @@ export function readPixels(bitmap: ImageBitmap): RawPixels {
   } finally {
     bitmap.close();
   }
+}
+
+/** The longer side of a thumbnail, and its quality: some 5 KB each. */
+const THUMBNAIL_SIDE = 160;
+const THUMBNAIL_QUALITY = 0.7;
+
+/** A small copy of the picture, drawn at once and encoded when called. Undefined for what the browser cannot draw. */
+export function miniature(picture: Picture): (() => Promise<Thumbnail>) | undefined {
+  let image: ImageBitmap | OffscreenCanvas | HTMLCanvasElement;
+  if (picture.kind === 'bitmap') {
+    image = picture.bitmap;
+  } else if (picture.kind === 'pixels' && picture.data.length === 4 * picture.width * picture.height) {
+    const { data, width, height } = picture;
+    image = canvas(width, height);
+    const pixels = new ImageData(new Uint8ClampedArray(data), width, height);
+    (image.getContext('2d') as OffscreenCanvasRenderingContext2D | null)?.putImageData(pixels, 0, 0);
+  } else {
+    return undefined;
+  }
+  const scale = Math.min(1, THUMBNAIL_SIDE / Math.max(image.width, image.height));
+  const small = canvas(Math.max(1, Math.round(image.width * scale)), Math.max(1, Math.round(image.height * scale)));
+  const context = small.getContext('2d') as OffscreenCanvasRenderingContext2D | null;
+  if (!context) return undefined;
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(image, 0, 0, small.width, small.height);
+  return async () => {
+    const blob = await encode(small);
+    return { type: blob.type, bytes: new Uint8Array(await blob.arrayBuffer()) };
+  };
+}
+
+function encode(image: OffscreenCanvas | HTMLCanvasElement): Promise<Blob> {
+  const type = 'image/jpeg';
+  if ('convertToBlob' in image) return image.convertToBlob({ type, quality: THUMBNAIL_QUALITY });
+  return new Promise((resolve, reject) => {
+    const done = (blob: Blob | null) => (blob ? resolve(blob) : reject(new BitMarError('out_of_memory', 'The browser made no thumbnail')));
+    image.toBlob(done, type, THUMBNAIL_QUALITY);
+  });
 }
 
 function canvas(width: number, height: number): OffscreenCanvas | HTMLCanvasElement {

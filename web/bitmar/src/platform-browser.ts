@@ -1,6 +1,7 @@
 import { captureBlob, capturePlain, unknownSource } from './capture.js';
 import { BitMarError } from './errors.js';
 import { fetchFile } from './fetch.js';
+import { miniature } from './pixels.js';
 import type { Platform, Port, PortEvents } from './platform.js';
 import type { Picture, Reply } from './protocol.js';
 import type { Source } from './types.js';
@@ -42,6 +43,23 @@ export const browserPlatform: Platform = {
 
   capture(source) {
     return capturePlain(source) ?? captureDrawable(source);
+  },
+
+  miniature,
+
+  // IndexedDB is imported only when something is to be remembered.
+  defaultStore: () => async (model) => new (await import('./store-indexeddb.js')).IndexedDbStore(`bitmar-memory-${model}`),
+
+  hasTabs: true,
+
+  onLeave(callback) {
+    const hidden = () => document.visibilityState === 'hidden' && callback();
+    document.addEventListener('visibilitychange', hidden);
+    window.addEventListener('pagehide', callback);
+    return () => {
+      document.removeEventListener('visibilitychange', hidden);
+      window.removeEventListener('pagehide', callback);
+    };
   },
 };
 

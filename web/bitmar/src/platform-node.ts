@@ -40,6 +40,14 @@ export const nodePlatform: Platform = {
     if (source instanceof Blob) return captureBlob(source);
     throw unknownSource(source);
   },
+
+  miniature: () => undefined,
+
+  defaultStore: ({ folder }) => (folder === undefined ? undefined : async () => new (await import('./store-file.js')).FileStore(folder)),
+
+  hasTabs: false,
+
+  onLeave: () => () => {},
 };
 
 async function openFromDisk(address: string): Promise<OpenFile> {

@@ -1,7 +1,9 @@
 // What differs between a browser and node. Each entry module installs its own before anything runs.
 
 import type { BitMarError } from './errors.js';
+import type { MemoryOptions } from './memory-types.js';
 import type { Picture, Reply, Request } from './protocol.js';
+import type { Store, Thumbnail } from './store.js';
 import type { Build, Source } from './types.js';
 
 /** The way to a host, in a worker or in this thread. */
@@ -36,6 +38,14 @@ export interface Platform {
   startWorker(events: PortEvents, url: string | URL | undefined): Port;
   /** Catches the source as it is at this moment; the caller may change or close it afterwards. */
   capture(source: Source): Picture | Promise<Picture>;
+  /** Catches a small version too, to be encoded when it is needed. Undefined where pictures cannot be drawn. */
+  miniature(picture: Picture): (() => Promise<Thumbnail>) | undefined;
+  /** How memories are kept when the caller names no store; undefined where they are not. */
+  defaultStore(options: MemoryOptions): ((model: string) => Promise<Store>) | undefined;
+  /** Whether other tabs may write the same memory. */
+  readonly hasTabs: boolean;
+  /** Calls back whenever the page may be about to go. Returns what ends that. */
+  onLeave(callback: () => void): () => void;
 }
 
 let current: Platform | undefined;

@@ -1,7 +1,8 @@
 // Every message between the page and the worker. Calls are numbered; the worker computes one at a time.
 
-import type { EngineOptions } from './engine.js';
+import type { EngineEpisode, EngineMemoryStats, EngineOptions } from './engine.js';
 import type { ErrorCode } from './errors.js';
+import type { LoadReport, Recognition, Written } from './memory-types.js';
 import type { Build } from './types.js';
 
 /** A source, caught at the moment of the call. */
@@ -27,18 +28,51 @@ export interface CaptionRequest {
   id: number;
   picture: Picture;
   options: EngineOptions;
+  /** Write the episode once the caption is complete. */
+  remember: { nowMs: number; label: string | null } | null;
 }
 
-/** Stops that call before its next token; it answers with the error 'aborted'. */
+/** What can be asked of the memory: the question and its answer. */
+export interface MemoryCalls {
+  configure: [question: { slots: number }, answer: null];
+  load: [question: { snapshot: Uint8Array | null; frames: readonly Uint8Array[] }, answer: LoadReport & { sequence: number }];
+  snapshot: [question: object, answer: { bytes: Uint8Array; sequence: number }];
+  changes: [question: { since: number }, answer: { bytes: Uint8Array; sequence: number }];
+  recall: [
+    question: { picture: Picture | null; text: string | null; k: number; minScore: number },
+    answer: { matches: (EngineEpisode & { similarity: number })[]; recognised: Recognition | null },
+  ];
+  teach: [question: { picture: Picture; label: string; nowMs: number }, answer: Written];
+  touch: [question: { id: number; nowMs: number }, answer: boolean];
+  label: [question: { id: number; label: string | null }, answer: boolean];
+  forget: [question: { id: number }, answer: boolean];
+  clear: [question: object, answer: null];
+  /** By falling id, below `before`. */
+  list: [question: { limit: number; before: number }, answer: EngineEpisode[]];
+  stats: [question: object, answer: EngineMemoryStats];
+}
+
+export type MemoryQuestion<Name extends keyof MemoryCalls = keyof MemoryCalls> = {
+  [Each in Name]: { name: Each; question: MemoryCalls[Each][0] };
+}[Name];
+
+export interface MemoryRequest {
+  type: 'memory';
+  id: number;
+  call: MemoryQuestion;
+}
+
+/** Stops that call before its next token, or before it changes the memory; it answers with the error 'aborted'. */
 export interface AbortRequest {
   type: 'abort';
   id: number;
 }
 
-export type Request = LoadRequest | CaptionRequest | AbortRequest;
+export type Request = LoadRequest | CaptionRequest | MemoryRequest | AbortRequest;
 
 export type Reply =
   | { type: 'loaded'; id: number; kernels: string; bytes: Record<string, number> }
   | { type: 'token'; id: number; piece: string }
-  | { type: 'done'; id: number; text: string; tokens: number[]; logProbability: number; visionMs: number; textMs: number }
+  | { type: 'done'; id: number; text: string; tokens: number[]; logProbability: number; visionMs: number; textMs: number; written: Written | null }
+  | { type: 'remembered'; id: number; answer: MemoryCalls[keyof MemoryCalls][1] }
   | { type: 'error'; id: number; code: ErrorCode; message: string };

@@ -1,3 +1,6 @@
 export { BitMar } from './bitmar.js';
 export { BitMarError, type ErrorCode } from './errors.js';
 export type * from './types.js';
+export type { Memory } from './memory.js';
+export * from './memory-types.js';
+export type { Attachments, Store, StoredState, Thumbnail } from './store.js';

@@ -1,5 +1,7 @@
+import type { MemoryOptions, Written } from './memory-types.js';
+
 /** The instance type of a global class where the consumer's environment has one: no DOM types are asked of node users. */
-type Global<Name extends string> = typeof globalThis extends Record<Name, { prototype: infer Instance }> ? Instance : never;
+export type Global<Name extends string> = typeof globalThis extends Record<Name, { prototype: infer Instance }> ? Instance : never;
 
 export type VideoElement = Global<'HTMLVideoElement'>;
 export type Frame = Global<'ImageData'>;
@@ -64,6 +66,8 @@ export interface LoadOptions {
   wasmUrl?: string | URL | undefined;
   /** Where the worker's module is, when a bundler moves it out of the package's sight. */
   workerUrl?: string | URL | undefined;
+  /** How `model.memory` remembers. */
+  memory?: MemoryOptions | undefined;
 }
 
 export interface CaptionOptions {
@@ -82,6 +86,14 @@ export interface CaptionOptions {
   signal?: AbortSignal | undefined;
   /** Each piece of the text as it is found. */
   onToken?: ((piece: string) => void) | undefined;
+  /** Let what the memory holds speak into the caption. By default it does so from the time that the memory is opened. */
+  readMemory?: boolean | undefined;
+  /** Remember the picture, where this tab writes the memory; `episode` of the caption then says where. */
+  writeMemory?: boolean | undefined;
+  /** A small picture to keep with the episode; true makes one, in browsers. */
+  thumbnail?: boolean | Global<'Blob'> | undefined;
+  /** The memory's clock, in milliseconds since 1970. By default it is now. */
+  now?: number | undefined;
 }
 
 export interface Timings {
@@ -99,6 +111,8 @@ export interface Caption {
   /** Natural logarithm of the probability of the whole caption. */
   readonly logProbability: number;
   readonly timings: Timings;
+  /** Where the picture was remembered, with `writeMemory` and `memory.write`. */
+  readonly episode?: Written;
 }
 
 export interface ModelInfo {

@@ -8,6 +8,10 @@ export interface WriterNews {
   /** The engine's sequence numbers before and after. */
   readonly from: number;
   readonly to: number;
+  /** Changes to the captions that came with the frame, in this order. */
+  readonly cleared?: boolean;
+  readonly removed?: readonly number[];
+  readonly captions?: ReadonlyMap<number, string>;
 }
 
 export interface WriterEvents {

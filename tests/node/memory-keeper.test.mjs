@@ -1,0 +1,335 @@
+// Saving and loading, with an engine that is a list and a store that fails on demand.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+
+import { code, path } from './helpers.mjs';
+
+const { MemoryKeeper } = await import(path('web/bitmar/dist/memory-keeper.js'));
+const { BitMarError } = await import(path('web/bitmar/dist/errors.js'));
+
+const encode = (value) => new TextEncoder().encode(JSON.stringify(value));
+const decode = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
+
+/** An engine whose episodes are texts, and whose frames list them by the number of their change. */
+class Engine {
+  episodes = new Map();
+  changes = new Map();
+  sequence = 0;
+  asked = [];
+
+  set(id, text) {
+    this.sequence += 1;
+    this.changes.set(id, this.sequence);
+    if (text === undefined) this.episodes.delete(id);
+    else this.episodes.set(id, text);
+  }
+
+  async memory(name, question) {
+    this.asked.push(name);
+    switch (name) {
+      case 'load': {
+        const whole = question.snapshot ? decode(question.snapshot) : { episodes: [...this.episodes], sequence: this.sequence };
+        this.episodes = new Map(whole.episodes);
+        this.sequence = whole.sequence;
+        let droppedFrames = 0;
+        for (const frame of question.frames) {
+          try {
+            const { changes, sequence } = decode(frame);
+            for (const [id, text] of changes) text === null ? this.episodes.delete(id) : this.episodes.set(id, text);
+            this.sequence = sequence;
+          } catch {
+            droppedFrames += 1;
+          }
+        }
+        return { loaded: this.episodes.size, droppedSlots: whole.dropped ?? 0, droppedFrames, sequence: this.sequence };
+      }
+      case 'snapshot':
+        return { bytes: encode({ episodes: [...this.episodes], sequence: this.sequence }), sequence: this.sequence };
+      case 'changes': {
+        const changes = [...this.changes].filter(([, at]) => at > question.since).map(([id]) => [id, this.episodes.get(id) ?? null]);
+        return { bytes: changes.length ? encode({ changes, sequence: this.sequence }) : new Uint8Array(), sequence: this.sequence };
+      }
+      case 'list':
+        return [...this.episodes.keys()].map((id) => ({ id }));
+      case 'clear':
+        for (const id of [...this.episodes.keys()]) this.set(id, undefined);
+        return null;
+      default:
+        throw new Error(name);
+    }
+  }
+}
+
+/** What outlives keepers: a store's contents. */
+class Disk {
+  snapshot = null;
+  frames = [];
+  captions = new Map();
+  thumbnails = new Map();
+  failure = undefined;
+  closed = 0;
+
+  store() {
+    const disk = this;
+    const attach = ({ cleared, removed, evicted, captions, thumbnails }) => {
+      if (cleared) disk.captions.clear(), disk.thumbnails.clear();
+      for (const id of removed) disk.captions.delete(id), disk.thumbnails.delete(id);
+      for (const id of evicted) disk.thumbnails.delete(id);
+      for (const [id, text] of captions) disk.captions.set(id, text);
+      for (const [id, thumbnail] of thumbnails) disk.thumbnails.set(id, thumbnail);
+    };
+    const check = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      if (disk.failure) throw new BitMarError(disk.failure, 'It fails on demand');
+    };
+    return {
+      durable: true,
+      async load() {
+        await check();
+        const sizes = [...disk.thumbnails].map(([id, { bytes }]) => [id, bytes.length]);
+        return { snapshot: disk.snapshot, frames: [...disk.frames], captions: new Map(disk.captions), thumbnails: new Map(sizes) };
+      },
+      async append(frame, attachments) {
+        await check();
+        if (!disk.snapshot) return false;
+        disk.frames.push(frame);
+        attach(attachments);
+        return true;
+      },
+      async replace(snapshot, attachments) {
+        await check();
+        disk.snapshot = snapshot;
+        disk.frames = [];
+        attach(attachments);
+      },
+      async thumbnail(id) {
+        return disk.thumbnails.get(id);
+      },
+      close() {
+        disk.closed += 1;
+      },
+    };
+  }
+}
+
+const thumbnail = (bytes) => ({ type: 'image/jpeg', bytes: new Uint8Array(bytes) });
+
+function keeperOf(disk, options = {}) {
+  const host = new Engine();
+  const seen = [];
+  const keeper = new MemoryKeeper({
+    host,
+    slots: undefined,
+    openStore: disk && (async () => disk.store()),
+    group: undefined,
+    autosaveMs: 5,
+    thumbnailBytes: 1000,
+    onStatus: ({ durable, error }) => seen.push(durable ? 'durable' : `memory: ${error?.code}`),
+    onLoad: () => seen.push('load'),
+    ...options,
+  });
+  const write = (id, text, bytes) => {
+    host.set(id, text);
+    keeper.attach(id, text, bytes && thumbnail(bytes));
+    keeper.changed();
+  };
+  return { keeper, host, seen, write };
+}
+
+async function episodesOn(disk) {
+  const { keeper, host } = keeperOf(disk);
+  await keeper.open();
+  keeper.close();
+  return { episodes: [...host.episodes], captions: [...keeper.captions] };
+}
+const same = (...entries) => ({ episodes: entries, captions: entries });
+
+describe('the keeper', () => {
+  test('first a snapshot, then frames with what changed; another session has it all', async () => {
+    const disk = new Disk();
+    const { keeper, write, seen } = keeperOf(disk);
+    await keeper.open();
+    write(1, 'a');
+    await keeper.save();
+    assert.deepEqual(decode(disk.snapshot).episodes, [[1, 'a']]);
+    write(2, 'b');
+    write(3, 'c');
+    await keeper.save();
+    await keeper.save();
+    assert.deepEqual(disk.frames.map((frame) => decode(frame).changes), [[[2, 'b'], [3, 'c']]]);
+    assert.deepEqual(seen, ['load', 'durable']);
+    assert.equal(keeper.dirty, false);
+    assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b'], [3, 'c']));
+    keeper.close();
+  });
+
+  test('saves by itself, soon, also while changes go on', async () => {
+    const disk = new Disk();
+    const { keeper, write } = keeperOf(disk);
+    await keeper.open();
+    for (let id = 1; id < 40; id += 1) {
+      write(id, `${id}`);
+      await new Promise((resolve) => setTimeout(resolve, 3));
+    }
+    assert.ok(disk.frames.length >= 3, `${disk.frames.length} frames`);
+    keeper.close();
+  });
+
+  test('saves that are asked for at once are done together', async () => {
+    const disk = new Disk();
+    const { keeper, host, write } = keeperOf(disk);
+    await keeper.open();
+    write(1, 'a');
+    await Promise.all(Array.from({ length: 10 }, () => keeper.save()));
+    assert.equal(host.asked.filter((name) => name === 'snapshot').length, 1);
+    keeper.close();
+  });
+
+  test('a journal that outgrows its snapshot is replaced by another snapshot', async () => {
+    const disk = new Disk();
+    const { keeper, write } = keeperOf(disk);
+    await keeper.open();
+    let most = 0;
+    for (let i = 0; i < 60; i += 1) {
+      write(1 + (i % 3), `${i} ${'x'.repeat(5000)}`);
+      await keeper.save();
+      most = Math.max(most, disk.frames.length);
+    }
+    assert.ok(most > 5 && most < 20, `${most} frames`);
+    assert.deepEqual(await episodesOn(disk), same(...[57, 58, 59].map((i) => [1 + (i % 3), `${i} ${'x'.repeat(5000)}`])));
+    keeper.close();
+  });
+
+  test('a full storage: goes on in memory, says so, keeps the old state, and saves all once there is room', async () => {
+    const disk = new Disk();
+    const { keeper, write, seen } = keeperOf(disk, { autosaveMs: 10_000 });
+    await keeper.open();
+    write(1, 'a', 10);
+    await keeper.save();
+    disk.failure = 'storage_full';
+    write(2, 'b', 20);
+    await assert.rejects(keeper.save(), code('storage_full'));
+    write(3, 'c');
+    keeper.remove(1);
+    await assert.rejects(keeper.save(), code('storage_full'));
+    assert.equal(keeper.status.durable, false);
+    assert.equal(keeper.status.error.code, 'storage_full');
+    assert.equal((await keeper.thumbnail(2)).bytes.length, 20);
+    disk.failure = undefined;
+    assert.deepEqual((await episodesOn(disk)).captions, [[1, 'a']]);
+    await keeper.save();
+    assert.deepEqual(seen, ['load', 'durable', 'memory: storage_full', 'durable']);
+    assert.deepEqual([...disk.captions], [[2, 'b'], [3, 'c']]);
+    assert.deepEqual([...disk.thumbnails.keys()], [2]);
+    keeper.close();
+  });
+
+  test('no storage at all, as in private modes', async () => {
+    const disk = new Disk();
+    disk.failure = 'storage_unavailable';
+    const { keeper, write, seen } = keeperOf(disk);
+    await keeper.open();
+    assert.deepEqual(seen, ['memory: storage_unavailable']);
+    disk.failure = undefined; // too late: what is there was never read
+    write(1, 'a', 10);
+    await assert.rejects(keeper.save(), code('storage_unavailable'));
+    assert.equal((await keeper.thumbnail(1)).bytes.length, 10);
+    assert.equal(disk.snapshot, null);
+    keeper.close();
+  });
+
+  test('nothing is to be kept', async () => {
+    const { keeper, host, write, seen } = keeperOf(undefined);
+    await keeper.open();
+    write(1, 'a', 10);
+    await keeper.save();
+    assert.equal((await keeper.thumbnail(1)).bytes.length, 10);
+    assert.deepEqual([seen, host.asked], [[], []]);
+    keeper.close();
+  });
+
+  test('a state that cannot be read is left alone, until everything begins anew', async () => {
+    const disk = new Disk();
+    disk.failure = 'invalid_state';
+    const { keeper, write, seen } = keeperOf(disk);
+    await keeper.open();
+    disk.failure = undefined;
+    write(1, 'a');
+    await assert.rejects(keeper.save(), code('invalid_state'));
+    assert.equal(disk.snapshot, null);
+    keeper.beginAnew();
+    write(2, 'b');
+    await keeper.save();
+    assert.deepEqual(seen, ['memory: invalid_state', 'durable']);
+    assert.ok(disk.snapshot);
+    assert.deepEqual([...disk.captions], [[2, 'b']]);
+    keeper.close();
+  });
+
+  test('a storage that somebody emptied is filled again', async () => {
+    const disk = new Disk();
+    const { keeper, write } = keeperOf(disk);
+    await keeper.open();
+    write(1, 'a', 10);
+    await keeper.save();
+    Object.assign(disk, { snapshot: null, frames: [], captions: new Map(), thumbnails: new Map() });
+    write(2, 'b', 20);
+    await keeper.save();
+    assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b']));
+    assert.deepEqual([...disk.thumbnails.keys()], [2]);
+    assert.equal(keeper.budget.bytes, 20);
+    write(3, 'c');
+    await keeper.save();
+    assert.equal(disk.frames.length, 1);
+    keeper.close();
+  });
+
+  test('after a damaged frame comes a snapshot: nothing is acknowledged that a later load would skip', async () => {
+    const disk = new Disk();
+    const { keeper, write } = keeperOf(disk);
+    await keeper.open();
+    write(1, 'a');
+    await keeper.save();
+    disk.frames.push(encode('damaged').subarray(2));
+    const second = keeperOf(disk);
+    await second.keeper.open();
+    second.write(2, 'b');
+    await second.keeper.save();
+    assert.equal(disk.frames.length, 0);
+    assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b']));
+    for (const one of [keeper, second.keeper]) one.close();
+  });
+
+  test('captions and thumbnails of episodes that were damaged go', async () => {
+    const disk = new Disk();
+    const { keeper, write } = keeperOf(disk);
+    await keeper.open();
+    write(1, 'a', 10);
+    write(2, 'b', 10);
+    await keeper.save();
+    disk.snapshot = encode({ ...decode(disk.snapshot), episodes: [[1, 'a']], dropped: 1 });
+    const second = keeperOf(disk);
+    await second.keeper.open();
+    assert.deepEqual([...second.keeper.captions], [[1, 'a']]);
+    await second.keeper.save();
+    assert.deepEqual([[...disk.captions.keys()], [...disk.thumbnails.keys()]], [[1], [1]]);
+    for (const one of [keeper, second.keeper]) one.close();
+  });
+
+  test('thumbnails stay within their bytes, also when these become fewer', async () => {
+    const disk = new Disk();
+    const { keeper, write } = keeperOf(disk);
+    await keeper.open();
+    for (let id = 1; id <= 8; id += 1) write(id, `${id}`, 300);
+    await keeper.save();
+    assert.deepEqual([...disk.thumbnails.keys()], [6, 7, 8]);
+    keeper.remove(7);
+    await keeper.save();
+    assert.deepEqual([...disk.thumbnails.keys()], [6, 8]);
+    const less = keeperOf(disk, { thumbnailBytes: 400 });
+    await less.keeper.open();
+    await less.keeper.save();
+    assert.deepEqual([...disk.thumbnails.keys()], [8]);
+    for (const one of [keeper, less.keeper]) one.close();
+  });
+});

@@ -1,0 +1,181 @@
+import type { BitMarError } from './errors.js';
+import type { Store } from './store.js';
+import type { Caption, CaptionOptions, Global } from './types.js';
+
+/** How a model remembers. Everything stays on the device. */
+export interface MemoryOptions {
+  /** Slots for episodes, 64 to 65,536; by default as many as the model's configuration says. */
+  readonly slots?: number | undefined;
+  /** False forgets everything with the page or process. True is the default in browsers; node needs `folder` or `store`. */
+  readonly persist?: boolean | undefined;
+  /** Node: the folder to keep the memory in. One for each model and process. */
+  readonly folder?: string | undefined;
+  /** Another place to keep it. `model` is the hash of the model: memories of different models must not mix. */
+  readonly store?: ((model: string) => Store) | undefined;
+  /** Changes are saved by themselves at most this many milliseconds after they were made. Default 1,000. */
+  readonly autosaveMs?: number | undefined;
+  /** Bytes of thumbnails; the oldest make room for new ones. Default 16 MiB. */
+  readonly thumbnailBytes?: number | undefined;
+}
+
+/** Something that the memory holds. */
+export interface Episode {
+  /** Never used again, not even when the episode is forgotten. */
+  readonly id: number;
+  /** Milliseconds since 1970, as all times. */
+  readonly createdMs: number;
+  readonly lastUsedMs: number;
+  /** How often it was touched. */
+  readonly uses: number;
+  /** 1 when written, 1 more each time the same was met again. */
+  readonly strength: number;
+  /** What somebody called it. */
+  readonly label: string | null;
+  /** What the model said when it was written. */
+  readonly caption: string | null;
+}
+
+/** An episode that resembles what was asked for. */
+export interface Match extends Episode {
+  /** Cosine, -1 to 1. */
+  readonly similarity: number;
+}
+
+/** What something was called that looks like this. */
+export interface Recognition {
+  readonly label: string;
+  /** 0 to 1, calibrated; below the model's threshold nothing is recognised. */
+  readonly score: number;
+}
+
+export interface Recollection {
+  /** The most similar first. */
+  readonly matches: readonly Match[];
+  readonly recognised: Recognition | null;
+}
+
+/** What became of a new episode. */
+export interface Written {
+  /** The episode that holds it now. */
+  readonly id: number;
+  /** Known already and strengthened, or put into a free slot, or into that of the weakest episode. */
+  readonly outcome: 'blended' | 'added' | 'replaced';
+  /** To the best match before; -1 when there was none. */
+  readonly similarity: number;
+  /** The episode that had to go. */
+  readonly replacedId: number | null;
+}
+
+/** A caption that is remembered, and what became of it. */
+export interface Remembered extends Written {
+  readonly caption: Caption;
+}
+
+interface Timed {
+  /** The clock, in milliseconds since 1970. By default it is now. */
+  readonly now?: number | undefined;
+  /** Rejects with the code 'aborted' and leaves the memory as it was; a change that has been made already stays and resolves. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Pictured {
+  /** A small picture to keep with the episode; true makes one, in browsers. */
+  readonly thumbnail?: boolean | Global<'Blob'> | undefined;
+}
+
+/** As for a caption, for one is made and remembered too. */
+export interface WriteOptions extends Omit<CaptionOptions, 'writeMemory'> {
+  readonly label?: string | undefined;
+}
+
+export interface TeachOptions extends Timed, Pictured {}
+
+export interface RecallQuery<Source> {
+  /** What it looks like. */
+  readonly image?: Source | undefined;
+  /** What it is. With both, what looks like this and is that. */
+  readonly text?: string | undefined;
+  /** At most this many matches. Default 10. */
+  readonly k?: number | undefined;
+  /** At least this similar, -1 to 1. Default -1. */
+  readonly minScore?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ListOptions {
+  /** At most this many. Default 50. */
+  readonly limit?: number | undefined;
+  /** Where the last page ended. */
+  readonly cursor?: number | null | undefined;
+}
+
+export interface EpisodePage {
+  /** The newest first. */
+  readonly episodes: readonly Episode[];
+  /** For the next page; null at the end. */
+  readonly cursor: number | null;
+}
+
+export interface MemoryStats {
+  readonly slots: number;
+  readonly occupied: number;
+  /** Width of the vectors. */
+  readonly width: number;
+  /** Of the engine's memory that the slots take. */
+  readonly bytes: number;
+  /** Grows with every change. */
+  readonly sequence: number;
+  /** Changes up to this one are durable. */
+  readonly savedSequence: number;
+  /** Of the saved snapshot and journal. */
+  readonly savedBytes: number;
+  readonly thumbnailBytes: number;
+}
+
+/** What came of reading a saved memory. */
+export interface LoadReport {
+  readonly loaded: number;
+  /** Damaged episodes that were left out. */
+  readonly droppedSlots: number;
+  /** Damaged entries of the journal that were left out. */
+  readonly droppedFrames: number;
+}
+
+/** Where the memory lives at this moment. */
+export interface StorageStatus {
+  /** Whether changes become durable. */
+  readonly durable: boolean;
+  /** Only one tab writes a memory; the others read it and follow. The role passes on when the writer goes. */
+  readonly role: 'writer' | 'reader';
+  /** Why it is not durable although it should be. */
+  readonly error: BitMarError | null;
+}
+
+/** Some episode changed. */
+export class MemoryChangeEvent extends Event {
+  /** 'load': everything may have changed, because the memory was opened or another tab wrote. */
+  readonly change: 'write' | 'teach' | 'touch' | 'label' | 'forget' | 'clear' | 'import' | 'load';
+  /** The episode, where it is one. */
+  readonly id: number | null;
+
+  constructor(change: MemoryChangeEvent['change'], id: number | null = null) {
+    super('change');
+    this.change = change;
+    this.id = id;
+  }
+}
+
+/** The memory became durable, or ceased to be; or this tab got the writer's role. */
+export class MemoryStorageEvent extends Event {
+  readonly status: StorageStatus;
+
+  constructor(status: StorageStatus) {
+    super('storage');
+    this.status = status;
+  }
+}
+
+export interface MemoryEvents {
+  change: MemoryChangeEvent;
+  storage: MemoryStorageEvent;
+}

@@ -1,0 +1,336 @@
+import type { EngineEpisode } from './engine.js';
+import { aborted, BitMarError } from './errors.js';
+import type { HostClient } from './host-client.js';
+import { readArchive, writeArchive } from './memory-archive.js';
+import { MemoryKeeper } from './memory-keeper.js';
+import {
+  MemoryChangeEvent,
+  MemoryStorageEvent,
+  type Episode,
+  type EpisodePage,
+  type ListOptions,
+  type LoadReport,
+  type MemoryEvents,
+  type MemoryOptions,
+  type MemoryStats,
+  type RecallQuery,
+  type Recollection,
+  type Remembered,
+  type StorageStatus,
+  type TeachOptions,
+  type WriteOptions,
+  type Written,
+} from './memory-types.js';
+import { platform } from './platform.js';
+import type { Picture } from './protocol.js';
+import type { Store, Thumbnail } from './store.js';
+import type { Caption, Source } from './types.js';
+import { canChooseWriter } from './writer.js';
+
+const AUTOSAVE_MS = 1000;
+const THUMBNAIL_BYTES = 16 << 20;
+
+/**
+ * What the memory needs of its model.
+ * @internal
+ */
+export interface MemoryParts {
+  host: HostClient;
+  /** The hash of the model's files; undefined where the platform cannot tell. */
+  model: string | undefined;
+  /** Makes a caption of the picture and, after `prepare`, which may refuse, writes the episode. */
+  captionAndWrite(source: Source, options: WriteOptions, prepare: () => Promise<void>): Promise<Caption>;
+}
+
+/**
+ * What a model has seen and was taught: episodes in a fixed number of slots, kept on the device across sessions.
+ *
+ *     await model.memory.write(photo, { thumbnail: true });
+ *     const { matches } = await model.memory.recall({ text: 'a dog on grass' });
+ *
+ * Nothing is opened before the first call. Events: 'change' (MemoryChangeEvent) and 'storage' (MemoryStorageEvent).
+ */
+export class Memory extends EventTarget {
+  readonly #parts: MemoryParts;
+  readonly #keeper: MemoryKeeper;
+  readonly #leave: () => void;
+
+  /** @internal */
+  static of(parts: MemoryParts, options: MemoryOptions): Memory {
+    return new Memory(parts, options);
+  }
+
+  private constructor(parts: MemoryParts, options: MemoryOptions) {
+    super();
+    this.#parts = parts;
+    const { slots, autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES } = options;
+    this.#keeper = new MemoryKeeper({
+      host: parts.host,
+      slots,
+      autosaveMs,
+      thumbnailBytes,
+      openStore: storeOpener(options, parts.model),
+      group: platform().hasTabs ? `bitmar-memory-${parts.model}` : undefined,
+      onStatus: (status) => this.dispatchEvent(new MemoryStorageEvent(status)),
+      onLoad: () => this.dispatchEvent(new MemoryChangeEvent('load')),
+    });
+    this.#leave = platform().onLeave(() => {
+      if (this.#keeper.dirty) this.#keeper.save().catch(() => {}); // the status tells
+    });
+  }
+
+  override addEventListener<Type extends keyof MemoryEvents>(
+    type: Type,
+    listener: ((event: MemoryEvents[Type]) => void) | { handleEvent(event: MemoryEvents[Type]): void } | null,
+    options?: boolean | { once?: boolean; capture?: boolean; passive?: boolean; signal?: AbortSignal },
+  ): void {
+    super.addEventListener(type, listener as Parameters<EventTarget['addEventListener']>[1], options);
+  }
+
+  override removeEventListener<Type extends keyof MemoryEvents>(
+    type: Type,
+    listener: ((event: MemoryEvents[Type]) => void) | { handleEvent(event: MemoryEvents[Type]): void } | null,
+    options?: boolean | { capture?: boolean },
+  ): void {
+    super.removeEventListener(type, listener as Parameters<EventTarget['removeEventListener']>[1], options);
+  }
+
+  /** Where the memory lives at this moment; changes come as 'storage' events. */
+  get storage(): StorageStatus {
+    return this.#keeper.status;
+  }
+
+  /** Whether it was opened, so that captions read it. */
+  get opened(): boolean {
+    return this.#keeper.opened;
+  }
+
+  /** Loads what was kept. Every other call does so too. Without storage the memory begins empty, and `storage` says why. */
+  async open(): Promise<StorageStatus> {
+    await this.#keeper.open();
+    return this.storage;
+  }
+
+  /** Captions a picture and remembers it. */
+  async write(source: Source, options: WriteOptions = {}): Promise<Remembered> {
+    if (options.label !== undefined) checkLabel(options.label);
+    const { episode, ...caption } = await this.#parts.captionAndWrite(source, options, () => this.#openToWrite(options.signal));
+    return { ...episode!, caption };
+  }
+
+  /** What resembles an image, fits a text, or both; and what it is called, where somebody taught that. Changes nothing. */
+  async recall(query: RecallQuery<Source>): Promise<Recollection> {
+    const { image, text, k = 10, minScore = -1, signal } = query;
+    if (signal?.aborted) throw aborted(signal);
+    if (image === undefined && typeof text !== 'string') throw new BitMarError('invalid_argument', 'recall needs an image, a text, or both');
+    if (!Number.isSafeInteger(k) || k < 1) throw new BitMarError('invalid_argument', 'k must be a whole number from 1 on');
+    if (!Number.isFinite(minScore)) throw new BitMarError('invalid_argument', 'minScore must be a number');
+    const picture = image === undefined ? null : await platform().capture(image);
+    await this.#keeper.open();
+    const { matches, recognised } = await this.#parts.host.memory('recall', { picture, text: text ?? null, k, minScore }, signal);
+    return { matches: matches.map((match) => ({ ...match, ...this.#withCaption(match) })), recognised };
+  }
+
+  /** Gives what a picture shows a name. Several pictures of the same make the name surer. */
+  async teach(source: Source, label: string, options: TeachOptions = {}): Promise<Written> {
+    const { signal, thumbnail, now = Date.now() } = options;
+    if (signal?.aborted) throw aborted(signal);
+    checkLabel(label);
+    const picture = await platform().capture(source);
+    const small = miniatureOf(picture, thumbnail);
+    await this.#openToWrite(signal);
+    const written = await this.#parts.host.memory('teach', { picture, label, nowMs: now }, signal);
+    await this.#wrote('teach', written, undefined, small);
+    return written;
+  }
+
+  /** Counts a use, so that the episode does not grow stale. False when there is no such episode. */
+  async touch(id: number, { now = Date.now() }: { now?: number | undefined } = {}): Promise<boolean> {
+    checkId(id);
+    await this.#openToWrite();
+    return this.#changed('touch', id, await this.#parts.host.memory('touch', { id, nowMs: now }));
+  }
+
+  /** Names an episode, or with null takes its name away. False when there is no such episode. */
+  async label(id: number, label: string | null): Promise<boolean> {
+    checkId(id);
+    if (label !== null) checkLabel(label);
+    await this.#openToWrite();
+    return this.#changed('label', id, await this.#parts.host.memory('label', { id, label }));
+  }
+
+  /** False when there is no such episode. */
+  async forget(id: number): Promise<boolean> {
+    checkId(id);
+    await this.#openToWrite();
+    const forgotten = await this.#parts.host.memory('forget', { id });
+    if (forgotten) this.#keeper.remove(id);
+    return this.#changed('forget', id, forgotten);
+  }
+
+  /** Forgets everything, here and in the storage: what is kept is overwritten with the next save, which `flush` awaits. */
+  async clear(): Promise<void> {
+    await this.#openToWrite();
+    await this.#parts.host.memory('clear', {});
+    this.#keeper.beginAnew();
+    this.#changed('clear', null, true);
+  }
+
+  /** The episodes by time of writing, the newest first. */
+  async list({ limit = 50, cursor = null }: ListOptions = {}): Promise<EpisodePage> {
+    if (!Number.isSafeInteger(limit) || limit < 1) throw new BitMarError('invalid_argument', 'limit must be a whole number from 1 on');
+    if (cursor !== null && typeof cursor !== 'number') throw new BitMarError('invalid_argument', 'cursor must come from an earlier list()');
+    await this.#keeper.open();
+    const found = await this.#parts.host.memory('list', { limit: limit + 1, before: cursor ?? Infinity });
+    const episodes = found.slice(0, limit).map((episode) => this.#withCaption(episode));
+    return { episodes, cursor: found.length > limit ? episodes.at(-1)!.id : null };
+  }
+
+  /** The thumbnail of an episode, as a file; undefined when it has none. */
+  async thumbnail(id: number): Promise<Blob | undefined> {
+    checkId(id);
+    await this.#keeper.open();
+    const found = await this.#keeper.thumbnail(id);
+    return found && new Blob([found.bytes as Uint8Array<ArrayBuffer>], { type: found.type });
+  }
+
+  /** Everything in one file: to keep, or to take to another device with the same model. */
+  async export({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Blob> {
+    if (signal?.aborted) throw aborted(signal);
+    await this.#keeper.open();
+    const { bytes } = await this.#parts.host.memory('snapshot', {}, signal);
+    const episodes = await this.#parts.host.memory('list', { limit: Infinity, before: Infinity }, signal);
+    const captions = new Map<number, string>();
+    const thumbnails = new Map<number, Thumbnail>();
+    for (const { id } of episodes) {
+      if (signal?.aborted) throw aborted(signal);
+      const caption = this.#keeper.captions.get(id);
+      if (caption !== undefined) captions.set(id, caption);
+      const thumbnail = await this.#keeper.thumbnail(id);
+      if (thumbnail) thumbnails.set(id, thumbnail);
+    }
+    return writeArchive({ model: this.#parts.model ?? null, snapshot: bytes, captions, thumbnails });
+  }
+
+  /** Puts an exported memory in the place of this one. A file that is damaged as a whole changes nothing. */
+  async import(file: Blob, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<LoadReport> {
+    const archive = readArchive(new Uint8Array(await file.arrayBuffer()));
+    const { model } = this.#parts;
+    if (archive.model !== null && model !== undefined && archive.model !== model) {
+      throw new BitMarError('invalid_state', 'This memory belongs to another model');
+    }
+    await this.#openToWrite(signal);
+    const { loaded, droppedSlots, droppedFrames } = await this.#parts.host.memory('load', { snapshot: archive.snapshot, frames: [] }, signal);
+    this.#keeper.beginAnew();
+    const episodes = await this.#parts.host.memory('list', { limit: Infinity, before: Infinity });
+    for (const { id } of episodes.reverse()) this.#keeper.attach(id, archive.captions.get(id), archive.thumbnails.get(id));
+    this.#changed('import', null, true);
+    return { loaded, droppedSlots, droppedFrames };
+  }
+
+  /**
+   * Resolves when every change so far is durable: its transaction is complete and on the disk. Rejects with a code
+   * `storage_...` when it is not; the memory itself goes on. With `persist: false`, and in reading tabs, there is nothing to do.
+   */
+  async flush(): Promise<void> {
+    await this.#keeper.open();
+    await this.#keeper.save();
+  }
+
+  async stats(): Promise<MemoryStats> {
+    await this.#keeper.open();
+    const stats = await this.#parts.host.memory('stats', {});
+    const { sequence, bytes } = this.#keeper.saved;
+    return { ...stats, savedSequence: sequence, savedBytes: bytes, thumbnailBytes: this.#keeper.budget.bytes };
+  }
+
+  /** Asks the browser never to clear the storage by itself. Whether it agreed; true in node. Call it after a click. */
+  async persist(): Promise<boolean> {
+    if (!platform().hasTabs) return true;
+    return (await navigator.storage?.persist?.()) ?? false;
+  }
+
+  /**
+   * After a caption that was remembered.
+   * @internal
+   */
+  async wrote(written: Written, caption: string, small: Miniature): Promise<void> {
+    await this.#wrote('write', written, caption, small);
+  }
+
+  /** @internal */
+  close(): void {
+    this.#leave();
+    this.#keeper.close();
+  }
+
+  async #openToWrite(signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) throw aborted(signal);
+    await this.#keeper.open();
+    if (signal?.aborted) throw aborted(signal);
+    if (this.storage.role === 'reader') throw new BitMarError('read_only', 'Another tab writes this memory; close it to write here');
+  }
+
+  async #wrote(change: 'write' | 'teach', written: Written, caption: string | undefined, small: Miniature): Promise<void> {
+    const { id, outcome, replacedId } = written;
+    if (replacedId !== null) this.#keeper.remove(replacedId);
+    const known = outcome === 'blended'; // it keeps its own caption and thumbnail
+    this.#keeper.attach(id, known && this.#keeper.captions.has(id) ? undefined : caption, undefined);
+    this.#changed(change, id, true);
+    if (!small || (known && this.#keeper.budget.has(id))) return;
+    const thumbnail = await small().catch(() => undefined); // an episode without is better than none
+    this.#keeper.attach(id, undefined, thumbnail);
+    if (thumbnail) this.#keeper.changed();
+  }
+
+  #changed(change: MemoryChangeEvent['change'], id: number | null, done: boolean): boolean {
+    if (!done) return false;
+    this.#keeper.changed();
+    this.dispatchEvent(new MemoryChangeEvent(change, id));
+    return true;
+  }
+
+  #withCaption(episode: EngineEpisode): Episode {
+    const { id, createdMs, lastUsedMs, uses, strength, label } = episode;
+    return { id, createdMs, lastUsedMs, uses, strength, label, caption: this.#keeper.captions.get(id) ?? null };
+  }
+}
+
+/**
+ * Makes a thumbnail when it is needed.
+ * @internal
+ */
+export type Miniature = (() => Promise<Thumbnail>) | undefined;
+
+/**
+ * What the option `thumbnail` asks for. To be called before the picture is handed to the worker.
+ * @internal
+ */
+export function miniatureOf(picture: Picture, thumbnail: unknown): Miniature {
+  if (thumbnail === undefined || thumbnail === false) return undefined;
+  if (thumbnail === true) return platform().miniature(picture);
+  if (!(thumbnail instanceof Blob)) throw new BitMarError('invalid_argument', 'thumbnail must be true or a Blob');
+  return async () => ({ type: thumbnail.type, bytes: new Uint8Array(await thumbnail.arrayBuffer()) });
+}
+
+/** Undefined where nothing is to be kept. What it throws is why nothing can be. */
+function storeOpener(options: MemoryOptions, model: string | undefined): (() => Promise<Store>) | undefined {
+  if (options.persist === false) return undefined;
+  const custom = options.store;
+  const open = custom ? async (hash: string) => custom(hash) : platform().defaultStore(options);
+  if (!open) return undefined;
+  return async () => {
+    if (model === undefined || (platform().hasTabs && !canChooseWriter())) {
+      throw new BitMarError('storage_unavailable', 'Memories are kept only by pages of a secure context: https, or localhost');
+    }
+    return open(model);
+  };
+}
+
+function checkId(id: number): void {
+  if (!Number.isSafeInteger(id)) throw new BitMarError('invalid_argument', 'The id of an episode is a whole number');
+}
+
+function checkLabel(label: string): void {
+  if (typeof label !== 'string' || label.trim() === '') throw new BitMarError('invalid_argument', 'A label is a text that is not empty');
+}
