@@ -1,0 +1,79 @@
+"""What the memory does for captions: validation photos with an empty memory, with near and with unrelated episodes.
+
+Episodes are training photos with one of their captions. "near" are the photo's eight nearest by the model's own
+similarity, "unrelated" eight of the least similar half, "diary" is all of them at once.
+
+usage: python -m bitmar.memory_gain --work DIR --captions captions.json --checkpoint joint.pt [--threshold S...]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .captioning import Seen, Split, episode_values, greedy_captions
+from .data import load_captions, pad
+from .metrics import score
+from .model import BitMar
+from .tokenizer import Tokenizer
+from .train import StemCache
+
+COUNT = 8
+
+
+def episodes(model, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values [N, C] of every photo of a split."""
+    keys, values, bos = [], [], model.config["bos_token_id"]
+    with torch.no_grad():
+        for start in range(0, len(split.views), 50):
+            rows = np.arange(start, min(len(split.views), start + 50))
+            seen = Seen(model, split.features(model, rows, 0))
+            said = pad([[bos, *split.tokens[r][0]] for r in rows], model.config["pad_token_id"])
+            keys.append(seen.query), values.append(episode_values(model, seen, said))
+    return torch.cat(keys), torch.cat(values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=1000)
+    parser.add_argument("--threshold", type=float, nargs="*", default=[-1.0], help="least similarity of what is read")
+    parser.add_argument("--teacher-grid", action="store_true", help="of a checkpoint of the stage `caption`")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    state = torch.load(args.checkpoint, map_location="cpu")
+    model, tokenizer = BitMar(state["config"]).eval(), Tokenizer(args.work / "tokenizer.json")
+    model.load_state_dict(state["model"])
+    cache = None if args.teacher_grid else lambda views: StemCache(model, views, "cpu")
+    train, held = (Split(args, name, tokenizer, cache) for name in ("train", "val"))
+    keys, values = episodes(model, train)
+    references = load_captions(args.captions, "val")[1][:args.limit]
+    rng = np.random.default_rng(0)
+
+    def near(rows, query):
+        similarity = query @ keys.t()
+        return keys, values, similarity >= similarity.topk(COUNT, 1).values[:, -1:]
+
+    def unrelated(rows, query):
+        order, allowed = (query @ keys.t()).argsort(1), torch.zeros(len(query), len(keys), dtype=torch.bool)
+        for i in range(len(query)):
+            allowed[i, order[i, torch.from_numpy(rng.choice(len(keys) // 2, COUNT, replace=False))]] = True
+        return keys, values, allowed
+
+    said = {"empty": greedy_captions(model, tokenizer, held, args.limit)}
+    print("empty", score(said["empty"], references), flush=True)
+    for threshold in args.threshold:
+        model.memory.read_threshold = threshold
+        for name, memory in {"near": near, "unrelated": unrelated, "diary": lambda rows, query: (keys, values)}.items():
+            captions = greedy_captions(model, tokenizer, held, args.limit, memory)
+            print(f"threshold {threshold}: {name}", score(captions, references),
+                  f"changed {sum(a != b for a, b in zip(captions, said['empty']))}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
