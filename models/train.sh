@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains the model from photos and text to models/default, stage by stage. Every stage resumes from its
 # checkpoint, so the script may be stopped and started again at any time.
-# usage: models/train.sh DATA WORK     (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
+# usage: [MINUTES=10] models/train.sh DATA WORK     (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
+# MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is centernet, inception or dinov2 (with TEACHER_WEIGHTS, a file).
 # Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU.
 set -euo pipefail
 data=$(realpath "${1:?usage: models/train.sh DATA WORK}") work=$(realpath -m "${2:?usage: models/train.sh DATA WORK}")
@@ -12,14 +13,22 @@ captions=$data/flickr8k/captions.json text=$data/language/text cache=../.cache/t
 export MALLOC_MMAP_THRESHOLD_=2147483648 MALLOC_TRIM_THRESHOLD_=8589934592 PYTHONPATH=.
 python=${PYTHON:-/usr/bin/python3}
 spoken=("$text"/cap_{multi30k_flickr30k,coco_val2017,texygen_coco}.txt)
-train() { "$python" -m bitmar.train "$1" --work "$work" --captions "$captions" "${@:2}"; }
+# Fails, and so ends this script, when a stage ran out of time: the next one needs it whole.
+train() {
+  local left=inf
+  [ -z "${MINUTES:-}" ] || left=$((MINUTES - SECONDS / 60))
+  "$python" -m bitmar.train "$1" --work "$work" --captions "$captions" --minutes "$left" "${@:2}"
+}
 
-"$python" -m bitmar.views --photos "$data/flickr8k/images.tar" --captions "$captions" --out "$work/views" --cache "$cache"
+"$python" -m bitmar.views --photos "$data/flickr8k/images.tar" --captions "$captions" --out "$work/views" --cache "$cache" \
+  --teacher "${TEACHER:-centernet}" ${TEACHER_WEIGHTS:+--teacher-weights "$TEACHER_WEIGHTS"}
 [ -f "$work/stem.pt" ] || "$python" -m bitmar.stem --views "$work/views" --out "$work/stem.pt" --cache "$cache"
 [ -f "$work/tokenizer.json" ] || "$python" -m bitmar.tokenizer --out "$work/tokenizer.json" "$captions" "${spoken[@]}"
 train language --steps "${LANGUAGE_STEPS:-600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
-train encoder --steps "${ENCODER_STEPS:-900}"
-train caption --steps "${CAPTION_STEPS:-1200}" --start "decoder,embedding=$work/language.pt"
-train joint --steps "${JOINT_STEPS:-1050}" --rate 8e-4 --infonce 0.4 --evaluate-every 350 --start "vision=$work/encoder.pt" \
+train encoder --steps "${ENCODER_STEPS:-1600}"
+train caption --steps "${CAPTION_STEPS:-1500}" --start "decoder,embedding=$work/language.pt"
+train joint --steps "${JOINT_STEPS:-1500}" --rate 8e-4 --infonce 0.4 --start "vision=$work/encoder.pt" \
   "compressor,embedding,text_encoder,fusion,memory,decoder=$work/caption.pt"
-"$python" -m bitmar.export --checkpoint "$work/joint.pt" --tokenizer "$work/tokenizer.json" --out default
+train critic --steps "${CRITIC_STEPS:-400}" --rate 1e-4 --infonce 0.4 \
+  --start "vision,compressor,embedding,text_encoder,fusion,memory,decoder=$work/joint.pt"
+"$python" -m bitmar.export --checkpoint "$work/critic.pt" --tokenizer "$work/tokenizer.json" --out default

@@ -95,10 +95,10 @@ class Trainer:
         self.clock = time.time()
 
     def running(self) -> bool:
-        """False at the end of the stage, and, once saved, of this run's time."""
-        if time.time() > self.deadline:
+        """False at the end of the stage. Saves and exits with a failure at the end of this run's time."""
+        if time.time() > self.deadline and self.step < self.steps:
             self.save()
-            return False
+            raise SystemExit(f"{self.path}: the time is up at step {self.step} of {self.steps}; run again to go on")
         return self.step < self.steps
 
     def update(self, losses: dict[str, torch.Tensor], weights: dict[str, float]) -> None:

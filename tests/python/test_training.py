@@ -46,6 +46,16 @@ class Resume(unittest.TestCase):
                     self.assertTrue(torch.equal(a[name], b[name]), name)
 
 
+    def test_a_run_out_of_time_saves_and_fails(self):
+        with tempfile.TemporaryDirectory() as folder:
+            args = types.SimpleNamespace(work=Path(folder), device="cpu", seed=0, minutes=-1)
+            model = tiny_model()
+            trainer = Trainer(args, "test", model, model.parameters(), 1e-3, steps=4)
+            with self.assertRaisesRegex(SystemExit, "step 0 of 4"):
+                trainer.running()
+            self.assertTrue((Path(folder) / "test.pt").exists())
+
+
 class Quantisation(unittest.TestCase):
     def test_forward_is_integers_times_scales(self):
         torch.manual_seed(1)
@@ -72,6 +82,52 @@ class Quantisation(unittest.TestCase):
         alone = layer(x[:1])
         x[1:] *= 1000
         self.assertTrue(torch.equal(layer(x)[:1], alone))
+
+
+class Memory(unittest.TestCase):
+    def setUp(self):
+        quant.matmul_dtype = torch.float32
+        self.model = tiny_model(5).eval()
+        width = self.model.config["memory"]["width"]
+        torch.manual_seed(5)
+        self.keys = torch.nn.functional.normalize(torch.randn(3, width), dim=-1)
+        self.values = torch.nn.functional.normalize(torch.randn(3, width), dim=-1)
+
+    def test_slots_below_the_threshold_are_as_if_absent(self):
+        memory, query = self.model.memory, self.keys[:1]
+        alone, found = memory.read(query, self.keys[:1], self.values[:1])
+        memory.read_threshold = 0.99
+        with_others, _ = memory.read(query, self.keys, self.values)
+        self.assertTrue(found.all())
+        self.assertTrue(torch.allclose(alone, with_others, atol=1e-5))
+        _, found = memory.read(query, self.keys[1:], self.values[1:])
+        self.assertFalse(found.any())
+
+    def test_a_token_that_was_not_found_changes_no_caption(self):
+        model = self.model
+        tokens = torch.tensor([[model.config["bos_token_id"], 9, 11]])
+        text, keep = model.encode_text(tokens)
+        fused, _ = model.fuse(text, keep)
+        vision = torch.randn(1, 4, model.config["hidden_size"])
+        retrieved, _ = model.memory.read(self.keys[:1], self.keys, self.values)
+        without = model.logits(tokens, *model.condition(None, fused, keep, vision))
+        masked = model.logits(tokens, *model.condition(retrieved, fused, keep, vision, torch.tensor([False])))
+        read = model.logits(tokens, *model.condition(retrieved, fused, keep, vision, torch.tensor([True])))
+        self.assertTrue(torch.allclose(without, masked, atol=1e-5))
+        self.assertFalse(torch.allclose(without, read, atol=1e-3))
+
+
+class Generation(unittest.TestCase):
+    def test_cached_decoding_is_the_whole_pass_token_by_token(self):
+        quant.matmul_dtype = torch.float32
+        model = tiny_model(3).eval()
+        torch.manual_seed(0)
+        conditioning = torch.randn(3, 5, model.config["hidden_size"])
+        with torch.no_grad():
+            for row, said in enumerate(model.greedy(conditioning, limit=12)):
+                tokens = torch.tensor([[model.config["bos_token_id"], *said]])
+                best = model.logits(tokens, conditioning[row:row + 1])[0].argmax(-1).tolist()
+                self.assertEqual(best[:len(said)], said)
 
 
 class EngineOrder(unittest.TestCase):
