@@ -18,6 +18,7 @@ export interface EngineResult {
   text: string;
   tokens: number[];
   logProbability: number;
+  confidence: number | null;
   visionMs: number;
   textMs: number;
 }
@@ -56,15 +57,14 @@ export interface Engine {
   /** Queries: unit vectors. */
   embedPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, text: string | null): Float32Array;
   embedFile(bytes: Uint8Array, text: string | null): Float32Array;
-  embedFeatures(features: Float32Array, text: string | null): Float32Array;
   embedText(text: string): Float32Array;
   memoryRecall(query: Float32Array, k: number, minScore: number): (EngineEpisode & { similarity: number })[];
   memoryRecognise(query: Float32Array): Recognition | null;
-  memoryTouch(id: number, nowMs: number): boolean;
+  /** Throws 'invalid_argument' when there is no such episode; so does memoryLabel. */
+  memoryTouch(id: number, nowMs: number): void;
   memoryTeachPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, label: string, nowMs: number): Written;
   memoryTeachFile(bytes: Uint8Array, label: string, nowMs: number): Written;
-  memoryTeachFeatures(features: Float32Array, label: string, nowMs: number): Written;
-  memoryLabel(id: number, label: string | null): boolean;
+  memoryLabel(id: number, label: string | null): void;
   memoryForget(id: number): boolean;
   memoryClear(): void;
   memoryList(): EngineEpisode[];

@@ -59,8 +59,8 @@ export class HostClient {
     let started = 0;
     const request = { type: 'caption', id: this.#nextId++, picture, options, remember } as const;
     const done = (await this.#call(request, transferOf(picture), onToken, signal, () => (started = performance.now()))) as Done;
-    const { text, tokens, logProbability, visionMs, textMs, written } = done;
-    return { caption: { text, tokens, logProbability, timings: { visionMs, textMs, totalMs: performance.now() - started } }, written };
+    const { text, tokens, logProbability, confidence, visionMs, textMs, written } = done;
+    return { caption: { text, tokens, logProbability, confidence, timings: { visionMs, textMs, totalMs: performance.now() - started } }, written };
   }
 
   /** Asks the memory. */

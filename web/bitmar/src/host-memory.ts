@@ -18,8 +18,8 @@ const answers: Answers = {
     return { matches: engine.memoryRecall(query, k, minScore), recognised: engine.memoryRecognise(query) };
   },
   teach: (engine, { picture, label, nowMs }) => teach(engine, picture, label, nowMs),
-  touch: (engine, { id, nowMs }) => engine.memoryTouch(id, nowMs),
-  label: (engine, { id, label }) => engine.memoryLabel(id, label),
+  touch: (engine, { id, nowMs }) => (engine.memoryTouch(id, nowMs), null),
+  label: (engine, { id, label }) => (engine.memoryLabel(id, label), null),
   forget: (engine, { id }) => engine.memoryForget(id),
   clear: (engine) => (engine.memoryClear(), null),
   list(engine, { limit, before }) {
@@ -40,7 +40,7 @@ function embed(engine: Engine, picture: Picture | null, text: string | null): Fl
     case 'file':
       return engine.embedFile(picture.bytes, text);
     case 'features':
-      return engine.embedFeatures(picture.features, text);
+      throw featuresOnly();
     case 'bitmap': {
       const { data, width, height } = readPixels(picture.bitmap);
       return engine.embedPixels(data, width, height, text);
@@ -58,10 +58,14 @@ function teach(engine: Engine, picture: Picture, label: string, nowMs: number): 
     case 'file':
       return engine.memoryTeachFile(picture.bytes, label, nowMs);
     case 'features':
-      return engine.memoryTeachFeatures(picture.features, label, nowMs);
+      throw featuresOnly();
     case 'bitmap': {
       const { data, width, height } = readPixels(picture.bitmap);
       return engine.memoryTeachPixels(data, width, height, label, nowMs);
     }
   }
+}
+
+function featuresOnly(): BitMarError {
+  return new BitMarError('invalid_argument', 'Features can be captioned and written; recall and teach need a picture');
 }

@@ -144,19 +144,21 @@ export class Memory extends EventTarget {
     return written;
   }
 
-  /** Counts a use, so that the episode does not grow stale. False when there is no such episode. */
-  async touch(id: number, { now = Date.now() }: { now?: number | undefined } = {}): Promise<boolean> {
+  /** Counts a use, so that the episode does not grow stale. Rejects with 'invalid_argument' when there is no such episode. */
+  async touch(id: number, { now = Date.now() }: { now?: number | undefined } = {}): Promise<void> {
     checkId(id);
     await this.#openToWrite();
-    return this.#changed('touch', id, await this.#parts.host.memory('touch', { id, nowMs: now }));
+    await this.#parts.host.memory('touch', { id, nowMs: now });
+    this.#changed('touch', id);
   }
 
-  /** Names an episode, or with null takes its name away. False when there is no such episode. */
-  async label(id: number, label: string | null): Promise<boolean> {
+  /** Names an episode, or with null takes its name away. Rejects with 'invalid_argument' when there is no such episode. */
+  async label(id: number, label: string | null): Promise<void> {
     checkId(id);
     if (label !== null) checkLabel(label);
     await this.#openToWrite();
-    return this.#changed('label', id, await this.#parts.host.memory('label', { id, label }));
+    await this.#parts.host.memory('label', { id, label });
+    this.#changed('label', id);
   }
 
   /** False when there is no such episode. */
@@ -164,8 +166,10 @@ export class Memory extends EventTarget {
     checkId(id);
     await this.#openToWrite();
     const forgotten = await this.#parts.host.memory('forget', { id });
-    if (forgotten) this.#keeper.remove(id);
-    return this.#changed('forget', id, forgotten);
+    if (!forgotten) return false;
+    this.#keeper.remove(id);
+    this.#changed('forget', id);
+    return true;
   }
 
   /** Forgets everything, here and in the storage: what is kept is overwritten with the next save, which `flush` awaits. */
@@ -173,7 +177,7 @@ export class Memory extends EventTarget {
     await this.#openToWrite();
     await this.#parts.host.memory('clear', {});
     this.#keeper.beginAnew();
-    this.#changed('clear', null, true);
+    this.#changed('clear', null);
   }
 
   /** The episodes by time of writing, the newest first. */
@@ -224,7 +228,7 @@ export class Memory extends EventTarget {
     this.#keeper.beginAnew();
     const episodes = await this.#parts.host.memory('list', { limit: Infinity, before: Infinity });
     for (const { id } of episodes.reverse()) this.#keeper.attach(id, archive.captions.get(id), archive.thumbnails.get(id));
-    this.#changed('import', null, true);
+    this.#changed('import', null);
     return { loaded, droppedSlots, droppedFrames };
   }
 
@@ -276,18 +280,16 @@ export class Memory extends EventTarget {
     if (replacedId !== null) this.#keeper.remove(replacedId);
     const known = outcome === 'blended'; // it keeps its own caption and thumbnail
     this.#keeper.attach(id, known && this.#keeper.captions.has(id) ? undefined : caption, undefined);
-    this.#changed(change, id, true);
+    this.#changed(change, id);
     if (!small || (known && this.#keeper.budget.has(id))) return;
     const thumbnail = await small().catch(() => undefined); // an episode without is better than none
     this.#keeper.attach(id, undefined, thumbnail);
     if (thumbnail) this.#keeper.changed();
   }
 
-  #changed(change: MemoryChangeEvent['change'], id: number | null, done: boolean): boolean {
-    if (!done) return false;
+  #changed(change: MemoryChangeEvent['change'], id: number | null): void {
     this.#keeper.changed();
     this.dispatchEvent(new MemoryChangeEvent(change, id));
-    return true;
   }
 
   #withCaption(episode: EngineEpisode): Episode {

@@ -1,6 +1,6 @@
 // Every message between the page and the worker. Calls are numbered; the worker computes one at a time.
 
-import type { EngineEpisode, EngineMemoryStats, EngineOptions } from './engine.js';
+import type { EngineEpisode, EngineMemoryStats, EngineOptions, EngineResult } from './engine.js';
 import type { ErrorCode } from './errors.js';
 import type { LoadReport, Recognition, Written } from './memory-types.js';
 import type { Build } from './types.js';
@@ -43,8 +43,8 @@ export interface MemoryCalls {
     answer: { matches: (EngineEpisode & { similarity: number })[]; recognised: Recognition | null },
   ];
   teach: [question: { picture: Picture; label: string; nowMs: number }, answer: Written];
-  touch: [question: { id: number; nowMs: number }, answer: boolean];
-  label: [question: { id: number; label: string | null }, answer: boolean];
+  touch: [question: { id: number; nowMs: number }, answer: null];
+  label: [question: { id: number; label: string | null }, answer: null];
   forget: [question: { id: number }, answer: boolean];
   clear: [question: object, answer: null];
   /** By falling id, below `before`. */
@@ -73,6 +73,6 @@ export type Request = LoadRequest | CaptionRequest | MemoryRequest | AbortReques
 export type Reply =
   | { type: 'loaded'; id: number; kernels: string; bytes: Record<string, number> }
   | { type: 'token'; id: number; piece: string }
-  | { type: 'done'; id: number; text: string; tokens: number[]; logProbability: number; visionMs: number; textMs: number; written: Written | null }
+  | ({ type: 'done'; id: number; written: Written | null } & EngineResult)
   | { type: 'remembered'; id: number; answer: MemoryCalls[keyof MemoryCalls][1] }
   | { type: 'error'; id: number; code: ErrorCode; message: string };

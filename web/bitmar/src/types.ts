@@ -110,6 +110,8 @@ export interface Caption {
   readonly tokens: readonly number[];
   /** Natural logarithm of the probability of the whole caption. */
   readonly logProbability: number;
+  /** 0 to 1, that the caption is about the picture, as calibrated on validation photos; null for models that were not. */
+  readonly confidence: number | null;
   readonly timings: Timings;
   /** Where the picture was remembered, with `writeMemory` and `memory.write`. */
   readonly episode?: Written;
