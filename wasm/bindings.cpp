@@ -2,10 +2,12 @@
 #include <emscripten/bind.h>
 #include <emscripten/val.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <new>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +45,26 @@ auto guarded(F&& f) {
   throw_to_js(code, message);
 }
 
+// A value that may be null.
+template <class T>
+std::optional<T> optional_of(const val& value) {
+  if (value.isNull() || value.isUndefined()) return std::nullopt;
+  return value.as<T>();
+}
+
+val text_or_null(std::string_view text) { return text.empty() ? val::null() : val(std::string(text)); }
+
+std::vector<std::uint8_t> bytes_of(const val& array) { return convertJSArrayToNumberVector<std::uint8_t>(array); }
+
+// A JavaScript array of its own.
+val copy_of(std::span<const float> v) {
+  return val::global("Float32Array").new_(val(emscripten::typed_memory_view(v.size(), v.data())));
+}
+
+val copy_of(const std::vector<std::uint8_t>& v) {
+  return val::global("Uint8Array").new_(val(emscripten::typed_memory_view(v.size(), v.data())));
+}
+
 bitmar::CaptionOptions options_of(const val& object) {
   bitmar::CaptionOptions options;
   options.prompt = object["prompt"].as<std::string>();
@@ -52,27 +74,30 @@ bitmar::CaptionOptions options_of(const val& object) {
   options.temperature = object["temperature"].as<float>();
   options.top_p = object["topP"].as<float>();
   options.seed = static_cast<std::uint64_t>(object["seed"].as<double>());
+  options.read_memory = optional_of<bool>(object["readMemory"]).value_or(false);
+  options.write_memory = optional_of<bool>(object["writeMemory"]).value_or(false);
+  options.now_ms = optional_of<double>(object["nowMs"]).value_or(0);
   return options;
 }
 
 std::unique_ptr<Engine> load(const std::string& config, const std::string& tokenizer, const std::string& preprocessor,
                              const val& weights) {
   return guarded([&] {
-    const auto bytes = convertJSArrayToNumberVector<std::uint8_t>(weights);
+    const auto bytes = bytes_of(weights);
     return Engine::load({config, tokenizer, preprocessor, bytes});
   });
 }
 
 void begin_pixels(Engine& engine, const val& pixels, int width, int height, const val& options) {
   guarded([&] {
-    const auto bytes = convertJSArrayToNumberVector<std::uint8_t>(pixels);
+    const auto bytes = bytes_of(pixels);
     engine.begin(bitmar::image_view(bytes, width, height), options_of(options));
   });
 }
 
 void begin_file(Engine& engine, const val& file, const val& options) {
   guarded([&] {
-    const auto bytes = convertJSArrayToNumberVector<std::uint8_t>(file);
+    const auto bytes = bytes_of(file);
     engine.begin(bitmar::decode_image(bytes).view(), options_of(options));
   });
 }
@@ -88,6 +113,190 @@ val step(Engine& engine) {
   });
 }
 
+// ---- Memory ----
+
+using bitmar::EpisodicMemory;
+
+double number(std::uint64_t v) { return static_cast<double>(v); }  // ids and sequence numbers stay below 2^53
+
+val written_of(const EpisodicMemory::Written& written) {
+  static constexpr const char* kOutcomes[] = {"blended", "added", "replaced"};
+  val object = val::object();
+  object.set("id", number(written.id));
+  object.set("slot", written.slot);
+  object.set("outcome", std::string(kOutcomes[static_cast<int>(written.outcome)]));
+  object.set("similarity", written.similarity);
+  object.set("replacedId", written.replaced_id ? val(number(written.replaced_id)) : val::null());
+  return object;
+}
+
+val entry_of(const bitmar::Episode& episode) {
+  val object = val::object();
+  object.set("id", number(episode.id));
+  object.set("createdMs", episode.created_ms);
+  object.set("lastUsedMs", episode.last_used_ms);
+  object.set("uses", episode.uses);
+  object.set("strength", episode.strength);
+  object.set("label", text_or_null(episode.label()));
+  return object;
+}
+
+// Throws invalid_argument when there is no such episode.
+int slot_of(Engine& engine, double id) {
+  const int slot = engine.memory().find(static_cast<std::uint64_t>(id));
+  if (slot < 0) throw bitmar::Error(bitmar::ErrorCode::invalid_argument, "there is no such episode");
+  return slot;
+}
+
+void memory_configure(Engine& engine, int slots) {
+  guarded([&] { engine.resize_memory(slots); });
+}
+
+void memory_policy(Engine& engine, const std::string& policy) {
+  engine.memory().set_policy(policy == "additive" ? EpisodicMemory::Policy::additive : EpisodicMemory::Policy::gated);
+}
+
+val memory_write(Engine& engine, double now_ms, const val& label) {
+  return guarded([&] {
+    const auto name = optional_of<std::string>(label);
+    return written_of(name ? engine.teach(now_ms, *name) : engine.remember(now_ms, engine.result().text));
+  });
+}
+
+val memory_teach_pixels(Engine& engine, const val& pixels, int width, int height, const std::string& label,
+                        double now_ms) {
+  return guarded([&] {
+    const auto bytes = bytes_of(pixels);
+    return written_of(engine.teach(bitmar::image_view(bytes, width, height), now_ms, label));
+  });
+}
+
+val memory_teach_file(Engine& engine, const val& file, const std::string& label, double now_ms) {
+  return guarded(
+      [&] { return written_of(engine.teach(bitmar::decode_image(bytes_of(file)).view(), now_ms, label)); });
+}
+
+val embed_pixels(Engine& engine, const val& pixels, int width, int height, const val& text) {
+  return guarded([&] {
+    const auto bytes = bytes_of(pixels);
+    const bitmar::ImageView view = bitmar::image_view(bytes, width, height);
+    return copy_of(engine.embed(&view, optional_of<std::string>(text).value_or("")));
+  });
+}
+
+val embed_file(Engine& engine, const val& file, const val& text) {
+  return guarded([&] {
+    const std::string words = optional_of<std::string>(text).value_or("");
+    if (file.isNull()) return copy_of(engine.embed(nullptr, words));
+    const bitmar::Image image = bitmar::decode_image(bytes_of(file));
+    const bitmar::ImageView view = image.view();
+    return copy_of(engine.embed(&view, words));
+  });
+}
+
+val embed_text(Engine& engine, const std::string& text) {
+  return guarded([&] { return copy_of(engine.embed(nullptr, text)); });
+}
+
+val memory_recall(Engine& engine, const val& query, int k, float least) {
+  return guarded([&] {
+    EpisodicMemory& memory = engine.memory();
+    std::vector<EpisodicMemory::Match> matches(std::clamp(k, 0, memory.capacity()));
+    matches.resize(memory.recall(convertJSArrayToNumberVector<float>(query), matches, least));
+    val list = val::array();
+    for (const EpisodicMemory::Match& match : matches) {
+      val entry = entry_of(memory.slot(match.slot));
+      entry.set("similarity", match.similarity);
+      list.call<void>("push", entry);
+    }
+    return list;
+  });
+}
+
+val memory_recognise(Engine& engine, const val& query) {
+  return guarded([&] {
+    const auto recognised = engine.memory().recognise(convertJSArrayToNumberVector<float>(query));
+    if (!recognised) return val::null();
+    val object = val::object();
+    object.set("label", recognised->label);
+    object.set("score", recognised->score);
+    return object;
+  });
+}
+
+void memory_touch(Engine& engine, double id, double now_ms) {
+  guarded([&] { engine.memory().touch(slot_of(engine, id), now_ms); });
+}
+
+void memory_label(Engine& engine, double id, const val& label) {
+  guarded([&] { engine.memory().set_label(slot_of(engine, id), optional_of<std::string>(label).value_or("")); });
+}
+
+bool memory_forget(Engine& engine, double id) {
+  return guarded([&] {
+    const int slot = engine.memory().find(static_cast<std::uint64_t>(id));
+    if (slot >= 0) engine.memory().forget(slot);
+    return slot >= 0;
+  });
+}
+
+void memory_clear(Engine& engine) { engine.memory().forget_all(); }
+
+val memory_list(Engine& engine) {
+  const EpisodicMemory& memory = engine.memory();
+  val list = val::array();
+  for (int i = 0; i < memory.capacity(); ++i) {
+    if (memory.occupied(i)) list.call<void>("push", entry_of(memory.slot(i)));
+  }
+  return list;
+}
+
+val memory_stats(Engine& engine) {
+  const EpisodicMemory& memory = engine.memory();
+  val object = val::object();
+  object.set("slots", memory.capacity());
+  object.set("occupied", memory.size());
+  object.set("bytes", engine.bytes().memory_slots);
+  object.set("sequence", number(memory.sequence()));
+  object.set("width", memory.settings().width);
+  return object;
+}
+
+val memory_snapshot(Engine& engine) {
+  return guarded([&] { return copy_of(engine.memory().snapshot()); });
+}
+
+val memory_changes(Engine& engine, double since) {
+  return guarded([&] { return copy_of(engine.memory().changes_since(static_cast<std::uint64_t>(since))); });
+}
+
+val report_of(const EpisodicMemory::LoadReport& report) {
+  val object = val::object();
+  object.set("loaded", report.loaded);
+  object.set("droppedSlots", report.dropped_slots);
+  object.set("droppedFrames", report.dropped_frames);
+  object.set("leftOut", report.left_out);
+  object.set("sequence", number(report.sequence));
+  return object;
+}
+
+val memory_load(Engine& engine, const val& snapshot, const val& frames) {
+  return guarded([&] {
+    std::vector<std::vector<std::uint8_t>> kept;
+    for (const val& frame : emscripten::vecFromJSArray<val>(frames)) kept.push_back(bytes_of(frame));
+    const std::vector<bitmar::ByteSpan> spans(kept.begin(), kept.end());
+    if (snapshot.isNull()) return report_of(engine.memory().load(std::nullopt, spans));
+    const auto bytes = bytes_of(snapshot);
+    return report_of(engine.memory().load(bytes, spans));
+  });
+}
+
+val memory_adopt(Engine& engine, const val& snapshot) {
+  return guarded([&] { return report_of(engine.memory().adopt(bytes_of(snapshot))); });
+}
+
+// ---- Results ----
+
 val result(const Engine& engine) {
   const bitmar::CaptionResult caption = engine.result();
   val object = val::object();
@@ -97,6 +306,7 @@ val result(const Engine& engine) {
   object.set("confidence", caption.confidence ? val(*caption.confidence) : val::null());
   object.set("visionMs", caption.vision_ms);
   object.set("textMs", caption.text_ms);
+  object.set("written", caption.written ? written_of(*caption.written) : val::null());
   return object;
 }
 
@@ -123,6 +333,26 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .function("beginFeatures", &begin_features)
       .function("step", &step)
       .function("result", &result)
+      .function("embedPixels", &embed_pixels)
+      .function("embedFile", &embed_file)
+      .function("embedText", &embed_text)
+      .function("memoryConfigure", &memory_configure)
+      .function("memoryPolicy", &memory_policy)
+      .function("memoryWrite", &memory_write)
+      .function("memoryTeachPixels", &memory_teach_pixels)
+      .function("memoryTeachFile", &memory_teach_file)
+      .function("memoryRecall", &memory_recall)
+      .function("memoryRecognise", &memory_recognise)
+      .function("memoryTouch", &memory_touch)
+      .function("memoryLabel", &memory_label)
+      .function("memoryForget", &memory_forget)
+      .function("memoryClear", &memory_clear)
+      .function("memoryList", &memory_list)
+      .function("memoryStats", &memory_stats)
+      .function("memorySnapshot", &memory_snapshot)
+      .function("memoryChanges", &memory_changes)
+      .function("memoryLoad", &memory_load)
+      .function("memoryAdopt", &memory_adopt)
       .function("kernelsName", &kernels_name)
       .function("bytes", &bytes);
 }

@@ -300,22 +300,30 @@ void EpisodicMemory::forget_all() {
 
 void EpisodicMemory::restore(int slot, const Episode& episode, std::span<const float> key,
                              std::span<const float> value) {
-  check_vector(key, "a key");
-  check_vector(value, "a value");
-  if (slot < 0 || slot >= capacity() || episode.id == 0 || episode.id > kMaxId || episode.label_length > Episode::kMaxLabel ||
-      !(episode.strength >= 0 && std::isfinite(episode.strength))) {
+  if (slot < 0 || slot >= capacity() || !fits(episode, key, value)) {
     throw Error(ErrorCode::invalid_argument, "this is no episode of this memory");
   }
-  check_label(episode.label());
-  check_time(episode.created_ms);
-  check_time(episode.last_used_ms);
   place(slot, key, value);
   slots_[slot] = episode;
-  change(slot);
   next_id_ = std::max(next_id_, episode.id + 1);
+  change(slot);
 }
 
 // ---- Checks ----
+
+// Whether such an episode could have been written here.
+bool EpisodicMemory::fits(const Episode& e, std::span<const float> key, std::span<const float> value) const {
+  try {
+    check_vector(key, "a key");
+    check_vector(value, "a value");
+    check_label(e.label());
+    check_time(e.created_ms);
+    check_time(e.last_used_ms);
+  } catch (const Error&) {
+    return false;
+  }
+  return e.id >= 1 && e.id < Episode::kMaxId && e.strength >= 0 && std::isfinite(e.strength);
+}
 
 void EpisodicMemory::check_slot(int slot) const {
   if (slot < 0 || slot >= capacity() || !occupied(slot)) {

@@ -6,32 +6,19 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "io/memory_state.h"
 #include "kernels/kernels.h"
 #include "runtime/arena.h"
 
 namespace bitmar {
 
-// What is known of an episode beside its key and value. Times are the caller's clock, in milliseconds.
-struct Episode {
-  static constexpr int kMaxLabel = 63;  // bytes of UTF-8
-
-  std::uint64_t id = 0;  // from 1, never used again; 0: the slot is free
-  double created_ms = 0, last_used_ms = 0;
-  std::uint32_t uses = 0;
-  float strength = 0;  // 1 when written, 1 more each time the same is met again
-  std::uint8_t label_length = 0;
-  char label_bytes[kMaxLabel + 1] = {};
-
-  std::string_view label() const { return {label_bytes, label_length}; }
-};
-
 // Keys and values are vectors of the memory's width C, at most of unit length. Nothing here depends on when or where
 // it runs.
 class EpisodicMemory {
  public:
-  static constexpr int kMaxSlots = 1 << 16;
-  static constexpr std::uint64_t kMaxId = (std::uint64_t{1} << 53) - 1;  // what a JavaScript number holds exactly
+  static constexpr int kMaxSlots = MemoryStateReader::kMaxSlots;
 
   // How write() changes what is there.
   enum class Policy {
@@ -119,7 +106,30 @@ class EpisodicMemory {
   // Puts an episode in a slot as it was. Throws invalid_argument unless it could have been written here.
   void restore(int slot, const Episode& episode, std::span<const float> key, std::span<const float> value);
 
+  // ---- State: a snapshot, and frames of what changed since, one building on the other ----
+
+  std::vector<std::uint8_t> snapshot() const;
+  // What changed after the change number `since`: a frame whose size goes with the number of those slots; empty when
+  // nothing did. Throws invalid_argument of a number that is to come.
+  std::vector<std::uint8_t> changes_since(std::uint64_t since) const;
+
+  struct LoadReport {
+    int loaded = 0;          // episodes, as they came to be in the memory
+    int dropped_slots = 0;   // damaged ones of the snapshot
+    int dropped_frames = 0;  // damaged ones, and those that build on what is not there
+    int left_out = 0;        // the weakest, where there are more than slots
+    std::uint64_t sequence = 0;
+  };
+  // The memory as it was: a snapshot, then the frames that build on it and on each other; those that it holds already
+  // are passed over. Without a snapshot the frames build on what is there. A snapshot of another number of slots is
+  // taken in, which may count as a change. Throws invalid_state and unsupported_state, and then nothing has changed.
+  LoadReport load(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames);
+  // The episodes of a snapshot instead of those that are there, as one more change.
+  LoadReport adopt(ByteSpan snapshot);
+
  private:
+  struct Saved;
+
   std::size_t at(int i) const { return static_cast<std::size_t>(i) * settings_.width; }
   float* key_data(int i) { return keys_.data() + at(i); }
   float* value_data(int i) { return values_.data() + at(i); }
@@ -133,6 +143,11 @@ class EpisodicMemory {
   Written write_gated(std::span<const float> key, std::span<const float> value, double now_ms);
   Written write_additive(std::span<const float> key, std::span<const float> value, double now_ms);
   void change(int i) { changed_[i] = ++sequence_; }
+  bool fits(const Episode& episode, std::span<const float> key, std::span<const float> value) const;
+  Saved read_state(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames) const;
+  std::optional<MemoryStateReader> read_frame(ByteSpan bytes) const;
+  LoadReport take(Saved& saved, std::uint64_t as);
+  LoadReport follow(std::span<const ByteSpan> frames);
   void check_slot(int slot) const;
   void check_vector(std::span<const float> v, const char* what) const;
 

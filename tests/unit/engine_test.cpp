@@ -134,6 +134,59 @@ TEST_F(EngineTest, RemembersWhenAskedTo) {
   EXPECT_NE(by_image, std::vector<float>(by_text.begin(), by_text.end()));
 }
 
+TEST_F(EngineTest, AnEpisodeIsItsImageAndItsCaption) {
+  // Written once the caption is there: the key is the image's, the value that of image and caption.
+  const auto result = engine->caption(image, {.prompt = "a dog", .write_memory = true, .now_ms = 5});
+  ASSERT_TRUE(result.written);
+  EXPECT_EQ(result.written->outcome, EpisodicMemory::Outcome::added);
+  const auto by_image = engine->embed(&image, "");
+  const auto key = engine->memory().key(0), value = engine->memory().value(0);
+  EXPECT_TRUE(std::equal(key.begin(), key.end(), by_image.begin(), by_image.end()));
+  engine->embed(&image, result.text);
+  const auto of_both = engine->model().memory_value();
+  EXPECT_TRUE(std::equal(value.begin(), value.end(), of_both.begin(), of_both.end()));
+
+  // A stopped caption is not remembered by itself.
+  EXPECT_FALSE(engine->caption(image, {.write_memory = true}, [](std::string_view) { return false; }).written);
+  EXPECT_EQ(engine->memory().sequence(), 1u);
+  // By hand, of what was begun last; a text searched for in between does not matter, another image does.
+  engine->embed(nullptr, "two cats");
+  EXPECT_EQ(engine->remember(6, "a dog").id, 1u);
+  engine->embed(&image, "");
+  EXPECT_EQ(code_of([&] { engine->remember(7, "a dog"); }), ErrorCode::invalid_argument);
+  // More text than a prompt holds is no error, and neither is a prompt without an image.
+  engine->caption_text({.prompt = "a dog"});
+  EXPECT_EQ(engine->remember(8, "x1y2z3x1y2z3x1y2z3").slot, 1);
+  const auto by_text = engine->embed(nullptr, "a dog"), own = engine->memory().key(1);
+  EXPECT_TRUE(std::equal(own.begin(), own.end(), by_text.begin(), by_text.end()));
+}
+
+TEST_F(EngineTest, IsTaughtNames) {
+  engine->caption(image, {.write_memory = true});
+  EXPECT_EQ(engine->teach(9, "my dog").id, 1u);
+  const auto own = engine->embed(&image, "");
+  EXPECT_EQ(engine->memory().recognise(own)->label, "my dog");
+  std::vector<std::uint8_t> other(pixels.size(), 40);
+  const ImageView grey{other.data(), 32, 32, 3};
+  const auto taught = engine->teach(grey, 10, "a wall");
+  EXPECT_EQ(engine->memory().slot(taught.slot).label(), "a wall");
+  EXPECT_EQ(code_of([&] { engine->teach(grey, 10, ""); }), ErrorCode::invalid_argument);
+}
+
+TEST_F(EngineTest, ChoosesTheSizeOfItsMemoryBeforeItWrites) {
+  const auto before = engine->bytes();
+  engine->resize_memory(1000);
+  EXPECT_EQ(engine->memory().capacity(), 1000);
+  EXPECT_GT(engine->bytes().memory_slots, before.memory_slots + 900 * 2 * 16 * sizeof(float));
+  EXPECT_EQ(engine->bytes().activations, before.activations);
+  for (const int slots : {0, -1, EpisodicMemory::kMaxSlots + 1}) {
+    EXPECT_EQ(code_of([&] { engine->resize_memory(slots); }), ErrorCode::invalid_argument);
+  }
+  engine->caption(image, {.write_memory = true});
+  EXPECT_EQ(code_of([&] { engine->resize_memory(64); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(engine->memory().size(), 1);
+}
+
 TEST_F(EngineTest, RefusesBadOptions) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const CaptionOptions& options :

@@ -142,6 +142,7 @@ TEST_F(EpisodicMemoryTest, ForgetsAndRestores) {
   EXPECT_THROW(memory->forget(1), Error);
   EXPECT_THROW(memory->touch(-1, 0), Error);
   memory->restore(2, saved, key, key);
+  EXPECT_THROW(memory->restore(2, Episode{}, key, key), Error);
   EXPECT_EQ(memory->slot(2).label(), "a bicycle");
   EXPECT_EQ(memory->slot(2).created_ms, 4);
   EXPECT_THROW(memory->restore(3, saved, key, key), Error);
@@ -149,6 +150,106 @@ TEST_F(EpisodicMemoryTest, ForgetsAndRestores) {
   EXPECT_THROW(memory->restore(0, saved, std::vector<float>(4, NAN), key), Error);
   memory->forget_all();
   EXPECT_EQ(memory->size(), 0);
+}
+
+TEST_F(EpisodicMemoryTest, IdsAreNeverUsedAgain) {
+  EXPECT_EQ(write(axis(0)).id, 1u);
+  EXPECT_EQ(write(axis(1)).id, 2u);
+  EXPECT_EQ(write(axis(1)).id, 2u);  // known: the same episode
+  EXPECT_EQ(memory->find(2), 1);
+  memory->forget(1);
+  EXPECT_EQ(memory->find(2), -1);
+  EXPECT_EQ(memory->find(0), -1);
+  EXPECT_EQ(memory->value(1)[1], 0);  // gone from memory as well
+  EXPECT_EQ(write(axis(2)).id, 3u);
+  EXPECT_EQ(memory->find(3), 1);  // in the freed slot
+  write(axis(3));
+  const auto replacing = write(between(0, 1, 0.8f));
+  EXPECT_EQ(replacing.outcome, EpisodicMemory::Outcome::replaced);
+  EXPECT_EQ(replacing.id, 5u);
+  EXPECT_EQ(replacing.replaced_id, 1u);
+  EXPECT_NEAR(replacing.similarity, std::cos(0.8), 1e-6);
+  memory->forget_all();
+  EXPECT_EQ(write(axis(0)).id, 6u);
+}
+
+TEST_F(EpisodicMemoryTest, RecallGoesNoLowerThanAsked) {
+  write(axis(0)), write(axis(1)), write(axis(2));
+  std::vector<EpisodicMemory::Match> out(3);
+  EXPECT_EQ(memory->recall(between(0, 1, 0.3f), out, 0.5f), 1);
+  EXPECT_EQ(out[0].id, 1u);
+  // Equals in the order of their slots, also where not all of them have room.
+  ASSERT_EQ(memory->recall(axis(3), std::span(out).first(2)), 2);
+  EXPECT_EQ(out[0].slot, 0);
+  EXPECT_EQ(out[1].slot, 1);
+}
+
+TEST_F(EpisodicMemoryTest, ReadsOnlyWhatIsNearEnough) {
+  EpisodicMemory::Settings settings{.slots = 3, .width = 4, .read_threshold = 0.6f};
+  Arena other;
+  EpisodicMemory(settings, kernels(), other);
+  other.commit();
+  EpisodicMemory near(settings, kernels(), other);
+  near.write(axis(0), axis(2), 0);
+  near.write(axis(1), axis(3), 0);
+  std::vector<float> out(4);
+  ASSERT_TRUE(near.read(between(0, 1, 0.4f), out));
+  EXPECT_EQ(out, axis(2));
+  EXPECT_FALSE(near.read(axis(3), out));  // as if it were empty
+}
+
+TEST_F(EpisodicMemoryTest, TeachingNamesAndStrengthens) {
+  write(axis(0), 1);
+  const auto named = memory->teach(between(0, 1, 0.1f), axis(0), "my red mug", 2);  // known, without a name
+  EXPECT_EQ(named.outcome, EpisodicMemory::Outcome::blended);
+  EXPECT_EQ(named.id, 1u);
+  EXPECT_EQ(memory->slot(0).label(), "my red mug");
+  EXPECT_EQ(memory->slot(0).strength, 2);
+  EXPECT_EQ(memory->teach(axis(0), axis(0), "my red mug", 3).id, 1u);
+  EXPECT_EQ(memory->slot(0).strength, 3);
+  // Another name for what looks the same is another episode.
+  const auto other = memory->teach(axis(0), axis(0), "your red mug", 4);
+  EXPECT_EQ(other.outcome, EpisodicMemory::Outcome::added);
+  EXPECT_EQ(memory->teach(axis(0), axis(0), "your red mug", 4).id, other.id);
+  EXPECT_THROW(memory->teach(axis(0), axis(0), "", 0), Error);
+  EXPECT_THROW(memory->teach(axis(0), axis(0), "\xff", 0), Error);
+  EXPECT_EQ(memory->size(), 2);
+}
+
+TEST_F(EpisodicMemoryTest, RecognisesWhatItWasTaught) {
+  EXPECT_FALSE(memory->recognise(axis(0)));
+  write(axis(3));
+  EXPECT_FALSE(memory->recognise(axis(3)));  // known, but without a name
+  memory->teach(axis(0), axis(0), "mug", 0);
+  const auto same = memory->recognise(axis(0));
+  ASSERT_TRUE(same);
+  EXPECT_EQ(same->label, "mug");
+  EXPECT_NEAR(same->score, 1 / (1 + std::exp(-0.25 / 0.05)), 1e-5);
+  const auto angle = [](double similarity) { return static_cast<float>(std::acos(similarity)); };
+  EXPECT_NEAR(memory->recognise(between(0, 1, angle(0.751)))->score, 0.5, 0.01);
+  EXPECT_FALSE(memory->recognise(between(0, 1, angle(0.749))));
+  // A second example from the other side: what lies between them is surer, though no more similar.
+  const auto between_both = between(0, 1, angle(0.751));
+  const float alone = memory->recognise(between_both)->score;
+  memory->teach(between(0, 1, 2 * angle(0.751)), axis(0), "mug", 0);
+  EXPECT_GT(memory->recognise(between_both)->score, alone + 0.1f);
+  // Torn between two names it says none.
+  memory->forget_all();
+  memory->teach(axis(0), axis(0), "mug", 0);
+  memory->teach(between(0, 1, 0.6f), axis(0), "cup", 0);
+  EXPECT_FALSE(memory->recognise(between(0, 1, 0.3f)) && memory->recognise(between(0, 1, 0.3f))->score > 0.51f);
+  EXPECT_EQ(memory->recognise(between(0, 1, 0.55f))->label, "cup");
+}
+
+TEST_F(EpisodicMemoryTest, RefusesWhatIsNoEpisode) {
+  EXPECT_THROW(write({1, 0, 0}), Error);
+  EXPECT_THROW(write({1, 1, 0, 0}), Error);
+  EXPECT_THROW(write({NAN, 0, 0, 0}), Error);
+  EXPECT_THROW(write(axis(0), NAN), Error);
+  EpisodicMemory::Match match;
+  EXPECT_THROW(memory->recall(std::vector<float>{1, 0}, {&match, 1}), Error);
+  EXPECT_THROW(memory->recognise(std::vector<float>{INFINITY, 0, 0, 0}), Error);
+  EXPECT_EQ(memory->sequence(), 0u);
 }
 
 }  // namespace

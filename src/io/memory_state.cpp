@@ -1,0 +1,175 @@
+#include "io/memory_state.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <string>
+
+#include "io/error.h"
+
+namespace bitmar {
+
+namespace {
+
+constexpr std::string_view kMagic = "BMEM";
+constexpr std::uint32_t kVersion = 1;
+constexpr std::size_t kPrelude = 16, kHeader = 60;  // bytes
+constexpr std::uint32_t kCleared = 1;
+
+std::size_t record_bytes(int width) { return 4 * 4 + 3 * 8 + (Episode::kMaxLabel + 1) + std::size_t{8} * width + 4; }
+
+[[noreturn]] void invalid(const std::string& what) {
+  throw Error(ErrorCode::invalid_state, "the saved memory " + what);
+}
+
+void put32(std::vector<std::uint8_t>& to, std::uint32_t v) {
+  for (int shift = 0; shift < 32; shift += 8) to.push_back(static_cast<std::uint8_t>(v >> shift));
+}
+
+void put64(std::vector<std::uint8_t>& to, std::uint64_t v) {
+  put32(to, static_cast<std::uint32_t>(v));
+  put32(to, static_cast<std::uint32_t>(v >> 32));
+}
+
+void put_floats(std::vector<std::uint8_t>& to, std::span<const float> values) {
+  for (const float v : values) put32(to, std::bit_cast<std::uint32_t>(v));
+}
+
+std::uint64_t little64(ByteSpan bytes, std::size_t at) {
+  return std::uint64_t{little32(bytes, at + 4)} << 32 | little32(bytes, at);
+}
+
+void get_floats(ByteSpan bytes, std::size_t at, int count, std::vector<float>& to) {
+  to.resize(count);
+  for (float& v : to) {
+    v = std::bit_cast<float>(little32(bytes, at));
+    at += 4;
+  }
+}
+
+// Tables for eight bytes at a time: [k][b] is byte b followed by k zeros.
+constexpr auto kTables = [] {
+  std::array<std::array<std::uint32_t, 256>, 8> tables{};
+  for (std::uint32_t b = 0; b < 256; ++b) {
+    std::uint32_t crc = b;
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+    tables[0][b] = crc;
+  }
+  for (std::size_t k = 1; k < 8; ++k) {
+    for (std::uint32_t b = 0; b < 256; ++b) {
+      tables[k][b] = tables[k - 1][b] >> 8 ^ tables[0][tables[k - 1][b] & 255];
+    }
+  }
+  return tables;
+}();
+
+}  // namespace
+
+std::uint32_t crc32(ByteSpan bytes, std::uint32_t crc) {
+  crc = ~crc;
+  std::size_t i = 0;
+  for (; i + 8 <= bytes.size(); i += 8) {
+    const std::uint32_t low = little32(bytes, i) ^ crc, high = little32(bytes, i + 4);
+    crc = 0;
+    for (std::size_t k = 0; k < 4; ++k) {
+      crc ^= kTables[7 - k][low >> 8 * k & 255] ^ kTables[3 - k][high >> 8 * k & 255];
+    }
+  }
+  for (; i < bytes.size(); ++i) crc = crc >> 8 ^ kTables[0][(crc ^ bytes[i]) & 255];
+  return ~crc;
+}
+
+MemoryStateWriter::MemoryStateWriter(const MemoryStateHeader& h, int records) {
+  bytes_.reserve(kHeader + 4 * h.freed.size() + records * record_bytes(h.width));
+  for (const char c : kMagic) bytes_.push_back(static_cast<std::uint8_t>(c));
+  put32(bytes_, kVersion);
+  put32(bytes_, h.width);
+  put32(bytes_, crc32(bytes_));
+  put64(bytes_, h.base);
+  put64(bytes_, h.sequence);
+  put64(bytes_, h.next_id);
+  put32(bytes_, h.slots);
+  put32(bytes_, h.cleared ? kCleared : 0);
+  put32(bytes_, static_cast<std::uint32_t>(h.freed.size()));
+  put32(bytes_, records);
+  std::vector<std::uint8_t> freed;
+  for (const std::uint32_t slot : h.freed) put32(freed, slot);
+  put32(bytes_, crc32(freed, crc32(ByteSpan(bytes_).subspan(kPrelude))));
+  bytes_.insert(bytes_.end(), freed.begin(), freed.end());
+}
+
+void MemoryStateWriter::add(int slot, const Episode& e, std::span<const float> key, std::span<const float> value) {
+  const std::size_t begin = bytes_.size();
+  put32(bytes_, slot);
+  put32(bytes_, e.uses);
+  put32(bytes_, std::bit_cast<std::uint32_t>(e.strength));
+  put32(bytes_, e.label_length);
+  put64(bytes_, e.id);
+  put64(bytes_, std::bit_cast<std::uint64_t>(e.created_ms));
+  put64(bytes_, std::bit_cast<std::uint64_t>(e.last_used_ms));
+  for (const char c : e.label_bytes) bytes_.push_back(static_cast<std::uint8_t>(c));
+  put_floats(bytes_, key);
+  put_floats(bytes_, value);
+  put32(bytes_, crc32(ByteSpan(bytes_).subspan(begin)));
+}
+
+MemoryStateReader::MemoryStateReader(ByteSpan bytes, int width) {
+  if (bytes.size() < kPrelude || !has_text(bytes, 0, kMagic) || little32(bytes, 12) != crc32(bytes.first(12))) {
+    invalid("is none, or its beginning is damaged");
+  }
+  if (const std::uint32_t version = little32(bytes, 4); version != kVersion) {
+    throw Error(ErrorCode::unsupported_state, "the saved memory is of version " + std::to_string(version) +
+                                                  ", this program knows version " + std::to_string(kVersion));
+  }
+  if (little32(bytes, 8) != static_cast<std::uint32_t>(width)) {
+    invalid("has episodes of width " + std::to_string(little32(bytes, 8)) + ", the model's have " +
+            std::to_string(width));
+  }
+  if (bytes.size() < kHeader) invalid("ends within its header");
+  const std::uint32_t slots = little32(bytes, 40), flags = little32(bytes, 44), freed = little32(bytes, 48),
+                      records = little32(bytes, 52);
+  if (freed > (bytes.size() - kHeader) / 4 ||
+      little32(bytes, 56) != crc32(bytes.subspan(kHeader, std::size_t{4} * freed), crc32(bytes.subspan(16, 40)))) {
+    invalid("has a damaged header");
+  }
+  header_ = {.width = width,
+             .slots = static_cast<int>(slots),
+             .base = little64(bytes, 16),
+             .sequence = little64(bytes, 24),
+             .next_id = little64(bytes, 32),
+             .cleared = (flags & kCleared) != 0};
+  header_.freed.reserve(freed);
+  for (std::uint32_t i = 0; i < freed; ++i) header_.freed.push_back(little32(bytes, kHeader + std::size_t{4} * i));
+  const bool in_range = slots >= 1 && slots <= kMaxSlots && records <= slots && header_.base <= header_.sequence &&
+                        header_.sequence <= Episode::kMaxId && header_.next_id >= 1 &&
+                        header_.next_id <= Episode::kMaxId &&
+                        std::all_of(header_.freed.begin(), header_.freed.end(), [&](auto s) { return s < slots; });
+  if (!in_range) invalid("has a header that makes no sense");
+  data_ = bytes.subspan(kHeader + std::size_t{4} * freed);
+  records_ = static_cast<int>(records);
+  whole_ = static_cast<int>(std::min<std::size_t>(records, data_.size() / record_bytes(width)));
+}
+
+bool MemoryStateReader::read(int index, MemoryRecord& record) const {
+  if (index >= whole_) return false;
+  const std::size_t size = record_bytes(header_.width);
+  const ByteSpan r = data_.subspan(index * size, size);
+  const std::uint32_t slot = little32(r, 0), label_length = little32(r, 12);
+  if (little32(r, size - 4) != crc32(r.first(size - 4)) || slot >= static_cast<std::uint32_t>(header_.slots) ||
+      label_length > Episode::kMaxLabel) {
+    return false;
+  }
+  record.slot = static_cast<int>(slot);
+  record.episode = {.id = little64(r, 16),
+                    .created_ms = std::bit_cast<double>(little64(r, 24)),
+                    .last_used_ms = std::bit_cast<double>(little64(r, 32)),
+                    .uses = little32(r, 4),
+                    .strength = std::bit_cast<float>(little32(r, 8)),
+                    .label_length = static_cast<std::uint8_t>(label_length)};
+  std::copy_n(r.begin() + 40, label_length, record.episode.label_bytes);
+  get_floats(r, 40 + Episode::kMaxLabel + 1, header_.width, record.key);
+  get_floats(r, 40 + Episode::kMaxLabel + 1 + std::size_t{4} * header_.width, header_.width, record.value);
+  return true;
+}
+
+}  // namespace bitmar

@@ -1,0 +1,207 @@
+// The memory to bytes and back; io/memory_state.h has the format.
+#include <algorithm>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "io/error.h"
+#include "model/episodic_memory.h"
+
+namespace bitmar {
+
+// ---- To bytes ----
+
+std::vector<std::uint8_t> EpisodicMemory::snapshot() const {
+  MemoryStateWriter writer({.width = settings_.width,
+                            .slots = capacity(),
+                            .sequence = sequence_,
+                            .next_id = next_id_,
+                            .cleared = true},
+                           size_);
+  for (int i = 0; i < end_; ++i) {
+    if (occupied(i)) writer.add(i, slots_[i], key(i), value(i));
+  }
+  return writer.take();
+}
+
+std::vector<std::uint8_t> EpisodicMemory::changes_since(std::uint64_t since) const {
+  if (since > sequence_) {
+    throw Error(ErrorCode::invalid_argument, "the memory is at change " + std::to_string(sequence_) + ", not yet at " +
+                                                 std::to_string(since));
+  }
+  if (since == sequence_) return {};
+  MemoryStateHeader header{.width = settings_.width,
+                           .slots = capacity(),
+                           .base = since,
+                           .sequence = sequence_,
+                           .next_id = next_id_,
+                           .cleared = cleared_ > since};
+  const auto goes_in = [&](int i) { return occupied(i) && (header.cleared || changed_[i] > since); };
+  int records = 0;
+  for (int i = 0; i < end_; ++i) {
+    if (goes_in(i)) ++records;
+    if (!occupied(i) && !header.cleared && changed_[i] > since) header.freed.push_back(i);
+  }
+  MemoryStateWriter writer(header, records);
+  for (int i = 0; i < end_; ++i) {
+    if (goes_in(i)) writer.add(i, slots_[i], key(i), value(i));
+  }
+  return writer.take();
+}
+
+// ---- And back ----
+
+// Where each slot's last record is, in bytes that are the caller's.
+struct EpisodicMemory::Saved {
+  struct Place {
+    int reader = -1, index = 0;  // none: free
+    Episode episode;
+  };
+  std::vector<MemoryStateReader> readers;
+  std::vector<Place> slots;
+  std::uint64_t sequence = 0, next_id = 1;
+  int dropped_slots = 0, dropped_frames = 0;
+};
+
+EpisodicMemory::Saved EpisodicMemory::read_state(std::optional<ByteSpan> snapshot,
+                                                 std::span<const ByteSpan> frames) const {
+  Saved saved;
+  MemoryRecord record;
+  const auto add = [&](const MemoryStateReader& reader) {
+    saved.readers.push_back(reader);
+    const MemoryStateHeader& h = reader.header();
+    if (saved.slots.size() < static_cast<std::size_t>(h.slots)) saved.slots.resize(h.slots);
+    saved.sequence = h.sequence;
+    saved.next_id = std::max(saved.next_id, h.next_id);
+  };
+  const auto put = [&](int index) {
+    saved.slots[record.slot] = {static_cast<int>(saved.readers.size()) - 1, index, record.episode};
+  };
+  if (snapshot) {
+    add(MemoryStateReader(*snapshot, settings_.width));
+    for (int i = 0; i < saved.readers[0].records(); ++i) {
+      const bool whole = saved.readers[0].read(i, record) && fits(record.episode, record.key, record.value) &&
+                         saved.slots[record.slot].reader < 0;
+      if (whole) {
+        put(i);
+      } else {
+        ++saved.dropped_slots;
+      }
+    }
+  }
+  for (const ByteSpan bytes : frames) {
+    const std::optional<MemoryStateReader> reader = read_frame(bytes);
+    if (!reader || reader->header().base > saved.sequence) {
+      ++saved.dropped_frames;
+      continue;
+    }
+    if (reader->header().sequence <= saved.sequence) continue;
+    add(*reader);
+    if (reader->header().cleared) std::fill(saved.slots.begin(), saved.slots.end(), Saved::Place{});
+    for (const std::uint32_t slot : reader->header().freed) saved.slots[slot] = {};
+    for (int i = 0; i < reader->records(); ++i) {
+      reader->read(i, record);
+      put(i);
+    }
+  }
+  return saved;
+}
+
+// Nothing of a damaged frame: one write is kept as a whole or not at all.
+std::optional<MemoryStateReader> EpisodicMemory::read_frame(ByteSpan bytes) const {
+  try {
+    const MemoryStateReader reader(bytes, settings_.width);
+    MemoryRecord record;
+    for (int i = 0; i < reader.records(); ++i) {
+      if (!reader.read(i, record) || !fits(record.episode, record.key, record.value)) return std::nullopt;
+    }
+    return reader;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::invalid_state) throw;
+    return std::nullopt;
+  }
+}
+
+EpisodicMemory::LoadReport EpisodicMemory::load(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames) {
+  if (!snapshot && sequence_ > 0) return follow(frames);
+  Saved saved = read_state(snapshot, frames);
+  return take(saved, 0);
+}
+
+EpisodicMemory::LoadReport EpisodicMemory::adopt(ByteSpan snapshot) {
+  Saved saved = read_state(snapshot, {});
+  return take(saved, sequence_ + 1);
+}
+
+// The saved episodes instead of those that are there, as change number `as`, or the saved one where that is higher.
+EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::uint64_t as) {
+  std::vector<int> from;  // the saved slots with something in them
+  for (std::size_t i = 0; i < saved.slots.size(); ++i) {
+    if (saved.slots[i].reader >= 0) from.push_back(static_cast<int>(i));
+  }
+  // Two episodes with one id: the first stays.
+  const auto id = [&](int i) { return saved.slots[i].episode.id; };
+  std::stable_sort(from.begin(), from.end(), [&](int a, int b) { return id(a) < id(b); });
+  const auto twice = std::unique(from.begin(), from.end(), [&](int a, int b) { return id(a) == id(b); });
+  saved.dropped_slots += static_cast<int>(from.end() - twice);
+  from.erase(twice, from.end());
+  // More than there is room for: labelled ones stay first, then the strongest, then the last used.
+  int left_out = 0;
+  if (from.size() > static_cast<std::size_t>(capacity())) {
+    const auto worth = [&](int i) {
+      const Episode& e = saved.slots[i].episode;
+      return std::tuple(e.label_length > 0, e.strength * (1.0 + e.uses), e.last_used_ms, e.id);
+    };
+    std::sort(from.begin(), from.end(), [&](int a, int b) { return worth(a) > worth(b); });
+    left_out = static_cast<int>(from.size()) - capacity();
+    from.resize(capacity());
+  }
+  std::sort(from.begin(), from.end());
+  const bool moves = !from.empty() && from.back() >= capacity();
+
+  forget_all();
+  MemoryRecord record;
+  int to = 0;
+  for (const int i : from) {
+    saved.readers[saved.slots[i].reader].read(saved.slots[i].index, record);
+    restore(moves ? to++ : i, record.episode, record.key, record.value);
+  }
+  next_id_ = std::max(next_id_, saved.next_id);
+  sequence_ = std::max(saved.sequence + (moves || left_out > 0 ? 1 : 0), as);
+  cleared_ = sequence_;
+  std::fill(changed_.begin(), changed_.end(), sequence_);
+  return {static_cast<int>(from.size()), saved.dropped_slots, saved.dropped_frames, left_out, sequence_};
+}
+
+// Frames on top of what is there.
+EpisodicMemory::LoadReport EpisodicMemory::follow(std::span<const ByteSpan> frames) {
+  LoadReport report;
+  MemoryRecord record;
+  for (const ByteSpan bytes : frames) {
+    const std::optional<MemoryStateReader> reader = read_frame(bytes);
+    if (!reader || reader->header().base > sequence_ || reader->header().slots > capacity()) {
+      ++report.dropped_frames;
+      continue;
+    }
+    const MemoryStateHeader& h = reader->header();
+    if (h.sequence <= sequence_) continue;
+    if (h.cleared) forget_all();
+    for (const std::uint32_t slot : h.freed) {
+      if (occupied(static_cast<int>(slot))) forget(static_cast<int>(slot));
+      changed_[slot] = h.sequence;
+    }
+    for (int i = 0; i < reader->records(); ++i) {
+      reader->read(i, record);
+      restore(record.slot, record.episode, record.key, record.value);
+      changed_[record.slot] = h.sequence;
+      ++report.loaded;
+    }
+    if (h.cleared) cleared_ = h.sequence;
+    next_id_ = std::max(next_id_, h.next_id);
+    sequence_ = h.sequence;
+  }
+  report.sequence = sequence_;
+  return report;
+}
+
+}  // namespace bitmar
