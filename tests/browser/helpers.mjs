@@ -12,7 +12,7 @@ import { MODEL, path, SAMPLES } from '../node/helpers.mjs';
 export { MODEL, path, SAMPLES };
 export const SHARED_PHOTOS = path('../shared/data/flickr8k/');
 
-const QUIET = [
+export const QUIET = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
@@ -83,8 +83,8 @@ export async function nodeModel() {
 }
 
 /** What node says about pixels that a page sent as { base64, width, height }. */
-export async function nodeCaption({ base64, width, height }) {
-  const { text, tokens } = await (await nodeModel()).caption({ data: Buffer.from(base64, 'base64'), width, height });
+export async function nodeCaption({ base64, width, height }, options) {
+  const { text, tokens } = await (await nodeModel()).caption({ data: Buffer.from(base64, 'base64'), width, height }, options);
   return { text, tokens };
 }
 

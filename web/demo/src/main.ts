@@ -1,6 +1,8 @@
 import { BitMar, BitMarError, type Source, type Watch } from 'bitmar';
 import './style.css';
+import { ago } from './ago.js';
 import { Camera, CameraError } from './camera.js';
+import { Diary } from './diary.js';
 import { element } from './dom.js';
 import { onPhoto } from './photos.js';
 import { markSample, showSamples, type Sample } from './samples.js';
@@ -9,6 +11,13 @@ import * as view from './view.js';
 /** Captions come faster than anyone reads: on a live picture one starts at most this often. */
 const LIVE_INTERVAL_MS = 600;
 
+/** The best of a few captions side by side: still far faster than the vision, and clearly better than the first guess. */
+const BEAMS = 3;
+
+/** What resembles an episode this much is the same again; said only of what was not seen in the last minute. */
+const SAME_SIMILARITY = 0.95;
+const LONG_AGO_MS = 60_000;
+
 const video = element<HTMLVideoElement>('video');
 const camera = new Camera(video);
 const line = new view.CaptionLine();
@@ -16,6 +25,9 @@ let model: BitMar | undefined;
 let watching: Watch | undefined;
 let captioning: AbortController | undefined; // the photo being captioned
 let photoUrl: string | undefined; // an object URL to free
+let shown: Source | undefined; // what a name would be given to
+let recalling = 0; // the newest recollection wins
+const remember = element<HTMLInputElement>('remember');
 
 async function load(): Promise<void> {
   view.notice('');
@@ -32,6 +44,7 @@ async function load(): Promise<void> {
   view.showLoading(false);
   view.showModel(model.info);
   view.enableControls();
+  await new Diary(model.memory, failed).open().catch(failed);
   await captionShown();
   if (import.meta.env.PROD && isSecureContext) {
     await navigator.serviceWorker?.register('sw.js').catch(() => {}); // without it the page works, online
@@ -40,12 +53,16 @@ async function load(): Promise<void> {
 
 // ---- Photos ----
 
-async function caption(source: Source): Promise<void> {
+/** `own`: a photo of the visitor's, which may be remembered. */
+async function caption(source: Source, own: boolean): Promise<void> {
   captioning?.abort();
   const { signal } = (captioning = new AbortController());
   line.restart();
+  shown = source;
+  void recall(source); // first, so that it does not find this very moment
   try {
-    const result = await model!.caption(source, { signal, onToken: (piece) => line.add(piece) });
+    const writeMemory = own && remember.checked;
+    const result = await model!.caption(source, { signal, numBeams: BEAMS, writeMemory, thumbnail: true, onToken: (piece) => line.add(piece) });
     line.finish(result.text);
     view.showTimings(result.timings);
   } catch (error) {
@@ -60,7 +77,7 @@ async function captionShown(): Promise<void> {
   const photo = element<HTMLImageElement>('photo');
   markSample(photo.getAttribute('src') ?? undefined);
   await photo.decode().catch(() => {}); // if it cannot be, the caption says so
-  await caption(photo);
+  await caption(photo, photoUrl !== undefined);
 }
 
 async function takeSample(sample: Sample): Promise<void> {
@@ -73,7 +90,7 @@ async function takeFile(file: File): Promise<void> {
   const url = URL.createObjectURL(file);
   beginPhoto(url, 'Your photo');
   photoUrl = url;
-  await caption(file);
+  await caption(file, true);
 }
 
 function beginPhoto(url: string, alt: string): void {
@@ -103,16 +120,51 @@ async function startCamera(choice?: MediaTrackConstraints): Promise<void> {
   markSample(undefined);
   view.showStage('video');
   line.clear();
+  shown = video;
+  view.showRecalled('');
   element('flip').hidden = (await camera.other()) === undefined;
   watching = model!.watch(video, {
     interval: LIVE_INTERVAL_MS,
+    numBeams: BEAMS,
+    writeMemory: remember.checked,
+    thumbnail: true,
     onCaption: ({ text, timings }) => {
+      void recall(video);
       line.finish(text);
       view.showTimings(timings);
     },
     onToken: (piece) => line.add(piece),
     onError: failed,
   });
+}
+
+// ---- Memory ----
+
+/** Says what the picture is called, or when the same was seen before. */
+async function recall(source: Source): Promise<void> {
+  const turn = (recalling += 1);
+  try {
+    const { matches, recognised } = await model!.memory.recall({ image: source, k: 1 });
+    if (turn !== recalling || source !== shown) return;
+    const [best] = matches;
+    const again = best && best.similarity >= SAME_SIMILARITY && Date.now() - best.createdMs > LONG_AGO_MS;
+    view.showRecalled(recognised ? `This is ${recognised.label}` : again ? `Seen before, ${ago(best.createdMs)}` : '');
+  } catch {
+    view.showRecalled(''); // what is wrong with the picture, its caption says
+  }
+}
+
+async function teach(): Promise<void> {
+  const input = element<HTMLInputElement>('teach-name');
+  const name = input.value.trim();
+  if (!name || !shown) return input.focus();
+  try {
+    await model!.memory.teach(shown, name, { thumbnail: true });
+    input.value = '';
+    await recall(shown);
+  } catch (error) {
+    failed(error);
+  }
 }
 
 function stopCamera(): void {
@@ -151,6 +203,13 @@ async function start(): Promise<void> {
   view.showPhoto(first.url, first.alt);
   onPhoto((file) => void takeFile(file));
   element('camera').addEventListener('click', () => void (camera.running ? backToPhoto() : startCamera()));
+  element('teach').addEventListener('click', () => void teach());
+  element('teach-name').addEventListener('keydown', (event) => {
+    if (event.key === 'Enter') void teach();
+  });
+  remember.addEventListener('change', () => {
+    if (camera.running) void startCamera();
+  });
   element('flip').addEventListener('click', () => void flipCamera());
   await load();
 }

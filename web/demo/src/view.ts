@@ -24,11 +24,7 @@ export class CaptionLine {
 
   add(piece: string): void {
     caption.classList.remove('stale');
-    if (caption.children[this.#next]?.textContent !== piece) {
-      this.#cut();
-      caption.append(Object.assign(document.createElement('span'), { textContent: piece }));
-    }
-    this.#next += 1;
+    for (const word of piece.split(/(?<=\s)/)) this.#addWord(word);
   }
 
   /** The caption is complete. Screen readers hear it now; on a live picture at most once in three seconds. */
@@ -47,6 +43,14 @@ export class CaptionLine {
     this.#next = 0;
     this.#cut();
     caption.classList.remove('stale');
+  }
+
+  #addWord(word: string): void {
+    if (caption.children[this.#next]?.textContent !== word) {
+      this.#cut();
+      caption.append(Object.assign(document.createElement('span'), { textContent: word }));
+    }
+    this.#next += 1;
   }
 
   /** Drops what is left of the caption before. */
@@ -109,7 +113,14 @@ export function showModel(info: ModelInfo): void {
 }
 
 export function enableControls(): void {
-  for (const button of document.querySelectorAll<HTMLButtonElement>('.controls button, .samples button')) button.disabled = false;
+  for (const button of document.querySelectorAll<HTMLButtonElement>('.controls button, .samples button, .remembering button')) button.disabled = false;
+  for (const input of document.querySelectorAll<HTMLInputElement>('.remembering input')) input.disabled = false;
+}
+
+/** What the memory says of the picture; no text takes it away. */
+export function showRecalled(text: string): void {
+  element('recalls').hidden = !text;
+  element('recalls').textContent = text;
 }
 
 /** A message that stays until the next one; with `retry`, a button that calls it. No text takes it away. */

@@ -1,0 +1,121 @@
+// The page's memory: its timeline, search, names, export and forgetting, across reloads.
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, before, describe, test } from 'node:test';
+
+import { serve } from '../../scripts/serve.mjs';
+import { complaints, launch, path, samplePhotos } from './helpers.mjs';
+
+let server, browser, page, wrong, photos;
+before(async () => {
+  server = await serve({ root: path('web/demo/dist') });
+  browser = await launch();
+  photos = await samplePhotos();
+  page = await browser.page();
+  wrong = complaints(page, new URL(server.url).origin);
+  page.on('dialog', (dialog) => dialog.accept());
+  await page.goto(server.url);
+  await opened();
+});
+after(async () => {
+  await browser.close();
+  await server.close();
+});
+
+const opened = () => page.waitForSelector('#diary:not([hidden])', { timeout: 20_000 });
+const count = (n) => page.waitForFunction((wanted) => document.querySelectorAll('#moments li').length === wanted, n, { timeout: 20_000 });
+const said = () => page.$$eval('#moments .said', (cards) => cards.map((card) => card.textContent));
+
+async function show(photo, name) {
+  const before = await page.textContent('#announce');
+  await page.setInputFiles('#file', { name, mimeType: 'image/jpeg', buffer: photo });
+  await page.waitForFunction((old) => document.querySelector('#announce').textContent !== old, before, { timeout: 20_000 }).catch(() => {});
+}
+
+describe('what the page remembers', () => {
+  test('nothing of its own samples', async () => {
+    await page.locator('.samples button').nth(2).click();
+    await page.waitForTimeout(500);
+    assert.equal(await page.locator('#moments li').count(), 0);
+    assert.match(await page.textContent('#moments-empty'), /Nothing yet/);
+    assert.match(await page.textContent('#diary-status'), /stays on this device/);
+  });
+
+  test("a visitor's photos, each with its caption and a picture, after a reload too", async () => {
+    for (const i of [1, 2, 5]) {
+      await show(photos[i], `${i}.jpg`);
+      await count([1, 2, 5].indexOf(i) + 1);
+    }
+    const before = await said();
+    await page.evaluate(() => window.dispatchEvent(new Event('pagehide')));
+    await page.waitForTimeout(1500); // it saves by itself within a second
+    await page.reload();
+    await opened();
+    await count(3);
+    assert.deepEqual(await said(), before);
+    const loaded = await page.$$eval('#moments img', (pictures) => Promise.all(pictures.map((p) => p.decode().then(() => p.naturalWidth))));
+    assert.equal(loaded.length, 3);
+    assert.ok(loaded.every((width) => width > 0));
+  });
+
+  test('not while the switch is off', async () => {
+    await page.locator('#remember').uncheck();
+    await show(photos[4], '4.jpg');
+    await page.waitForTimeout(500);
+    assert.equal(await page.locator('#moments li').count(), 3);
+    await page.locator('#remember').check();
+  });
+
+  test('a name that is taught is said of the same thing', async () => {
+    await show(photos[5], '5.jpg');
+    await page.fill('#teach-name', 'my red cup');
+    await page.click('#teach');
+    await page.waitForFunction(() => /my red cup/.test(document.querySelector('#recalls:not([hidden])')?.textContent), null, { timeout: 20_000 });
+    await page.locator('.samples button').nth(2).click();
+    await page.waitForFunction(() => !/my red cup/.test(document.querySelector('#recalls:not([hidden])')?.textContent ?? ''), null, { timeout: 20_000 });
+  });
+
+  test('a name that is given in the dialogue', async () => {
+    await page.waitForTimeout(600);
+    await page.locator('#moments button').last().click();
+    await page.fill('#moment-name', 'the flight');
+    await page.click('#moment-save');
+    await page.waitForFunction(() => [...document.querySelectorAll('#moments .named')].some((card) => card.textContent === 'the flight'), null, { timeout: 20_000 });
+  });
+
+  test('a search ranks it as one types', async () => {
+    const all = await page.locator('#moments li').count();
+    await page.locator('#search').pressSequentially('a man', { delay: 30 });
+    await page.waitForTimeout(800);
+    assert.ok((await page.locator('#moments li').count()) <= all);
+    await page.fill('#search', '');
+    await count(all);
+  });
+
+  test('one is forgotten; exported, all forgotten, imported again', async () => {
+    const all = await page.locator('#moments li').count();
+    await page.locator('#moments button').first().click();
+    await page.click('#moment-forget');
+    await count(all - 1);
+    const kept = await said();
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#export')]);
+    const file = await readFile(await download.path());
+    await page.click('#forget-all');
+    await count(0);
+    await page.reload();
+    await opened();
+    assert.equal(await page.locator('#moments li').count(), 0);
+    await page.setInputFiles('#import-file', { name: 'memory.bin', mimeType: 'application/octet-stream', buffer: file });
+    await count(all - 1);
+    assert.deepEqual(await said(), kept);
+  });
+
+  test('a file that is no memory: a message, and nothing is lost', async () => {
+    const all = await page.locator('#moments li').count();
+    await page.setInputFiles('#import-file', { name: 'memory.bin', mimeType: 'application/octet-stream', buffer: Buffer.from('no memory') });
+    await page.waitForSelector('#notice:not([hidden])');
+    assert.equal(await page.locator('#moments li').count(), all);
+  });
+
+  test('without a complaint in the console', () => assert.deepEqual(wrong, []));
+});

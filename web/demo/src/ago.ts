@@ -1,0 +1,16 @@
+const UNITS = [
+  ['day', 86_400_000],
+  ['hour', 3_600_000],
+  ['minute', 60_000],
+] as const;
+const format = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+
+/** "3 minutes ago"; a date after a week. */
+export function ago(thenMs: number, nowMs = Date.now()): string {
+  const passed = nowMs - thenMs;
+  if (passed > 7 * 86_400_000) return new Date(thenMs).toLocaleDateString('en', { dateStyle: 'medium' });
+  for (const [unit, length] of UNITS) {
+    if (passed >= length) return format.format(-Math.floor(passed / length), unit);
+  }
+  return 'just now';
+}

@@ -1,0 +1,170 @@
+// What the page remembers: a timeline that can be searched, named, exported and forgotten.
+
+import { BitMarError, type Episode, type Match, type Memory } from 'bitmar';
+import { ago } from './ago.js';
+import { element } from './dom.js';
+import { MomentDialog } from './moment.js';
+
+const PAGE = 24;
+/** A search shows what fits at least this well, and at most so many. */
+const MIN_SIMILARITY = 0.2;
+const MOST_FOUND = 24;
+
+export class Diary {
+  readonly #memory: Memory;
+  readonly #fail: (error: unknown) => void;
+  readonly #dialog: MomentDialog;
+  readonly #urls = new Map<number, string>(); // object URLs of thumbnails, by episode
+  #shown = PAGE;
+  #drawing = 0; // the newest drawing wins
+  #searching: AbortController | undefined;
+  #later: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(memory: Memory, fail: (error: unknown) => void) {
+    this.#memory = memory;
+    this.#fail = fail;
+    this.#dialog = new MomentDialog(memory, fail);
+    memory.addEventListener('change', ({ change, id }) => {
+      if (change === 'forget' && id !== null) this.#freeUrl(id);
+      if (change === 'clear' || change === 'import' || change === 'load') for (const each of [...this.#urls.keys()]) this.#freeUrl(each);
+      this.#drawSoon();
+    });
+    memory.addEventListener('storage', () => this.#showStatus());
+    element('search').addEventListener('input', () => this.#draw());
+    element('more').addEventListener('click', () => {
+      this.#shown += PAGE;
+      this.#draw();
+    });
+    element('export').addEventListener('click', () => this.#try(() => this.#export()));
+    const file = element<HTMLInputElement>('import-file');
+    element('import').addEventListener('click', () => file.click());
+    file.addEventListener('change', () => {
+      const chosen = file.files?.[0];
+      file.value = '';
+      if (chosen) this.#try(() => this.#import(chosen));
+    });
+    element('forget-all').addEventListener('click', () => this.#try(() => this.#forgetAll()));
+  }
+
+  /** Opens the memory and shows what it holds. */
+  async open(): Promise<void> {
+    await this.#memory.open();
+    element('diary').hidden = false;
+    this.#showStatus();
+    this.#draw();
+  }
+
+  #try(action: () => Promise<void>): void {
+    action().catch(this.#fail);
+  }
+
+  /** Live captions change the memory many times a second. */
+  #drawSoon(): void {
+    this.#later ??= setTimeout(() => {
+      this.#later = undefined;
+      this.#draw();
+    }, 250);
+  }
+
+  #draw(): void {
+    this.#try(async () => {
+      const turn = (this.#drawing += 1);
+      this.#searching?.abort();
+      const { signal } = (this.#searching = new AbortController());
+      const text = element<HTMLInputElement>('search').value.trim();
+      try {
+        const { occupied, slots } = await this.#memory.stats();
+        const found = text ? await this.#search(text, signal) : await this.#newest();
+        if (turn !== this.#drawing) return;
+        element('diary-count').textContent = occupied ? `${occupied} of ${slots}` : '';
+        element('more').hidden = text !== '' || occupied <= this.#shown;
+        for (const id of ['search', 'export', 'forget-all']) element<HTMLButtonElement>(id).disabled = occupied === 0;
+        element('moments-empty').textContent = emptyText(occupied, found.length);
+        element('moments-empty').hidden = found.length > 0;
+        await this.#show(found, turn);
+      } catch (error) {
+        if (!(error instanceof BitMarError && error.code === 'aborted')) throw error;
+      }
+    });
+  }
+
+  async #search(text: string, signal: AbortSignal): Promise<readonly Match[]> {
+    return (await this.#memory.recall({ text, k: MOST_FOUND, minScore: MIN_SIMILARITY, signal })).matches;
+  }
+
+  async #newest(): Promise<readonly Episode[]> {
+    return (await this.#memory.list({ limit: this.#shown })).episodes;
+  }
+
+  async #show(episodes: readonly (Episode | Match)[], turn: number): Promise<void> {
+    const cards = await Promise.all(episodes.map((episode) => this.#card(episode)));
+    if (turn === this.#drawing) element('moments').replaceChildren(...cards);
+  }
+
+  async #card(episode: Episode | Match): Promise<HTMLElement> {
+    const { id, label, caption, createdMs } = episode;
+    const said = label ?? caption ?? 'Something';
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.dataset.episode = String(id);
+    const url = await this.#url(id);
+    const picture = url ? Object.assign(document.createElement('img'), { src: url, alt: '' }) : document.createElement('div');
+    picture.className = 'thumb';
+    const text = Object.assign(document.createElement('span'), { className: label ? 'said named' : 'said', textContent: said });
+    const when = Object.assign(document.createElement('time'), { textContent: ago(createdMs), dateTime: new Date(createdMs).toISOString() });
+    button.append(picture, text, when);
+    button.addEventListener('click', () => this.#dialog.open(episode, url));
+    const item = document.createElement('li');
+    item.append(button);
+    return item;
+  }
+
+  async #url(id: number): Promise<string | undefined> {
+    const known = this.#urls.get(id);
+    if (known) return known;
+    const thumbnail = await this.#memory.thumbnail(id);
+    if (!thumbnail) return undefined;
+    const url = URL.createObjectURL(thumbnail);
+    this.#urls.set(id, url);
+    return url;
+  }
+
+  #freeUrl(id: number): void {
+    const url = this.#urls.get(id);
+    if (url) URL.revokeObjectURL(url);
+    this.#urls.delete(id);
+  }
+
+  async #export(): Promise<void> {
+    const url = URL.createObjectURL(await this.#memory.export());
+    const link = Object.assign(document.createElement('a'), { href: url, download: `bitmar-memory-${new Date().toISOString().slice(0, 10)}.bin` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  }
+
+  async #import(file: File): Promise<void> {
+    const { occupied } = await this.#memory.stats();
+    if (occupied && !confirm(`This replaces the ${occupied} moments that are remembered now. Go on?`)) return;
+    await this.#memory.import(file);
+    await this.#memory.flush();
+  }
+
+  async #forgetAll(): Promise<void> {
+    if (!confirm('Forget everything that this page remembers? This cannot be undone.')) return;
+    await this.#memory.clear();
+    await this.#memory.flush();
+  }
+
+  #showStatus(): void {
+    const { durable, role, error } = this.#memory.storage;
+    let text = 'All of this stays on this device, in this browser, and is never sent anywhere.';
+    if (role === 'reader') text += ' Another tab of this page is writing it; this one follows.';
+    else if (!durable) text += ` It will be lost with this tab: the browser keeps nothing here${error ? ` (${error.message})` : ''}.`;
+    element('diary-status').textContent = text;
+  }
+}
+
+function emptyText(occupied: number, found: number): string {
+  if (occupied === 0) return 'Nothing yet. Start the camera or choose a photo while “Remember” is on, and it will appear here.';
+  return found === 0 ? 'Nothing that is remembered fits.' : '';
+}

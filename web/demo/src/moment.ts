@@ -1,0 +1,45 @@
+// One remembered moment, opened: to be named or forgotten.
+
+import type { Episode, Memory } from 'bitmar';
+import { ago } from './ago.js';
+import { element } from './dom.js';
+
+export class MomentDialog {
+  readonly #memory: Memory;
+  readonly #dialog = element<HTMLDialogElement>('moment');
+  readonly #name = element<HTMLInputElement>('moment-name');
+  #episode: Episode | undefined;
+
+  constructor(memory: Memory, fail: (error: unknown) => void) {
+    this.#memory = memory;
+    const act = (id: string, action: (episode: Episode) => Promise<unknown>) =>
+      element(id).addEventListener('click', () => {
+        const episode = this.#episode;
+        this.#dialog.close();
+        if (episode) action(episode).catch(fail);
+      });
+    act('moment-save', ({ id }) => this.#memory.label(id, this.#name.value.trim() || null));
+    act('moment-forget', ({ id }) => this.#memory.forget(id));
+    act('moment-close', () => Promise.resolve());
+    this.#name.addEventListener('keydown', (event) => {
+      if (event.key !== 'Enter') return;
+      event.preventDefault();
+      element('moment-save').click();
+    });
+    this.#dialog.addEventListener('click', (event) => {
+      if (event.target === this.#dialog) this.#dialog.close(); // outside of it
+    });
+  }
+
+  open(episode: Episode, url: string | undefined): void {
+    this.#episode = episode;
+    const picture = element<HTMLImageElement>('moment-picture');
+    picture.hidden = !url;
+    if (url) picture.src = url;
+    element('moment-caption').textContent = episode.caption ?? episode.label ?? '';
+    const met = episode.strength >= 2 ? `, met ${Math.round(episode.strength)} times` : '';
+    element('moment-time').textContent = `${ago(episode.createdMs)}, ${new Date(episode.createdMs).toLocaleString('en')}${met}`;
+    this.#name.value = episode.label ?? '';
+    this.#dialog.showModal();
+  }
+}
