@@ -47,8 +47,13 @@ EpisodicMemory::EpisodicMemory(const Settings& settings, const Kernels& kernels,
   keys_ = arena.take<float>(Purpose::memory_slots, floats);
   values_ = arena.take<float>(Purpose::memory_slots, floats);
   slots_ = arena.take<Episode>(Purpose::memory_slots, settings.slots);
+  codes_ = arena.take<std::int8_t>(Purpose::memory_slots, floats);
+  scales_ = arena.take<float>(Purpose::memory_slots, settings.slots);
+  rests_ = arena.take<float>(Purpose::memory_slots, settings.slots);
   changed_ = arena.take<std::uint64_t>(Purpose::memory_slots, settings.slots);
   scores_ = arena.take<float>(Purpose::scratch, settings.slots);
+  difference_ = arena.take<float>(Purpose::scratch, settings.width);
+  query_ = arena.take<std::int8_t>(Purpose::scratch, settings.width);
   found_ = arena.take<int>(Purpose::scratch, settings.slots);
 }
 
@@ -63,13 +68,62 @@ float EpisodicMemory::similarity(std::span<const float> query, int i) const {
   return kernels_.dot(query.data(), key(i).data(), settings_.width);
 }
 
+// ---- Searching: bounds from int8 copies of the keys rule out nearly every slot, the rest is computed exactly ----
+
+// v [C] ~ scale * codes, the difference no longer than `rest`. Returns the scale.
+float EpisodicMemory::quantise(std::span<const float> v, std::int8_t* codes, float& rest) {
+  const int n = settings_.width;
+  const float scale = kernels_.quantize_row(v.data(), n, codes);
+  for (int j = 0; j < n; ++j) difference_[j] = v[j] - scale * static_cast<float>(codes[j]);
+  rest = 1.0001f * std::sqrt(kernels_.dot(difference_.data(), difference_.data(), n)) + 1e-6f;
+  return scale;
+}
+
+void EpisodicMemory::index(int i) { scales_[i] = quantise(key(i), codes_.data() + at(i), rests_[i]); }
+
+// Leaves in scores_ what no similarity to the query is above. Returns what at least best.size() of them reach, or
+// `least` if that is more; `best` is room to work in.
+float EpisodicMemory::scan(std::span<const float> query, std::span<Match> best, float least) {
+  constexpr int kChunk = 1024;
+  std::int32_t dots[kChunk];
+  float lower[kChunk];
+  float query_rest;
+  const float query_scale = quantise(query, query_.data(), query_rest);
+  // |q k - q'k'| <= |q - q'| |k| + |q'| |k - k'|, and the rounding of the exact product's float sums.
+  const float own = query_rest * kLongest + 1.2e-7f * static_cast<float>(settings_.width) + 1e-6f;
+  const float slope = 1.0001f * (kLongest + query_rest);
+  std::size_t found = 0;
+  for (int begin = 0; begin < end_; begin += kChunk) {
+    const int n = std::min(kChunk, end_ - begin);
+    kernels_.int8_gemm(codes_.data() + at(begin), query_.data(), 1, n, settings_.width, dots);
+    const float *scales = scales_.data() + begin, *rests = rests_.data() + begin;
+    float* upper = scores_.data() + begin;
+    for (int j = 0; j < n; ++j) {
+      const float about = static_cast<float>(dots[j]) * (query_scale * scales[j]);
+      const float slack = own + slope * rests[j];
+      upper[j] = about + slack;
+      lower[j] = about - slack;
+    }
+    if (best.empty()) continue;
+    for (int j = 0; j < n; ++j) {
+      if (lower[j] <= least || scales[j] == 0) continue;
+      if (found == best.size()) std::pop_heap(best.begin(), best.end(), better), --found;
+      best[found++] = {begin + j, 0, lower[j]};
+      std::push_heap(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(found), better);
+      if (found == best.size()) least = std::max(least, best.front().similarity);
+    }
+  }
+  return least;
+}
+
 // ---- Reading ----
 
 bool EpisodicMemory::read(std::span<const float> query, std::span<float> out) {
   const bool all = settings_.read_threshold <= -1;
+  if (!all) scan(query, {}, settings_.read_threshold);
   int count = 0;
   for (int i = 0; i < end_; ++i) {
-    if (!occupied(i)) continue;
+    if (scales_[i] == 0 || (!all && scores_[i] < settings_.read_threshold)) continue;
     const float s = similarity(query, i);
     if (!all && s < settings_.read_threshold) continue;
     scores_[count] = s / settings_.temperature;
@@ -84,9 +138,11 @@ bool EpisodicMemory::read(std::span<const float> query, std::span<float> out) {
 
 int EpisodicMemory::recall(std::span<const float> query, std::span<Match> out, float least) {
   check_vector(query, "a query");
+  if (out.empty()) return 0;
+  float enough = scan(query, out, least);
   std::size_t found = 0;
-  for (int i = 0; i < end_ && !out.empty(); ++i) {
-    if (!occupied(i)) continue;
+  for (int i = 0; i < end_; ++i) {
+    if (scores_[i] < enough || scales_[i] == 0) continue;
     const Match match{i, slots_[i].id, similarity(query, i)};
     if (match.similarity < least) continue;
     if (found == out.size()) {
@@ -96,6 +152,7 @@ int EpisodicMemory::recall(std::span<const float> query, std::span<Match> out, f
     }
     out[found++] = match;
     std::push_heap(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(found), better);
+    if (found == out.size()) enough = std::max(enough, out.front().similarity);
   }
   std::sort_heap(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(found), better);
   return static_cast<int>(found);
@@ -172,6 +229,7 @@ int EpisodicMemory::weakest(double now_ms) const {
 void EpisodicMemory::place(int i, std::span<const float> key, std::span<const float> value) {
   std::copy(key.begin(), key.end(), key_data(i));
   std::copy(value.begin(), value.end(), value_data(i));
+  index(i);
   if (!occupied(i)) ++size_;
   end_ = std::max(end_, i + 1);
 }
@@ -201,6 +259,7 @@ void EpisodicMemory::move(int i, float keep, float take, std::span<const float> 
   };
   blend(key_data(i), key);
   blend(value_data(i), value);
+  index(i);
   change(i);
 }
 
@@ -285,6 +344,8 @@ void EpisodicMemory::forget(int slot) {
   // Forgotten is gone, not only out of reach.
   std::fill_n(key_data(slot), settings_.width, 0.0f);
   std::fill_n(value_data(slot), settings_.width, 0.0f);
+  std::fill_n(codes_.data() + at(slot), settings_.width, std::int8_t{0});
+  scales_[slot] = 0;
   slots_[slot] = {};
   --size_;
   change(slot);
@@ -293,6 +354,8 @@ void EpisodicMemory::forget(int slot) {
 void EpisodicMemory::forget_all() {
   std::fill(keys_.begin(), keys_.end(), 0.0f);
   std::fill(values_.begin(), values_.end(), 0.0f);
+  std::fill(codes_.begin(), codes_.end(), std::int8_t{0});
+  std::fill(scales_.begin(), scales_.end(), 0.0f);
   std::fill(slots_.begin(), slots_.end(), Episode{});
   size_ = end_ = 0;
   cleared_ = ++sequence_;

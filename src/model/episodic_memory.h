@@ -134,6 +134,9 @@ class EpisodicMemory {
   float* key_data(int i) { return keys_.data() + at(i); }
   float* value_data(int i) { return values_.data() + at(i); }
   float similarity(std::span<const float> query, int i) const;
+  float scan(std::span<const float> query, std::span<Match> best, float least);
+  float quantise(std::span<const float> v, std::int8_t* codes, float& rest);
+  void index(int i);
   Match best_match(std::span<const float> query);
   int free_slot() const;
   Written store(std::span<const float> key, std::span<const float> value, double now_ms);
@@ -155,8 +158,14 @@ class EpisodicMemory {
   const Kernels& kernels_;
   std::span<float> keys_, values_;  // [K, C]
   std::span<Episode> slots_;        // [K]
+  // What a search looks at first. Key i is about scales_[i] * codes_[i]; the difference has the length rests_[i].
+  std::span<std::int8_t> codes_;  // [K, C]
+  std::span<float> scales_;       // [K], 0 of free slots
+  std::span<float> rests_;        // [K]
   std::span<std::uint64_t> changed_;  // [K], the number of each slot's last change
-  std::span<float> scores_;         // [K], of one read
+  std::span<float> scores_;         // [K], of one search or read
+  std::span<float> difference_;     // [C]
+  std::span<std::int8_t> query_;    // [C], codes of one search's query
   std::span<int> found_;            // [K], of one read
   int size_ = 0, end_ = 0;          // occupied slots; every one of them is below `end_`
   std::uint64_t next_id_ = 1, sequence_ = 0;

@@ -1,11 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
 
 #include "io/error.h"
 #include "model/episodic_memory.h"
+#include "runtime/random.h"
 
 namespace bitmar {
 namespace {
@@ -239,6 +241,54 @@ TEST_F(EpisodicMemoryTest, RecognisesWhatItWasTaught) {
   memory->teach(between(0, 1, 0.6f), axis(0), "cup", 0);
   EXPECT_FALSE(memory->recognise(between(0, 1, 0.3f)) && memory->recognise(between(0, 1, 0.3f))->score > 0.51f);
   EXPECT_EQ(memory->recognise(between(0, 1, 0.55f))->label, "cup");
+}
+
+// A search skips what its bounds rule out; the result is that of looking at every slot, to the bit.
+TEST(EpisodicMemorySearchTest, IsExact) {
+  for (const Kernels* table : available_kernels()) {
+    for (const int width : {4, 20, 128}) {
+      Random random(width);
+      const EpisodicMemory::Settings settings{.slots = 3000, .width = width};
+      Arena arena;
+      EpisodicMemory(settings, *table, arena);
+      arena.commit();
+      EpisodicMemory memory(settings, *table, arena);
+      // Far apart, close together (as photos of one room are), equal, shorter than they should be, holes between.
+      const auto vector = [&](float spread, float length) {
+        std::vector<float> v(width, 1);
+        for (float& x : v) x += spread * (static_cast<float>(random.uniform()) - 0.5f);
+        const float norm = std::sqrt(table->dot(v.data(), v.data(), width)) / length;
+        for (float& x : v) x /= norm;
+        return v;
+      };
+      for (int i = 0; i < 3000; ++i) {
+        const float spreads[] = {100, 1, 1e-4f, 0};
+        const auto v = vector(spreads[i / 50 % 4], i % 7 ? 1.0f : 0.2f);
+        if (i % 11) memory.restore(i, {.id = i + 1u}, v, v);
+      }
+      for (const float spread : {100.0f, 1.0f, 0.0f}) {
+        const auto query = vector(spread, 1);
+        std::vector<EpisodicMemory::Match> all;
+        for (int i = 0; i < memory.capacity(); ++i) {
+          if (memory.occupied(i)) all.push_back({i, memory.slot(i).id, table->dot(query.data(), memory.key(i).data(), width)});
+        }
+        std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.similarity > b.similarity; });
+        for (const std::size_t k : {1, 10, 700, 3000}) {
+          for (const float least : {-2.0f, 0.9f, 0.99999f}) {
+            std::vector<EpisodicMemory::Match> got(k);
+            got.resize(memory.recall(query, got, least));
+            const auto reached = std::count_if(all.begin(), all.end(), [&](auto& m) { return m.similarity >= least; });
+            ASSERT_EQ(got.size(), std::min(k, static_cast<std::size_t>(reached)));
+            for (std::size_t i = 0; i < got.size(); ++i) {
+              ASSERT_EQ(got[i].slot, all[i].slot) << table->name << " width " << width << " k " << k << " at " << i;
+              ASSERT_EQ(got[i].id, all[i].id);
+              ASSERT_EQ(got[i].similarity, all[i].similarity);
+            }
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST_F(EpisodicMemoryTest, RefusesWhatIsNoEpisode) {
