@@ -37,8 +37,8 @@ async function storePage(name) {
     globalThis.codeOf = (promise) => promise.then((value) => value ?? 'done', (error) => error.code ?? `${error}`);
     globalThis.fill = async () => {
       await store.load();
-      await store.replace(bytes(1, 2), attachments({ captions: new Map([[1, 'a dog']]), thumbnails: new Map([[1, { type: 'image/jpeg', bytes: bytes(9, 9) }]]) }));
-      return store.append(bytes(3), attachments({ captions: new Map([[2, 'a cat']]) }));
+      await store.replace(bytes(1, 2), 7, attachments({ captions: new Map([[1, 'a dog']]), thumbnails: new Map([[1, { type: 'image/jpeg', bytes: bytes(9, 9) }]]) }));
+      return store.append(bytes(3), 7, attachments({ captions: new Map([[2, 'a cat']]) }));
     };
   }, name);
   return { page, wrong };
@@ -67,23 +67,23 @@ describe('the IndexedDB store', () => {
   });
 
   test('a frame without a snapshot is refused', async () => {
-    assert.equal(await run(async () => (await store.load(), store.append(bytes(1), attachments()))), false);
+    assert.equal(await run(async () => (await store.load(), store.append(bytes(1), 7, attachments()))), false);
     assert.deepEqual(await saved(), NOTHING);
   });
 
   test('removes captions and thumbnails with their episodes; a snapshot takes the place of the journal', async () => {
     await run(async () => {
       await fill();
-      await store.append(bytes(4), attachments({ removed: [1] }));
+      await store.append(bytes(4), 7, attachments({ removed: [1] }));
     });
     assert.deepEqual(await saved(), { snapshot: [1, 2], frames: [[3], [4]], captions: [[2, 'a cat']], thumbnails: [] });
-    await run(() => store.replace(bytes(5), attachments()));
+    await run(() => store.replace(bytes(5), 7, attachments()));
     assert.deepEqual(await saved(), { snapshot: [5], frames: [], captions: [[2, 'a cat']], thumbnails: [] });
     await run(async () => {
-      await store.append(bytes(6), attachments({ cleared: true, captions: new Map([[9, 'new']]) }));
+      await store.append(bytes(6), 7, attachments({ cleared: true, captions: new Map([[9, 'new']]) }));
       const other = open();
       await other.load();
-      await other.append(bytes(7), attachments());
+      await other.append(bytes(7), 7, attachments());
     });
     assert.deepEqual(await saved(), { snapshot: [5], frames: [[6], [7]], captions: [[9, 'new']], thumbnails: [] });
   });
@@ -102,9 +102,9 @@ describe('the IndexedDB store', () => {
         return made;
       };
       await store.load();
-      await store.replace(bytes(1), attachments());
+      await store.replace(bytes(1), 7, attachments());
       order.push('replaced');
-      await store.append(bytes(2), attachments());
+      await store.append(bytes(2), 7, attachments());
       order.push('appended');
       return { durabilities, order };
     });
@@ -117,7 +117,7 @@ describe('the IndexedDB store', () => {
       await fill();
       const other = open({ version: 2 }); // would wait for ever for a connection that stays open
       await other.load();
-      const newer = await codeOf(store.append(bytes(4), attachments()));
+      const newer = await codeOf(store.append(bytes(4), 7, attachments()));
       other.close();
       return { newer };
     });
@@ -132,9 +132,9 @@ describe('the IndexedDB store', () => {
         const request = indexedDB.deleteDatabase(storeName);
         Object.assign(request, { onsuccess: resolve, onerror: reject });
       });
-      const refused = await store.append(bytes(4), attachments());
-      await store.replace(bytes(5), attachments());
-      return [refused, await store.append(bytes(6), attachments())];
+      const refused = await store.append(bytes(4), 7, attachments());
+      await store.replace(bytes(5), 7, attachments());
+      return [refused, await store.append(bytes(6), 7, attachments())];
     });
     assert.deepEqual(results, [false, true]);
     assert.deepEqual(await saved(), { snapshot: [5], frames: [[6]], captions: [], thumbnails: [] });
@@ -144,8 +144,8 @@ describe('the IndexedDB store', () => {
     await run(() => fill());
     const session = await browser.context.newCDPSession(page);
     await session.send('Storage.clearDataForOrigin', { origin: server.url.slice(0, -1), storageTypes: 'indexeddb' });
-    assert.equal(await run(() => store.append(bytes(4), attachments())), false);
-    await run(() => store.replace(bytes(5), attachments()));
+    assert.equal(await run(() => store.append(bytes(4), 7, attachments())), false);
+    await run(() => store.replace(bytes(5), 7, attachments()));
     assert.deepEqual((await saved()).snapshot, [5]);
   });
 
@@ -180,7 +180,7 @@ describe('the IndexedDB store', () => {
         };
         await fill();
         const { transaction } = IDBDatabase.prototype;
-        for (const work of [() => store.append(bytes(4), attachments()), () => store.load(), () => store.replace(bytes(5), attachments())]) {
+        for (const work of [() => store.append(bytes(4), 7, attachments()), () => store.load(), () => store.replace(bytes(5), 7, attachments())]) {
           IDBDatabase.prototype.transaction = function (...args) {
             IDBDatabase.prototype.transaction = transaction;
             throw new DOMException('Connection to Indexed Database server lost. Refresh the page to try again', name);
@@ -204,15 +204,15 @@ describe('the IndexedDB store', () => {
         this.transaction.abort();
         return request;
       };
-      const once = await codeOf(store.append(bytes(4), attachments()));
+      const once = await codeOf(store.append(bytes(4), 7, attachments()));
       IDBObjectStore.prototype.put = function (...args) {
         const request = put.apply(this, args);
         this.transaction.abort();
         return request;
       };
-      const always = await codeOf(store.append(bytes(5), attachments()));
+      const always = await codeOf(store.append(bytes(5), 7, attachments()));
       IDBObjectStore.prototype.put = put;
-      return [once, always, await codeOf(store.append(bytes(6), attachments()))];
+      return [once, always, await codeOf(store.append(bytes(6), 7, attachments()))];
     });
     assert.deepEqual(result, [true, 'storage_unavailable', true]);
     assert.deepEqual(await saved(), { ...FILLED, frames: [[3], [4], [6]] });
@@ -224,7 +224,7 @@ describe('the IndexedDB store', () => {
     const { usage } = await run(() => navigator.storage.estimate());
     await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: usage + 200_000 }); // before Chromium has asked for it
     await run(() => fill());
-    const large = () => run(() => codeOf(store.append(crypto.getRandomValues(new Uint8Array(60_000)), attachments({ captions: new Map([[5, 'no']]) }))));
+    const large = () => run(() => codeOf(store.append(crypto.getRandomValues(new Uint8Array(60_000)), 7, attachments({ captions: new Map([[5, 'no']]) }))));
     const results = [];
     while (results.length < 10 && results.at(-1) !== 'storage_full') results.push(await large());
     assert.equal(results.pop(), 'storage_full');
@@ -250,7 +250,7 @@ describe('the IndexedDB store', () => {
     test(`storage that ${what}, as in private modes, is a typed error`, async () => {
       await run(block);
       assert.equal(await run(() => codeOf(store.load())), 'storage_unavailable');
-      assert.equal(await run(() => codeOf(store.replace(bytes(1), attachments()))), 'storage_unavailable');
+      assert.equal(await run(() => codeOf(store.replace(bytes(1), 7, attachments()))), 'storage_unavailable');
       assert.equal(await run(() => codeOf(store.thumbnail(1))), 'storage_unavailable');
     });
   }

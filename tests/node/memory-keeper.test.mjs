@@ -64,6 +64,7 @@ class Engine {
 class Disk {
   snapshot = null;
   frames = [];
+  sequence = 0;
   captions = new Map();
   thumbnails = new Map();
   failure = undefined;
@@ -87,19 +88,21 @@ class Disk {
       async load() {
         await check();
         const sizes = [...disk.thumbnails].map(([id, { bytes }]) => [id, bytes.length]);
-        return { snapshot: disk.snapshot, frames: [...disk.frames], captions: new Map(disk.captions), thumbnails: new Map(sizes) };
+        return { snapshot: disk.snapshot, frames: [...disk.frames], sequence: disk.sequence, captions: new Map(disk.captions), thumbnails: new Map(sizes) };
       },
-      async append(frame, attachments) {
+      async append(frame, sequence, attachments) {
         await check();
         if (!disk.snapshot) return false;
         disk.frames.push(frame);
+        disk.sequence = sequence;
         attach(attachments);
         return true;
       },
-      async replace(snapshot, attachments) {
+      async replace(snapshot, sequence, attachments) {
         await check();
         disk.snapshot = snapshot;
         disk.frames = [];
+        disk.sequence = sequence;
         attach(attachments);
       },
       async thumbnail(id) {
@@ -297,6 +300,23 @@ describe('the keeper', () => {
     await second.keeper.save();
     assert.equal(disk.frames.length, 0);
     assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b']));
+    for (const one of [keeper, second.keeper]) one.close();
+  });
+
+  test('a load that changes something, as one into fewer slots does, is followed by a snapshot too', async () => {
+    const disk = new Disk();
+    const { keeper, write } = keeperOf(disk);
+    await keeper.open();
+    write(1, 'a');
+    await keeper.save();
+    disk.sequence -= 1;
+    const second = keeperOf(disk);
+    await second.keeper.open();
+    second.write(2, 'b');
+    await second.keeper.save();
+    second.write(3, 'c');
+    await second.keeper.save();
+    assert.deepEqual([decode(disk.snapshot).episodes.length, disk.frames.length], [2, 1]);
     for (const one of [keeper, second.keeper]) one.close();
   });
 

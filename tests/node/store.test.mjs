@@ -40,9 +40,9 @@ describe('a store on the disk', () => {
   async function filled() {
     const full = store();
     await full.load();
-    await full.replace(bytes(1, 2), attachments({ captions: new Map([[1, 'a dog']]), thumbnails: new Map([[1, jpeg(9, 9)]]) }));
-    assert.equal(await full.append(bytes(3), attachments({ captions: new Map([[2, 'ein Hündchen']]) })), true);
-    assert.equal(await full.append(bytes(4, 5), attachments({ thumbnails: new Map([[2, { type: 'image/webp', bytes: bytes(8) }]]) })), true);
+    await full.replace(bytes(1, 2), 7, attachments({ captions: new Map([[1, 'a dog']]), thumbnails: new Map([[1, jpeg(9, 9)]]) }));
+    assert.equal(await full.append(bytes(3), 7, attachments({ captions: new Map([[2, 'ein Hündchen']]) })), true);
+    assert.equal(await full.append(bytes(4, 5), 7, attachments({ thumbnails: new Map([[2, { type: 'image/webp', bytes: bytes(8) }]]) })), true);
     return full;
   }
   const FILLED = { snapshot: [1, 2], frames: [[3], [4, 5]], captions: [[1, 'a dog'], [2, 'ein Hündchen']], thumbnails: [[1, 2], [2, 1]] };
@@ -58,25 +58,25 @@ describe('a store on the disk', () => {
   test('a frame without a snapshot is refused', async () => {
     const empty = store();
     await empty.load();
-    assert.equal(await empty.append(bytes(1), attachments()), false);
+    assert.equal(await empty.append(bytes(1), 7, attachments()), false);
     assert.deepEqual(await reloaded(), NOTHING);
   });
 
   test('removes captions and thumbnails with their episodes, and thumbnails alone', async () => {
     const full = await filled();
-    await full.append(bytes(6), attachments({ removed: [1], evicted: [2] }));
+    await full.append(bytes(6), 7, attachments({ removed: [1], evicted: [2] }));
     assert.deepEqual(await reloaded(), { ...FILLED, frames: [[3], [4, 5], [6]], captions: [[2, 'ein Hündchen']], thumbnails: [] });
     assert.deepEqual(await readdir(join(folder, 'thumbnails')), []);
-    await open[0].append(bytes(7), attachments({ cleared: true, captions: new Map([[9, 'new']]), thumbnails: new Map([[9, jpeg(1)]]) }));
+    await open[0].append(bytes(7), 7, attachments({ cleared: true, captions: new Map([[9, 'new']]), thumbnails: new Map([[9, jpeg(1)]]) }));
     const { captions, thumbnails } = await reloaded();
     assert.deepEqual({ captions, thumbnails }, { captions: [[9, 'new']], thumbnails: [[9, 1]] });
   });
 
   test('a snapshot takes the place of the journal', async () => {
     const full = await filled();
-    await full.replace(bytes(7), attachments());
+    await full.replace(bytes(7), 7, attachments());
     assert.deepEqual(await reloaded(), { ...FILLED, snapshot: [7], frames: [] });
-    await open[0].append(bytes(8), attachments());
+    await open[0].append(bytes(8), 7, attachments());
     assert.deepEqual(await reloaded(), { ...FILLED, snapshot: [7], frames: [[8]] });
   });
 
@@ -90,7 +90,7 @@ describe('a store on the disk', () => {
       assert.deepEqual(snapshot, [1, 2]);
       assert.deepEqual(frames, FILLED.frames.slice(0, frames.length));
       assert.ok(frames.length < 2);
-      assert.equal(await open[0].append(bytes(99), attachments()), true);
+      assert.equal(await open[0].append(bytes(99), 7, attachments()), true);
       assert.deepEqual((await reloaded()).frames, [...frames, [99]], `${length} of ${whole.length} bytes`);
     }
   });
@@ -100,7 +100,7 @@ describe('a store on the disk', () => {
     await appendFile(join(folder, 'journal.bin'), Buffer.alloc(500, 0xa5));
     assert.deepEqual(await reloaded(), FILLED);
     await appendFile(join(folder, 'journal.bin'), Buffer.alloc(500));
-    await open[0].append(bytes(6), attachments());
+    await open[0].append(bytes(6), 7, attachments());
     assert.deepEqual((await reloaded()).frames, [...FILLED.frames, [6]]);
   });
 
@@ -108,7 +108,7 @@ describe('a store on the disk', () => {
     const full = await filled();
     const journal = join(folder, 'journal.bin');
     await copyFile(journal, `${journal}.old`);
-    await full.replace(bytes(7), attachments());
+    await full.replace(bytes(7), 7, attachments());
     await rename(`${journal}.old`, journal);
     assert.deepEqual(await reloaded(), { ...FILLED, snapshot: [7], frames: [] });
     await rm(journal);
@@ -135,9 +135,9 @@ describe('a store on the disk', () => {
   test('a folder that was removed meanwhile', async () => {
     const full = await filled();
     await rm(folder, { recursive: true });
-    assert.equal(await full.append(bytes(6), attachments()), false);
-    await full.replace(bytes(7), attachments());
-    assert.equal(await full.append(bytes(8), attachments()), true);
+    assert.equal(await full.append(bytes(6), 7, attachments()), false);
+    await full.replace(bytes(7), 7, attachments());
+    assert.equal(await full.append(bytes(8), 7, attachments()), true);
     const { snapshot, frames } = await reloaded();
     assert.deepEqual({ snapshot, frames }, { snapshot: [7], frames: [[8]] });
   });
@@ -174,8 +174,8 @@ describe('a store on the disk', () => {
 
 test('a store in memory: thumbnails only', async () => {
   const store = new MemoryStore();
-  await store.replace(bytes(1), attachments({ thumbnails: new Map([[1, jpeg(1)], [2, jpeg(2)]]) }));
-  assert.equal(await store.append(bytes(1), attachments({ evicted: [1] })), true);
+  await store.replace(bytes(1), 7, attachments({ thumbnails: new Map([[1, jpeg(1)], [2, jpeg(2)]]) }));
+  assert.equal(await store.append(bytes(1), 7, attachments({ evicted: [1] })), true);
   assert.equal(await store.thumbnail(1), undefined);
   assert.deepEqual(await store.thumbnail(2), jpeg(2));
   assert.equal((await store.load()).snapshot, null);

@@ -20,6 +20,11 @@ export class PendingAttachments implements Attachments {
     return !this.cleared && this.#removed.size + this.#evicted.size + this.captions.size + this.thumbnails.size === 0;
   }
 
+  /** Whether the thumbnail that was saved is to go. */
+  drops(id: number): boolean {
+    return this.cleared || this.#removed.has(id) || this.#evicted.has(id);
+  }
+
   clear(): void {
     this.cleared = true;
     for (const part of [this.#removed, this.#evicted, this.captions, this.thumbnails]) part.clear();

@@ -73,7 +73,9 @@ export interface Engine {
   /** A frame of what changed since that sequence number; empty when nothing did. */
   memoryChanges(sinceSequence: number): Uint8Array;
   /** From a snapshot, or null for the memory as it is, and the frames that follow. */
-  memoryLoad(snapshot: Uint8Array | null, frames: readonly Uint8Array[]): LoadReport;
+  memoryLoad(snapshot: Uint8Array | null, frames: readonly Uint8Array[]): LoadReport & { sequence: number };
+  /** A snapshot's episodes instead of those that are there, as one more change. */
+  memoryAdopt(snapshot: Uint8Array): LoadReport;
 
   kernelsName(): string;
   bytes(): Record<string, number>;

@@ -14,7 +14,7 @@ type Remembered = Extract<Reply, { type: 'remembered' }>;
 type Answer = Loaded | Done | Remembered;
 
 /** Calls that change the memory: only the host knows whether an abort came in time. */
-const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'label', 'forget', 'clear', 'load']);
+const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'label', 'forget', 'clear', 'adopt']);
 
 interface Call {
   request: Exclude<Request, { type: 'abort' }>;

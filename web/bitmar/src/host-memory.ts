@@ -10,7 +10,8 @@ type Answers = { [Name in keyof MemoryCalls]: (engine: Engine, question: MemoryC
 
 const answers: Answers = {
   configure: (engine, { slots }) => (engine.memoryConfigure(slots), null),
-  load: (engine, { snapshot, frames }) => ({ ...engine.memoryLoad(snapshot, frames), sequence: engine.memoryStats().sequence }),
+  load: (engine, { snapshot, frames }) => engine.memoryLoad(snapshot, frames),
+  adopt: (engine, { snapshot }) => engine.memoryAdopt(snapshot),
   snapshot: (engine) => ({ bytes: engine.memorySnapshot(), sequence: engine.memoryStats().sequence }),
   changes: (engine, { since }) => ({ bytes: engine.memoryChanges(since), sequence: engine.memoryStats().sequence }),
   recall(engine, { picture, text, k, minScore }) {

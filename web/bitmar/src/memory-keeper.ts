@@ -112,7 +112,8 @@ export class MemoryKeeper {
   }
 
   async thumbnail(id: number): Promise<Thumbnail | undefined> {
-    return this.#pending.thumbnails.get(id) ?? (await this.#store.thumbnail(id));
+    const pending = this.#pending.thumbnails.get(id);
+    return pending ?? (this.#pending.drops(id) ? undefined : this.#store.thumbnail(id));
   }
 
   /** Everything is another memory now, after a `clear` or an import: what was kept goes with the next save. */
@@ -158,15 +159,15 @@ export class MemoryKeeper {
 
   /** The engine's memory from the store. */
   async #load(): Promise<LoadReport> {
-    const { snapshot, frames, captions, thumbnails } = await this.#store.load();
-    let report = { loaded: 0, droppedSlots: 0, droppedFrames: 0, sequence: 0 };
+    const { snapshot, frames, sequence, captions, thumbnails } = await this.#store.load();
+    let report = { loaded: 0, droppedSlots: 0, droppedFrames: 0, leftOut: 0, sequence: 0 };
     if (snapshot) report = await this.#options.host.memory('load', { snapshot, frames });
     else await this.#options.host.memory('clear', {});
     this.#savedSequence = report.sequence;
     this.#snapshotBytes = snapshot?.length ?? 0;
     this.#journalBytes = frames.reduce((sum, frame) => sum + frame.length, 0);
-    // A frame after a damaged one would be lost too: begin with a new snapshot.
-    this.#snapshotDue = !snapshot || report.droppedSlots + report.droppedFrames > 0;
+    // Frames build on what is kept. Where that is not what was loaded (damage, another number of slots), they could not.
+    this.#snapshotDue = !snapshot || report.droppedSlots + report.droppedFrames > 0 || report.sequence !== sequence;
     this.#pending = new PendingAttachments();
     this.captions.clear();
     for (const [id, text] of captions) this.captions.set(id, text);
@@ -186,7 +187,7 @@ export class MemoryKeeper {
   async #save(): Promise<void> {
     if (this.#closed) return;
     if (this.#store instanceof MemoryStore) {
-      await this.#store.append(new Uint8Array(), this.#pending);
+      await this.#store.append(new Uint8Array(), 0, this.#pending);
       this.#pending = new PendingAttachments();
       if (this.#status.error) throw this.#status.error;
       return;
@@ -202,7 +203,7 @@ export class MemoryKeeper {
         const { bytes, sequence } = await this.#options.host.memory('changes', { since: from });
         take(); // after the engine's answer: so that it has whatever belongs to the frame
         if (!bytes.length && taken.empty) return;
-        if (await this.#store.append(bytes, taken)) {
+        if (await this.#store.append(bytes, sequence, taken)) {
           this.#journalBytes += bytes.length;
           this.#kept(sequence, { from, to: sequence, frame: bytes, cleared: taken.cleared, removed: taken.removed, captions: taken.captions });
           return;
@@ -211,7 +212,7 @@ export class MemoryKeeper {
       }
       const { bytes, sequence } = await this.#options.host.memory('snapshot', {});
       take();
-      await this.#store.replace(bytes, taken);
+      await this.#store.replace(bytes, sequence, taken);
       this.#snapshotDue = false;
       this.#snapshotBytes = bytes.length;
       this.#journalBytes = 0;
@@ -253,7 +254,11 @@ export class MemoryKeeper {
         await this.#load();
         return;
       }
-      const { sequence } = await this.#options.host.memory('load', { snapshot: null, frames: [news.frame] });
+      const { droppedFrames, sequence } = await this.#options.host.memory('load', { snapshot: null, frames: [news.frame] });
+      if (droppedFrames > 0) {
+        await this.#load();
+        return;
+      }
       this.#savedSequence = sequence;
       if (news.cleared) this.captions.clear();
       for (const id of news.removed ?? []) this.captions.delete(id);

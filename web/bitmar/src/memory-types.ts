@@ -139,6 +139,8 @@ export interface LoadReport {
   readonly droppedSlots: number;
   /** Damaged entries of the journal that were left out. */
   readonly droppedFrames: number;
+  /** The weakest, where there are more episodes than slots. */
+  readonly leftOut: number;
 }
 
 /** Where the memory lives at this moment. */

@@ -224,12 +224,12 @@ export class Memory extends EventTarget {
       throw new BitMarError('invalid_state', 'This memory belongs to another model');
     }
     await this.#openToWrite(signal);
-    const { loaded, droppedSlots, droppedFrames } = await this.#parts.host.memory('load', { snapshot: archive.snapshot, frames: [] }, signal);
+    const { loaded, droppedSlots, droppedFrames, leftOut } = await this.#parts.host.memory('adopt', { snapshot: archive.snapshot }, signal);
     this.#keeper.beginAnew();
     const episodes = await this.#parts.host.memory('list', { limit: Infinity, before: Infinity });
     for (const { id } of episodes.reverse()) this.#keeper.attach(id, archive.captions.get(id), archive.thumbnails.get(id));
     this.#changed('import', null);
-    return { loaded, droppedSlots, droppedFrames };
+    return { loaded, droppedSlots, droppedFrames, leftOut };
   }
 
   /**

@@ -36,6 +36,8 @@ export interface CaptionRequest {
 export interface MemoryCalls {
   configure: [question: { slots: number }, answer: null];
   load: [question: { snapshot: Uint8Array | null; frames: readonly Uint8Array[] }, answer: LoadReport & { sequence: number }];
+  /** A snapshot's episodes instead of those that are there, as a change. */
+  adopt: [question: { snapshot: Uint8Array }, answer: LoadReport];
   snapshot: [question: object, answer: { bytes: Uint8Array; sequence: number }];
   changes: [question: { since: number }, answer: { bytes: Uint8Array; sequence: number }];
   recall: [

@@ -19,11 +19,14 @@ interface FileHeader {
   format: number;
   /** A journal belongs to the snapshot of the same number; any other is a remainder of an interrupted `replace`. */
   generation: number;
+  /** The number of the last change in the snapshot. */
+  sequence: number;
   captions: [id: number, text: string][];
 }
 
 /** Of the journal's other records, whose bodies are frames. */
 interface FrameHeader {
+  sequence: number;
   cleared: boolean;
   removed: number[];
   captions: [id: number, text: string][];
@@ -58,10 +61,10 @@ export class FileStore implements Store {
       const file = await readIfThere(this.#path('snapshot.bin'));
       this.#captions.clear();
       this.#generation = undefined;
-      if (!file) return { snapshot: null, frames: [], captions: new Map(), thumbnails };
+      if (!file) return { snapshot: null, frames: [], sequence: 0, captions: new Map(), thumbnails };
       const snapshot = readRecord(file, 0);
       if (!snapshot) throw new BitMarError('invalid_state', `${this.#path('snapshot.bin')} is damaged, or something else`);
-      const { format, generation, captions } = snapshot.header as FileHeader;
+      const { format, generation, sequence, captions } = snapshot.header as FileHeader;
       if (format > FORMAT) throw new BitMarError('unsupported_state', `${this.#folder} was saved by a newer version`);
       this.#generation = generation;
       this.#captions = new Map(captions);
@@ -70,13 +73,19 @@ export class FileStore implements Store {
       const own = (first?.header as FileHeader | undefined)?.generation === generation;
       const frames = own ? rest : [];
       for (const { header } of frames) this.#caption(header as FrameHeader);
-      if (!own) await this.#beginJournal(generation);
+      if (!own) await this.#beginJournal(generation, sequence);
       else await this.#cutJournal((frames.at(-1) ?? first)!.end);
-      return { snapshot: snapshot.body, frames: frames.map(({ body }) => body), captions: new Map(this.#captions), thumbnails };
+      return {
+        snapshot: snapshot.body,
+        frames: frames.map(({ body }) => body),
+        sequence: (frames.at(-1)?.header as FrameHeader | undefined)?.sequence ?? sequence,
+        captions: new Map(this.#captions),
+        thumbnails,
+      };
     });
   }
 
-  append(frame: Uint8Array, attachments: Attachments): Promise<boolean> {
+  append(frame: Uint8Array, sequence: number, attachments: Attachments): Promise<boolean> {
     return this.#guarded(async () => {
       // Whoever removed the folder, or put another in its place, took away what the frame builds on.
       const size = await stat(this.#path('journal.bin')).then(({ size }) => size, () => -1);
@@ -84,6 +93,7 @@ export class FileStore implements Store {
       if (size > this.#journalBytes) await this.#cutJournal(this.#journalBytes); // an append that failed half way
       await this.#putThumbnails(attachments);
       const header: FrameHeader = {
+        sequence,
         cleared: attachments.cleared,
         removed: [...attachments.removed],
         captions: [...attachments.captions],
@@ -103,17 +113,17 @@ export class FileStore implements Store {
     });
   }
 
-  replace(snapshot: Uint8Array, attachments: Attachments): Promise<void> {
+  replace(snapshot: Uint8Array, sequence: number, attachments: Attachments): Promise<void> {
     return this.#guarded(async () => {
       await mkdir(this.#path('thumbnails'), { recursive: true });
       await this.#putThumbnails(attachments);
       const captions = new Map(this.#captions);
       applyCaptions(captions, attachments);
       const generation = (this.#generation ?? 0) + 1;
-      await this.#writeWhole('snapshot.bin', record({ format: FORMAT, generation, captions: [...captions] } satisfies FileHeader, snapshot));
+      await this.#writeWhole('snapshot.bin', record({ format: FORMAT, generation, sequence, captions: [...captions] } satisfies FileHeader, snapshot));
       this.#generation = generation;
       this.#captions = captions;
-      await this.#beginJournal(generation);
+      await this.#beginJournal(generation, sequence);
       await this.#removeThumbnails(attachments);
     });
   }
@@ -149,8 +159,8 @@ export class FileStore implements Store {
     applyCaptions(this.#captions, { ...change, captions: new Map(change.captions) });
   }
 
-  async #beginJournal(generation: number): Promise<void> {
-    const first = record({ format: FORMAT, generation, captions: [] } satisfies FileHeader, new Uint8Array());
+  async #beginJournal(generation: number, sequence: number): Promise<void> {
+    const first = record({ format: FORMAT, generation, sequence, captions: [] } satisfies FileHeader, new Uint8Array());
     await this.#writeWhole('journal.bin', first);
     this.#journalBytes = first.length;
   }

@@ -6,10 +6,16 @@ import { openDB, type DBSchema, type IDBPDatabase, type IDBPTransaction } from '
 import { BitMarError, messageOf } from './errors.js';
 import type { Attachments, Store, StoredState, Thumbnail } from './store.js';
 
+/** The engine's bytes, and the number of the last change in them. */
+interface Piece {
+  bytes: Uint8Array;
+  sequence: number;
+}
+
 /** Version 1. `state` has one record under the key 'snapshot'; `journal` has the frames under 0, 1, 2, ... */
 interface Schema extends DBSchema {
-  state: { key: string; value: { bytes: Uint8Array; generation: string } };
-  journal: { key: number; value: Uint8Array };
+  state: { key: string; value: Piece & { generation: string } };
+  journal: { key: number; value: Piece };
   captions: { key: number; value: string };
   thumbnails: { key: number; value: Thumbnail };
 }
@@ -65,27 +71,33 @@ export class IndexedDbStore implements Store {
       ]);
       this.#generation = state?.generation;
       this.#frames = last ? last.key + 1 : 0;
-      return { snapshot: state?.bytes ?? null, frames, captions: new Map(ids.map((id, i) => [id, texts[i]!])), thumbnails };
+      return {
+        snapshot: state?.bytes ?? null,
+        frames: frames.map(({ bytes }) => bytes),
+        sequence: (frames.at(-1) ?? state)?.sequence ?? 0,
+        captions: new Map(ids.map((id, i) => [id, texts[i]!])),
+        thumbnails,
+      };
     });
   }
 
-  async append(frame: Uint8Array, attachments: Attachments): Promise<boolean> {
+  async append(frame: Uint8Array, sequence: number, attachments: Attachments): Promise<boolean> {
     const index = this.#frames; // the same at a second attempt, should the first have been kept after all
     const kept = await this.#write(async (transaction) => {
       const state = await transaction.objectStore('state').get('snapshot');
       if (!state || state.generation !== this.#generation) return false;
-      await Promise.all([transaction.objectStore('journal').put(frame, index), ...attach(transaction, attachments)]);
+      await Promise.all([transaction.objectStore('journal').put({ bytes: frame, sequence }, index), ...attach(transaction, attachments)]);
       return true;
     });
     if (kept) this.#frames = index + 1;
     return kept;
   }
 
-  async replace(snapshot: Uint8Array, attachments: Attachments): Promise<void> {
+  async replace(snapshot: Uint8Array, sequence: number, attachments: Attachments): Promise<void> {
     const generation = `${Date.now()}-${Math.random()}`; // only ever compared for equality
     await this.#write(async (transaction) => {
       await Promise.all([
-        transaction.objectStore('state').put({ bytes: snapshot, generation }, 'snapshot'),
+        transaction.objectStore('state').put({ bytes: snapshot, sequence, generation }, 'snapshot'),
         transaction.objectStore('journal').clear(),
         ...attach(transaction, attachments),
       ]);

@@ -26,6 +26,8 @@ export interface StoredState {
   readonly snapshot: Uint8Array | null;
   /** What changed since the snapshot, oldest first. */
   readonly frames: readonly Uint8Array[];
+  /** The number of the last change in these; 0 when nothing was ever kept. */
+  readonly sequence: number;
   readonly captions: ReadonlyMap<number, string>;
   /** Bytes of each thumbnail, by its episode's id. */
   readonly thumbnails: ReadonlyMap<number, number>;
@@ -40,12 +42,12 @@ export interface Store {
   readonly durable: boolean;
   load(): Promise<StoredState>;
   /**
-   * Adds a frame. Resolves when everything has reached the disk: either all of it is kept or nothing. False when what the
+   * Adds a frame, whose last change has that number. Resolves when everything has reached the disk: either all of it is kept or nothing. False when what the
    * frame builds on is gone, because somebody cleared the storage: then nothing was kept, and a `replace` is due.
    */
-  append(frame: Uint8Array, attachments: Attachments): Promise<boolean>;
+  append(frame: Uint8Array, sequence: number, attachments: Attachments): Promise<boolean>;
   /** Puts a snapshot in the place of the old one and of all frames. All or nothing, as above. */
-  replace(snapshot: Uint8Array, attachments: Attachments): Promise<void>;
+  replace(snapshot: Uint8Array, sequence: number, attachments: Attachments): Promise<void>;
   thumbnail(id: number): Promise<Thumbnail | undefined>;
   close(): void;
 }
@@ -56,15 +58,15 @@ export class MemoryStore implements Store {
   readonly #thumbnails = new Map<number, Thumbnail>();
 
   async load(): Promise<StoredState> {
-    return { snapshot: null, frames: [], captions: new Map(), thumbnails: new Map() };
+    return { snapshot: null, frames: [], sequence: 0, captions: new Map(), thumbnails: new Map() };
   }
 
-  async append(_: Uint8Array, attachments: Attachments): Promise<boolean> {
+  async append(_: Uint8Array, _sequence: number, attachments: Attachments): Promise<boolean> {
     this.#attach(attachments);
     return true;
   }
 
-  async replace(_: Uint8Array, attachments: Attachments): Promise<void> {
+  async replace(_: Uint8Array, _sequence: number, attachments: Attachments): Promise<void> {
     this.#attach(attachments);
   }
 
