@@ -132,7 +132,7 @@ describe('the page', () => {
     const { page } = await open(browser);
     const problems = await page.evaluate(() => {
       const problems = [];
-      const name = (element) => element.getAttribute('aria-label') || element.textContent.trim() || element.querySelector('img')?.alt;
+      const name = (element) => element.getAttribute('aria-label') || element.textContent.trim() || element.labels?.[0]?.textContent.trim() || element.querySelector('img')?.alt;
       for (const image of document.images) if (!image.hasAttribute('alt')) problems.push(`no alt: ${image.outerHTML}`);
       for (const button of document.querySelectorAll('button, input, video, progress')) if (!name(button)) problems.push(`no name: ${button.outerHTML}`);
       const ids = [...document.querySelectorAll('[id]')].map(({ id }) => id);
@@ -175,11 +175,11 @@ describe('the page', () => {
 
     const reached = [];
     await page.evaluate(() => document.activeElement.blur());
-    for (let i = 0; i < 9; i += 1) {
+    for (let i = 0; i < 12; i += 1) {
       await page.keyboard.press('Tab');
       reached.push(await page.evaluate(() => document.activeElement.id || document.activeElement.closest('ul')?.id));
     }
-    assert.deepEqual(reached.slice(0, 8), ['camera', 'choose', ...SAMPLES.map(() => 'samples')]);
+    assert.deepEqual(reached.slice(0, 11), ['camera', 'choose', 'remember', 'teach-name', 'teach', ...SAMPLES.map(() => 'samples')]);
     await page.locator('.samples button').nth(2).focus();
     const before = await said(page);
     await page.keyboard.press('Enter');
@@ -278,7 +278,7 @@ test('a webcam: live captions that change with the picture', async (t) => {
     new MutationObserver(() => document.body.classList.contains('is-live') && lines.add(document.querySelector('#caption').textContent)).observe(document.querySelector('#caption'), { childList: true, subtree: true });
   });
   await page.click('#camera');
-  await page.waitForFunction(() => lines.size >= 12, undefined, { timeout: 30_000 });
+  await page.waitForFunction(() => lines.size >= 4, undefined, { timeout: 30_000 });
   assert.equal(await page.isVisible('#live'), true);
   assert.equal(await page.getAttribute('#camera', 'aria-pressed'), 'true');
   assert.equal(await page.textContent('#figures-title'), 'Each frame takes');
