@@ -22,16 +22,16 @@ std::size_t record_bytes(int width) { return 4 * 4 + 3 * 8 + (Episode::kMaxLabel
   throw Error(ErrorCode::invalid_state, "the saved memory " + what);
 }
 
-void put32(std::vector<std::uint8_t>& to, std::uint32_t v) {
-  for (int shift = 0; shift < 32; shift += 8) to.push_back(static_cast<std::uint8_t>(v >> shift));
+void put32(std::uint8_t*& to, std::uint32_t v) {
+  for (int shift = 0; shift < 32; shift += 8) *to++ = static_cast<std::uint8_t>(v >> shift);
 }
 
-void put64(std::vector<std::uint8_t>& to, std::uint64_t v) {
+void put64(std::uint8_t*& to, std::uint64_t v) {
   put32(to, static_cast<std::uint32_t>(v));
   put32(to, static_cast<std::uint32_t>(v >> 32));
 }
 
-void put_floats(std::vector<std::uint8_t>& to, std::span<const float> values) {
+void put_floats(std::uint8_t*& to, std::span<const float> values) {
   for (const float v : values) put32(to, std::bit_cast<std::uint32_t>(v));
 }
 
@@ -79,38 +79,41 @@ std::uint32_t crc32(ByteSpan bytes, std::uint32_t crc) {
   return ~crc;
 }
 
-MemoryStateWriter::MemoryStateWriter(const MemoryStateHeader& h, int records) {
-  bytes_.reserve(kHeader + 4 * h.freed.size() + records * record_bytes(h.width));
-  for (const char c : kMagic) bytes_.push_back(static_cast<std::uint8_t>(c));
-  put32(bytes_, kVersion);
-  put32(bytes_, h.width);
-  put32(bytes_, crc32(bytes_));
-  put64(bytes_, h.base);
-  put64(bytes_, h.sequence);
-  put64(bytes_, h.next_id);
-  put32(bytes_, h.slots);
-  put32(bytes_, h.cleared ? kCleared : 0);
-  put32(bytes_, static_cast<std::uint32_t>(h.freed.size()));
-  put32(bytes_, records);
-  std::vector<std::uint8_t> freed;
-  for (const std::uint32_t slot : h.freed) put32(freed, slot);
-  put32(bytes_, crc32(freed, crc32(ByteSpan(bytes_).subspan(kPrelude))));
-  bytes_.insert(bytes_.end(), freed.begin(), freed.end());
+MemoryStateWriter::MemoryStateWriter(const MemoryStateHeader& h, int records)
+    : bytes_(kHeader + 4 * h.freed.size() + records * record_bytes(h.width)) {
+  std::uint8_t* to = std::copy(kMagic.begin(), kMagic.end(), bytes_.data());
+  put32(to, kVersion);
+  put32(to, h.width);
+  put32(to, crc32(ByteSpan(bytes_).first(kPrelude - 4)));
+  put64(to, h.base);
+  put64(to, h.sequence);
+  put64(to, h.next_id);
+  put32(to, h.slots);
+  put32(to, h.cleared ? kCleared : 0);
+  put32(to, static_cast<std::uint32_t>(h.freed.size()));
+  put32(to, records);
+  std::uint8_t* checksum = to;
+  to += 4;
+  for (const std::uint32_t slot : h.freed) put32(to, slot);
+  size_ = to - bytes_.data();
+  put32(checksum, crc32(ByteSpan(bytes_).first(size_).subspan(kHeader),
+                        crc32(ByteSpan(bytes_).first(kHeader - 4).subspan(kPrelude))));
 }
 
 void MemoryStateWriter::add(int slot, const Episode& e, std::span<const float> key, std::span<const float> value) {
-  const std::size_t begin = bytes_.size();
-  put32(bytes_, slot);
-  put32(bytes_, e.uses);
-  put32(bytes_, std::bit_cast<std::uint32_t>(e.strength));
-  put32(bytes_, e.label_length);
-  put64(bytes_, e.id);
-  put64(bytes_, std::bit_cast<std::uint64_t>(e.created_ms));
-  put64(bytes_, std::bit_cast<std::uint64_t>(e.last_used_ms));
-  for (const char c : e.label_bytes) bytes_.push_back(static_cast<std::uint8_t>(c));
-  put_floats(bytes_, key);
-  put_floats(bytes_, value);
-  put32(bytes_, crc32(ByteSpan(bytes_).subspan(begin)));
+  std::uint8_t *const begin = bytes_.data() + size_, *to = begin;
+  put32(to, slot);
+  put32(to, e.uses);
+  put32(to, std::bit_cast<std::uint32_t>(e.strength));
+  put32(to, e.label_length);
+  put64(to, e.id);
+  put64(to, std::bit_cast<std::uint64_t>(e.created_ms));
+  put64(to, std::bit_cast<std::uint64_t>(e.last_used_ms));
+  to = std::copy(std::begin(e.label_bytes), std::end(e.label_bytes), to);
+  put_floats(to, key);
+  put_floats(to, value);
+  put32(to, crc32({begin, to}));
+  size_ = to - bytes_.data();
 }
 
 MemoryStateReader::MemoryStateReader(ByteSpan bytes, int width) {

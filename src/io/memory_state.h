@@ -46,12 +46,13 @@ struct MemoryStateHeader {
 
 class MemoryStateWriter {
  public:
-  MemoryStateWriter(const MemoryStateHeader& header, int records);
+  MemoryStateWriter(const MemoryStateHeader& header, int records);  // so many will be added
   void add(int slot, const Episode& episode, std::span<const float> key, std::span<const float> value);
   std::vector<std::uint8_t> take() { return std::move(bytes_); }
 
  private:
-  std::vector<std::uint8_t> bytes_;
+  std::vector<std::uint8_t> bytes_;  // as long as it will be
+  std::size_t size_ = 0;             // written so far
 };
 
 struct MemoryRecord {

@@ -36,11 +36,11 @@ std::vector<std::uint8_t> EpisodicMemory::changes_since(std::uint64_t since) con
                            .sequence = sequence_,
                            .next_id = next_id_,
                            .cleared = cleared_ > since};
-  const auto goes_in = [&](int i) { return occupied(i) && (header.cleared || changed_[i] > since); };
+  const auto goes_in = [&](int i) { return (header.cleared || changed_[i] > since) && occupied(i); };
   int records = 0;
   for (int i = 0; i < end_; ++i) {
     if (goes_in(i)) ++records;
-    if (!occupied(i) && !header.cleared && changed_[i] > since) header.freed.push_back(i);
+    if (!header.cleared && changed_[i] > since && !occupied(i)) header.freed.push_back(i);
   }
   MemoryStateWriter writer(header, records);
   for (int i = 0; i < end_; ++i) {
