@@ -227,16 +227,14 @@ describe('a memory in a folder', () => {
 
   test('saves by itself, and a process that ends has saved', async () => {
     const script = `
-      import { BitMar } from 'bitmar';
+      import { BitMar } from ${JSON.stringify(path('web/bitmar/dist/index-node.js'))};
       import { picture } from ${JSON.stringify(path('tests/node/helpers.mjs'))};
       const model = await BitMar.load(${JSON.stringify(TINY)}, { memory: { folder: ${JSON.stringify(folder)}, autosaveMs: 50 } });
       await model.memory.write(picture(30, 30));`;
-    const file = path('node_modules/.cache/bitmar-memory-test.mjs');
-    await writeFile(file, script);
-    const child = spawn(process.execPath, [file], { stdio: 'inherit' });
+    await writeFile(join(folder, 'script.mjs'), script);
+    const child = spawn(process.execPath, [join(folder, 'script.mjs')], { stdio: 'inherit' });
     assert.equal(await new Promise((resolve) => child.once('exit', resolve)), 0);
     assert.equal((await everything(await open())).length, 1);
-    await rm(file);
   });
 
   test('replaced episodes take their captions and thumbnails along; slots are as many as asked for', async () => {
@@ -341,7 +339,7 @@ describe('a memory in a folder', () => {
     await assert.rejects(again.import(new Blob(['hello'])), code('invalid_state'));
     await assert.rejects(again.import(file.slice(0, file.size / 2)), code('invalid_state'));
     assert.deepEqual(await everything(again), before);
-    const { id } = await again.write(picture(99, 10, 5));
+    const { id } = await again.teach(picture(99, 10, 5), 'new');
     assert.ok(before.every((episode) => episode.id !== id), 'an id was used again');
     again = await open({ persist: false }, MODEL);
     await assert.rejects(again.import(file), code('invalid_state'));
