@@ -117,7 +117,11 @@ val step(Engine& engine) {
 
 using bitmar::EpisodicMemory;
 
-double number(std::uint64_t v) { return static_cast<double>(v); }  // ids and sequence numbers stay below 2^53
+// Ids and sequence numbers stay below 2^53.
+double number(std::uint64_t v) { return static_cast<double>(v); }
+
+// 0, which is nobody's id and the number before all changes, of what is none.
+std::uint64_t count_of(double v) { return v >= 0 && v <= 0x1p53 ? static_cast<std::uint64_t>(v) : 0; }
 
 val written_of(const EpisodicMemory::Written& written) {
   static constexpr const char* kOutcomes[] = {"blended", "added", "replaced"};
@@ -143,7 +147,7 @@ val entry_of(const bitmar::Episode& episode) {
 
 // Throws invalid_argument when there is no such episode.
 int slot_of(Engine& engine, double id) {
-  const int slot = engine.memory().find(static_cast<std::uint64_t>(id));
+  const int slot = engine.memory().find(count_of(id));
   if (slot < 0) throw bitmar::Error(bitmar::ErrorCode::invalid_argument, "there is no such episode");
   return slot;
 }
@@ -234,7 +238,7 @@ void memory_label(Engine& engine, double id, const val& label) {
 
 bool memory_forget(Engine& engine, double id) {
   return guarded([&] {
-    const int slot = engine.memory().find(static_cast<std::uint64_t>(id));
+    const int slot = engine.memory().find(count_of(id));
     if (slot >= 0) engine.memory().forget(slot);
     return slot >= 0;
   });
@@ -267,7 +271,7 @@ val memory_snapshot(Engine& engine) {
 }
 
 val memory_changes(Engine& engine, double since) {
-  return guarded([&] { return copy_of(engine.memory().changes_since(static_cast<std::uint64_t>(since))); });
+  return guarded([&] { return copy_of(engine.memory().changes_since(count_of(since))); });
 }
 
 val report_of(const EpisodicMemory::LoadReport& report) {

@@ -201,7 +201,8 @@ MemoryConfig parse_memory(const Section& s, Budget& budget) {
                          .novelty_threshold = s.real("novelty_threshold", -1, 1)};
   memory.read_threshold = s.real_or("read_threshold", memory.read_threshold, -1, 1);
   memory.recall_threshold = s.real_or("recall_threshold", memory.recall_threshold, -1, 1);
-  budget.take(2.0 * memory.num_slots * memory.width, s.name("num_slots"));
+  // Key, value and the key's int8 copy, and about as much again as a label.
+  budget.take(memory.num_slots * (2.25 * memory.width + 40), s.name("num_slots"));
   return memory;
 }
 

@@ -48,7 +48,7 @@ struct FusionConfig {
 struct MemoryConfig {
   int num_slots = 0, width = 0;
   float temperature = 0, alpha = 0, novelty_threshold = 0;
-  float read_threshold = -1, recall_threshold = 0.75f;  // optional in the file
+  float read_threshold = -1, recall_threshold = 0.85f;  // optional in the file
 };
 
 struct DecoderConfig {

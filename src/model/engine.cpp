@@ -126,6 +126,7 @@ void Engine::start(const CaptionOptions& o) {
   require(o.top_p > 0 && o.top_p <= 1, "top_p must be above 0 and at most 1");
   require(std::isfinite(o.length_penalty), "length_penalty must be a finite number");
   require(o.num_beams == 1 || o.temperature == 0, "beam search takes no temperature");
+  require(std::isfinite(o.now_ms), "now_ms must be a finite number");
   const int rows = config().decoder.num_sinks + config().decoder.window_size;
   require(o.num_beams == 1 || o.max_tokens <= rows / o.num_beams,
           "num_beams * max_tokens must be at most " + std::to_string(rows));

@@ -35,7 +35,7 @@ class EpisodicMemory {
     float alpha = 0.2f;              // share of a new episode in what it is blended into
     float novelty_threshold = 0.9f;  // the similarity from which an episode counts as known
     float read_threshold = -1;       // the similarity from which a slot takes part in read()
-    float recall_threshold = 0.75f;  // the similarity at which one example of a label is as likely right as wrong
+    float recall_threshold = 0.85f;  // the similarity at which one example of a label is as likely right as wrong
     Policy policy = Policy::gated;
   };
 

@@ -193,7 +193,8 @@ TEST_F(EngineTest, RefusesBadOptions) {
        {CaptionOptions{.max_tokens = 0}, CaptionOptions{.max_tokens = 1 << 30}, CaptionOptions{.num_beams = 0},
         CaptionOptions{.num_beams = 9}, CaptionOptions{.max_tokens = 17, .num_beams = 2},
         CaptionOptions{.num_beams = 2, .temperature = 1}, CaptionOptions{.temperature = -1}, CaptionOptions{.temperature = nan},
-        CaptionOptions{.top_p = 0}, CaptionOptions{.top_p = nan}, CaptionOptions{.length_penalty = nan}}) {
+        CaptionOptions{.top_p = 0}, CaptionOptions{.top_p = nan}, CaptionOptions{.length_penalty = nan},
+        CaptionOptions{.now_ms = nan}}) {
     EXPECT_EQ(code_of([&] { engine->caption(image, options); }), ErrorCode::invalid_argument);
   }
   EXPECT_EQ(code_of([&] { engine->embed(nullptr, ""); }), ErrorCode::invalid_argument);

@@ -47,7 +47,16 @@ TEST(Config, ReadsTheDefault) {
   EXPECT_FALSE(c.vision.stem[7].relu);
   EXPECT_EQ(c.text_encoder.rope_theta, 10000.0);
   EXPECT_EQ(c.memory.novelty_threshold, 0.9f);
+  EXPECT_EQ(c.memory.read_threshold, -1);  // not in the file
   EXPECT_EQ(c.decoder.window_size, 1020);
+}
+
+TEST(Config, MayHaveThresholdsOfTheMemory) {
+  json c = json::parse(default_config());
+  c["memory"]["read_threshold"] = 0.5;
+  c["memory"]["recall_threshold"] = 0.25;
+  EXPECT_EQ(parse_config(c.dump()).memory.read_threshold, 0.5f);
+  EXPECT_EQ(parse_config(c.dump()).memory.recall_threshold, 0.25f);
 }
 
 TEST(Config, OfFeaturesNeedsNoStem) {
@@ -111,6 +120,8 @@ TEST(Config, RefusesWhatDoesNotFitTogether) {
       {"/text_encoder/num_heads", 256, "even width"},
       {"/memory/num_slots", 1 << 30, "num_slots"},
       {"/memory/temperature", 0, "temperature"},
+      {"/memory/read_threshold", 1.5, "read_threshold"},
+      {"/memory/recall_threshold", "low", "recall_threshold"},
       {"/decoder", json::array(), "decoder must be an object"},
   };
   for (const Case& c : cases) {

@@ -16,7 +16,7 @@ constexpr double kHour = 3600e3;
 
 struct EpisodicMemoryTest : testing::Test {
   EpisodicMemoryTest() {
-    const EpisodicMemory::Settings settings{.slots = 3, .width = 4};
+    const EpisodicMemory::Settings settings{.slots = 3, .width = 4, .recall_threshold = 0.75f};
     EpisodicMemory(settings, kernels(), arena);
     arena.commit();
     memory = std::make_unique<EpisodicMemory>(settings, kernels(), arena);
