@@ -6,7 +6,7 @@
             of a photo's other samples as the baseline, arXiv 2003.09971)
 
 A batch is made of groups of photos that look alike to the teacher. A caption may read the episodes of the batch's
-other photos, so that the memory it learns to read is like one in use: a few near ones, many unrelated ones, or none.
+other photos and its own, so that the memory it learns to read is like one in use.
 """
 
 from __future__ import annotations
@@ -46,15 +46,14 @@ def info_nce(a, b):
 
 
 def memory_mask(batch: int, device) -> torch.Tensor:
-    """[B, B]: which photos' episodes each photo may read. Half of them none, the others all, only unrelated, or few."""
-    group = torch.arange(batch, device=device) // GROUP
-    mask = ~torch.eye(batch, dtype=torch.bool, device=device)
+    """[B, B]: which photos' episodes each photo may read.
+
+    4 of 10 read nothing, 1 only unrelated ones, 2.5 those of all other photos, and 2.5 their own too: the same seen
+    again, with what a person said of it. Without these the decoder learns that a memory is not worth reading."""
+    group, own = torch.arange(batch, device=device) // GROUP, torch.eye(batch, dtype=torch.bool, device=device)
     kind = torch.rand(batch, 1, device=device)
-    unrelated = (kind >= 0.5) & (kind < 0.65)
-    mask &= ~(unrelated & (group[:, None] == group))
-    few = kind >= 0.8
-    mask &= ~(few & (torch.rand(batch, batch, device=device) < 0.5))
-    return mask & (kind >= 0.5)
+    reads, unrelated, again = kind >= 0.4, (kind >= 0.4) & (kind < 0.5), kind >= 0.75
+    return reads & ~(unrelated & (group[:, None] == group)) & (again | ~own)
 
 
 class Split:
