@@ -76,6 +76,7 @@ export class MemoryKeeper {
     if (this.#timer !== undefined || this.#closed || this.#status.role === 'reader') return;
     const wait = Math.min(this.#options.autosaveMs * 2 ** this.#failures, LONGEST_RETRY_MS);
     this.#timer = setTimeout(() => this.save().catch(() => {}), wait); // the status tells
+    if (this.#failures > 0) this.#timer.unref?.(); // node: a disk that stays full keeps no process alive
   }
 
   /** Resolves when all changes so far are durable. */
