@@ -21,8 +21,8 @@ describe('the memory in Chromium', () => {
   });
 
   /** A tab with the model; `seen` has the events of its memory. `prepare` runs in it before. */
-  async function tab({ model = TINY_URL, options = {}, prepare = () => {} } = {}) {
-    const page = await browser.page();
+  async function tab({ model = TINY_URL, options = {}, prepare = () => {}, where = browser } = {}) {
+    const page = await where.page();
     await page.goto(`${server.url}tests/browser/blank.html`);
     await page.evaluate(prepare);
     await page.evaluate(async ([address, options]) => {
@@ -189,13 +189,11 @@ describe('the memory in Chromium', () => {
   }
 
   test('the quota: goes on in memory, keeps the old state, and saves all once there is room', async () => {
-    const session = await browser.context.newCDPSession(await browser.page());
+    const where = await launch(); // Chromium asks for the quota now and then only: this one has never asked
+    const session = await where.context.newCDPSession(await where.page());
     const origin = server.url.slice(0, -1);
-    let page = await tab();
-    const { usage } = await page.evaluate(() => navigator.storage.estimate());
-    await page.close();
-    await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: usage + 150_000 });
-    page = await tab({ options: { autosaveMs: 1e6 } });
+    await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 150_000 });
+    let page = await tab({ where, options: { autosaveMs: 1e6 } });
     const results = await page.evaluate(async () => {
       await memory.teach(noise(), 'before');
       const results = [await codeOf(memory.flush())];
@@ -216,8 +214,8 @@ describe('the memory in Chromium', () => {
     assert.deepEqual(await page.evaluate(() => seen.filter((what) => what.startsWith('writer'))), ['writer durable', 'writer storage_full', 'writer durable']);
     const everything = await page.evaluate(() => labels());
     await page.close();
-    page = await tab();
+    page = await tab({ where });
     assert.deepEqual(await page.evaluate(() => labels()), everything);
-    await wipe(page);
+    await where.close();
   });
 });
