@@ -99,7 +99,11 @@ void sizes(benchmark::internal::Benchmark* b) {
 
 BENCHMARK(recall)->Name("memory/recall")->Apply(sizes);
 BENCHMARK(read)->Name("memory/read")->Apply(sizes);
-BENCHMARK(save_one_change)->Name("memory/save_one_change")->Args({512, 0})->Args({65536, 0})->Unit(benchmark::kMicrosecond);
+BENCHMARK(save_one_change)
+    ->Name("memory/save_one_change")
+    ->Args({512, 0})
+    ->Args({65536, 0})
+    ->Unit(benchmark::kMicrosecond);
 BENCHMARK(save_all)->Name("memory/save_all")->Args({512, 0})->Args({65536, 0})->Unit(benchmark::kMicrosecond);
 BENCHMARK(write)->Name("memory/write")->Args({512, 0})->Args({65536, 0})->Unit(benchmark::kMicrosecond);
 

@@ -22,7 +22,7 @@ namespace bitmar {
 
 // What is known of an episode beside its key and value. Times are the caller's clock, in milliseconds.
 struct Episode {
-  static constexpr int kMaxLabel = 63;                                // bytes of UTF-8
+  static constexpr int kMaxLabel = 63;                               // bytes of UTF-8
   static constexpr std::uint64_t kMaxId = (std::uint64_t{1} << 52);  // far below what a JavaScript number holds exactly
 
   std::uint64_t id = 0;  // from 1, never used again; 0: the slot is free
@@ -36,11 +36,11 @@ struct Episode {
 };
 
 struct MemoryStateHeader {
-  int width = 0, slots = 0;         // C, K
-  std::uint64_t base = 0;           // number of the change that these follow
-  std::uint64_t sequence = 0;       // and of the last of these
+  int width = 0, slots = 0;    // C, K
+  std::uint64_t base = 0;      // number of the change that these follow
+  std::uint64_t sequence = 0;  // and of the last of these
   std::uint64_t next_id = 1;
-  bool cleared = false;             // nothing of before counts: a snapshot, or the memory was cleared
+  bool cleared = false;                   // nothing of before counts: a snapshot, or the memory was cleared
   std::vector<std::uint32_t> freed = {};  // slots
 };
 

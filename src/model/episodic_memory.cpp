@@ -235,8 +235,7 @@ void EpisodicMemory::place(int i, std::span<const float> key, std::span<const fl
 }
 
 // A new episode, in a free slot or the weakest one's.
-EpisodicMemory::Written EpisodicMemory::store(std::span<const float> key, std::span<const float> value,
-                                              double now_ms) {
+EpisodicMemory::Written EpisodicMemory::store(std::span<const float> key, std::span<const float> value, double now_ms) {
   const int free = free_slot();
   const int i = free >= 0 ? free : weakest(now_ms);
   const Written written{.slot = i,
@@ -269,8 +268,7 @@ void EpisodicMemory::strengthen(int i, std::span<const float> key, std::span<con
   slots_[i].last_used_ms = now_ms;
 }
 
-EpisodicMemory::Written EpisodicMemory::write(std::span<const float> key, std::span<const float> value,
-                                              double now_ms) {
+EpisodicMemory::Written EpisodicMemory::write(std::span<const float> key, std::span<const float> value, double now_ms) {
   check_vector(key, "a key");
   check_vector(value, "a value");
   check_time(now_ms);

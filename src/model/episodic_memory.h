@@ -158,18 +158,17 @@ class EpisodicMemory {
   const Kernels& kernels_;
   std::span<float> keys_, values_;  // [K, C]
   std::span<Episode> slots_;        // [K]
-  // What a search looks at first. Key i is about scales_[i] * codes_[i]; the difference has the length rests_[i].
-  std::span<std::int8_t> codes_;  // [K, C]
-  std::span<float> scales_;       // [K], 0 of free slots
-  std::span<float> rests_;        // [K]
+  // What a search looks at first: key i is about scales_[i] * codes_[i], the difference of length rests_[i] at most.
+  std::span<std::int8_t> codes_;      // [K, C]
+  std::span<float> scales_, rests_;   // [K]; a scale of 0: the slot is free
   std::span<std::uint64_t> changed_;  // [K], the number of each slot's last change
-  std::span<float> scores_;         // [K], of one search or read
-  std::span<float> difference_;     // [C]
-  std::span<std::int8_t> query_;    // [C], codes of one search's query
-  std::span<int> found_;            // [K], of one read
-  int size_ = 0, end_ = 0;          // occupied slots; every one of them is below `end_`
+  std::span<float> scores_;           // [K], of one search or read
+  std::span<int> found_;              // [K], of one read
+  std::span<float> difference_;       // [C], of one quantisation
+  std::span<std::int8_t> query_;      // [C], of one search
+  int size_ = 0, end_ = 0;            // occupied slots; every one of them is below `end_`
   std::uint64_t next_id_ = 1, sequence_ = 0;
-  std::uint64_t cleared_ = 0;       // the number of the change that emptied the memory
+  std::uint64_t cleared_ = 0;  // the number of the change that emptied the memory
 };
 
 }  // namespace bitmar

@@ -12,12 +12,9 @@ namespace bitmar {
 // ---- To bytes ----
 
 std::vector<std::uint8_t> EpisodicMemory::snapshot() const {
-  MemoryStateWriter writer({.width = settings_.width,
-                            .slots = capacity(),
-                            .sequence = sequence_,
-                            .next_id = next_id_,
-                            .cleared = true},
-                           size_);
+  MemoryStateWriter writer(
+      {.width = settings_.width, .slots = capacity(), .sequence = sequence_, .next_id = next_id_, .cleared = true},
+      size_);
   for (int i = 0; i < end_; ++i) {
     if (occupied(i)) writer.add(i, slots_[i], key(i), value(i));
   }
@@ -26,8 +23,8 @@ std::vector<std::uint8_t> EpisodicMemory::snapshot() const {
 
 std::vector<std::uint8_t> EpisodicMemory::changes_since(std::uint64_t since) const {
   if (since > sequence_) {
-    throw Error(ErrorCode::invalid_argument, "the memory is at change " + std::to_string(sequence_) + ", not yet at " +
-                                                 std::to_string(since));
+    throw Error(ErrorCode::invalid_argument,
+                "the memory is at change " + std::to_string(sequence_) + ", not yet at " + std::to_string(since));
   }
   if (since == sequence_) return {};
   MemoryStateHeader header{.width = settings_.width,

@@ -161,6 +161,16 @@ TEST_F(EngineTest, AnEpisodeIsItsImageAndItsCaption) {
   EXPECT_TRUE(std::equal(own.begin(), own.end(), by_text.begin(), by_text.end()));
 }
 
+TEST_F(EngineTest, RememberingDoesNotDisturbTheCaptionUnderWay) {
+  const auto whole = engine->caption(image, {.prompt = "a dog", .temperature = 2, .seed = 3});
+  engine->begin(image, {.prompt = "a dog", .temperature = 2, .seed = 3});
+  while (engine->step()) {
+    engine->remember(5, "two cats");
+    engine->embed(nullptr, "a tree");
+  }
+  EXPECT_EQ(engine->result().tokens, whole.tokens);
+}
+
 TEST_F(EngineTest, IsTaughtNames) {
   engine->caption(image, {.write_memory = true});
   EXPECT_EQ(engine->teach(9, "my dog").id, 1u);

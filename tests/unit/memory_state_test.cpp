@@ -20,11 +20,11 @@ using Bytes = std::vector<std::uint8_t>;
 constexpr int kWidth = 4;
 
 struct TestMemory {
-  explicit TestMemory(int slots, int width = kWidth) {
+  explicit TestMemory(int slots, int width = kWidth, const Kernels& with = kernels()) {
     const EpisodicMemory::Settings settings{.slots = slots, .width = width};
-    EpisodicMemory(settings, kernels(), arena);
+    EpisodicMemory(settings, with, arena);
     arena.commit();
-    memory.emplace(settings, kernels(), arena);
+    memory.emplace(settings, with, arena);
   }
   EpisodicMemory* operator->() { return &*memory; }
 
@@ -135,6 +135,20 @@ TEST(MemoryStateTest, FramesBringEveryChange) {
   EXPECT_THROW(memory->changes_since(memory->sequence() + 1), Error);
 }
 
+TEST(MemoryStateTest, TheSameCallsMakeTheSameBytesWithEveryKernel) {
+  for (const auto policy : {EpisodicMemory::Policy::gated, EpisodicMemory::Policy::additive}) {
+    Bytes first;
+    for (const Kernels* table : available_kernels()) {
+      Random random(11);
+      TestMemory memory(50, 36, *table);
+      memory->set_policy(policy);
+      for (int i = 0; i < 500; ++i) change(*memory.memory, random, 1000.0 * i);
+      if (first.empty()) first = memory->snapshot();
+      EXPECT_EQ(memory->snapshot(), first) << table->name;
+    }
+  }
+}
+
 TEST(MemoryStateTest, AFrameIsAsLargeAsWhatChanged) {
   Random random(4);
   TestMemory memory(1000, 128);
@@ -158,7 +172,9 @@ TEST(MemoryStateTest, Version1Loads) {
   const Bytes snapshot = fixture("memory_v1_snapshot.bin"), frame = fixture("memory_v1_frame.bin");
   EXPECT_EQ(memory.load(snapshot).loaded, 3);
   EXPECT_EQ(memory->snapshot(), snapshot);
-  EXPECT_EQ(memory->slot(1).label(), "my r\xc3\xa9" "d mug");
+  EXPECT_EQ(memory->slot(1).label(),
+            "my r\xc3\xa9"
+            "d mug");
   EXPECT_EQ(memory->slot(0).last_used_ms, 5000.5);
   EXPECT_EQ(memory->slot(0).uses, 3u);
   EXPECT_EQ(memory->slot(0).strength, 2);
@@ -179,7 +195,8 @@ TEST(MemoryStateTest, Version1Loads) {
 TEST(MemoryStateTest, ASmallerMemoryKeepsTheStrongest) {
   Random random(5);
   TestMemory memory(40);
-  for (int i = 0; i < 40; ++i) memory->restore(i, {.id = i + 1u, .strength = static_cast<float>(i % 7)}, noise(random), noise(random));
+  for (int i = 0; i < 40; ++i)
+    memory->restore(i, {.id = i + 1u, .strength = static_cast<float>(i % 7)}, noise(random), noise(random));
   memory->set_label(0, "mug");  // of strength 0
   TestMemory small(6);
   const auto report = small.load(memory->snapshot());

@@ -33,9 +33,7 @@ struct EpisodicMemoryTest : testing::Test {
     v[j] = std::sin(angle);
     return v;
   }
-  EpisodicMemory::Written write(const std::vector<float>& v, double now = 0) {
-    return memory->write(v, v, now);
-  }
+  EpisodicMemory::Written write(const std::vector<float>& v, double now = 0) { return memory->write(v, v, now); }
 
   Arena arena;
   std::unique_ptr<EpisodicMemory> memory;
@@ -270,7 +268,8 @@ TEST(EpisodicMemorySearchTest, IsExact) {
         const auto query = vector(spread, 1);
         std::vector<EpisodicMemory::Match> all;
         for (int i = 0; i < memory.capacity(); ++i) {
-          if (memory.occupied(i)) all.push_back({i, memory.slot(i).id, table->dot(query.data(), memory.key(i).data(), width)});
+          if (memory.occupied(i))
+            all.push_back({i, memory.slot(i).id, table->dot(query.data(), memory.key(i).data(), width)});
         }
         std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.similarity > b.similarity; });
         for (const std::size_t k : {1, 10, 700, 3000}) {
