@@ -1,4 +1,7 @@
-"""Fits how sure a caption is to how often captions like it are right, and writes it into a model's config.json.
+"""Fits what a model says of itself to validation photos, and writes it into its config.json.
+
+confidence: how sure a caption is, by how often captions like it are right.
+memory.novelty_threshold, recall_threshold, read_threshold: how similar is the same, a taught thing, and worth reading.
 
 A caption counts as right if it scores higher (CIDEr) against its own photo's references than against those of 95 of
 100 other photos. Captions of pictures that show nothing the model knows (unseen.py) count as wrong. The mean
@@ -16,13 +19,13 @@ import tempfile
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from PIL import Image, ImageEnhance, ImageOps
 
 from .data import load_captions
-from .evaluate import engine_captions, write_pngs
+from .evaluate import engine_captions, engine_embeddings, write_pngs
 from .metrics import Cider, words
 from .unseen import unseen
-from .views import read_photos
+from .views import open_photo, read_photos
 
 RIVALS, BEATEN = 100, 95
 
@@ -53,12 +56,45 @@ def area_under_curve(x: torch.Tensor, y: torch.Tensor) -> float:
     return float(((good[:, None] > bad).double() + 0.5 * (good[:, None] == bad).double()).mean())
 
 
+def another_view(image: Image.Image, rng: random.Random) -> Image.Image:
+    """Another crop, mirrored or not, lighter or darker: the same thing, seen again."""
+    part = rng.uniform(0.75, 1)
+    width, height = image.width * part, image.height * part
+    left, top = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)
+    out = image.resize(image.size, Image.BILINEAR, box=(left, top, left + width, top + height))
+    out = ImageEnhance.Contrast(ImageEnhance.Brightness(out).enhance(rng.uniform(0.8, 1.2))).enhance(rng.uniform(0.8, 1.2))
+    return ImageOps.mirror(out) if rng.random() < 0.5 else out
+
+
+def memory_thresholds(engine: list[str], directory: Path, photos: list[bytes], folder: Path) -> dict[str, float]:
+    """Novelty: at most 1 % of photos are taken for one of 500 others. Recall: at most 5 % are taken for one of 100.
+    Read: half of the photos find something among 500 others that is worth reading."""
+    rng, paths = random.Random(0), []
+    for i, data in enumerate(photos):
+        image = open_photo(data)
+        for name, picture in (("photo", image), ("view", another_view(image, rng))):
+            paths.append(folder / f"{name}{i}.png")
+            picture.save(paths[-1], compress_level=1)
+    vectors = engine_embeddings(engine, directory, paths)
+    photo, view = vectors[0::2], vectors[1::2]
+    same = (photo * view).sum(1)
+    similarity = (photo @ photo.t()).fill_diagonal_(-1)
+    best_of_500 = similarity[:, torch.randperm(len(photo))[:500]].amax(1)
+    best_of_100 = similarity[:, torch.randperm(len(photo))[:100]].amax(1)
+    out = {"novelty_threshold": float(best_of_500.quantile(0.99)), "recall_threshold": float(best_of_100.quantile(0.95)),
+           "read_threshold": float(best_of_500.quantile(0.5))}
+    for name, value in out.items():
+        print(f"{name} {value:.3f}: {float((same >= value).float().mean()):.3f} of other views of the same photo reach it")
+    return {name: round(value, 3) for name, value in out.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--engine", nargs="+", required=True)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--beams", type=int, default=3)
     parser.add_argument("--each", type=int, default=40, help="pictures of each unseen kind")
     args = parser.parse_args()
     names, references = load_captions(args.captions, "val")
@@ -68,7 +104,8 @@ def main() -> None:
         for i, (_, image) in enumerate(strange):
             paths.append(Path(folder) / f"unseen{i}.png")
             image.save(paths[-1])
-        rows = engine_captions(args.engine, args.model, paths, beams=1)
+        rows = engine_captions(args.engine, args.model, paths, args.beams)
+        memory = memory_thresholds(args.engine, args.model, [files[n] for n in names], Path(folder))
     mean = torch.tensor([r["log_probability"] / (len(r["tokens"]) + 1) for r in rows]).double()
     refs = [[words(c) for c in r] for r in references]
     truth = right([words(r["text"]) for r in rows[:len(names)]], refs)
@@ -93,6 +130,7 @@ def main() -> None:
     path = args.model / "config.json"
     config = json.loads(path.read_text())
     config["confidence"] = {"slope": round(slope, 4), "offset": round(offset, 4)}
+    config["memory"] |= memory
     path.write_text(json.dumps(config, indent=2) + "\n")
     print(f"slope {slope:.4f}, offset {offset:.4f} written to {path}")
 

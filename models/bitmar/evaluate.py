@@ -58,15 +58,20 @@ def engine_captions(command: list[str], directory: Path, paths: list[Path], beam
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def engine_embeddings(engine: list[str], directory: Path, paths: list[Path], texts: list[str] = []) -> torch.Tensor:
+    """Unit vectors [photos + texts, C] from `bitmar embed`."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as photos, tempfile.NamedTemporaryFile("w", suffix=".txt") as lines:
+        photos.write("".join(f"{p}\n" for p in paths)), photos.flush()
+        lines.write("".join(f"{t}\n" for t in texts)), lines.flush()
+        done = subprocess.run([*engine, "embed", "--model", str(directory), "--list", photos.name, "--texts", lines.name],
+                              check=True, capture_output=True, text=True)
+    return torch.tensor([json.loads(line)["embedding"] for line in done.stdout.splitlines()])
+
+
 def recall_at_10(engine: list[str], directory: Path, paths: list[Path], references) -> dict[str, float]:
     """By the engine's own embeddings: captions that find their photo among the first ten of all photos, and photos
     that find one of their captions among the first ten of all captions."""
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as photos, tempfile.NamedTemporaryFile("w", suffix=".txt") as texts:
-        photos.write("".join(f"{p}\n" for p in paths)), photos.flush()
-        texts.write("".join(f"{clean_caption(c)}\n" for refs in references for c in refs)), texts.flush()
-        done = subprocess.run([*engine, "embed", "--model", str(directory), "--list", photos.name, "--texts", texts.name],
-                              check=True, capture_output=True, text=True)
-    vectors = torch.tensor([json.loads(line)["embedding"] for line in done.stdout.splitlines()])
+    vectors = engine_embeddings(engine, directory, paths, [clean_caption(c) for refs in references for c in refs])
     image, text = vectors[:len(paths)], vectors[len(paths):]
     owner = torch.tensor([i for i, refs in enumerate(references) for _ in refs])
     similarity = text @ image.t()

@@ -101,9 +101,14 @@ export async function samplePhotos() {
 
 /** The first photos of the validation set; none where the data is absent. */
 export async function validationPhotos(count) {
+  return (await captionedPhotos(count)).map(({ photo }) => photo);
+}
+
+/** The same with what people said of each: { photo, captions }. */
+export async function captionedPhotos(count) {
   if (!existsSync(SHARED_PHOTOS)) return [];
-  const captions = JSON.parse(await readFile(`${SHARED_PHOTOS}captions.json`, 'utf8'));
-  const wanted = new Set(captions.val.slice(0, count).map(({ image }) => image));
+  const { val } = JSON.parse(await readFile(`${SHARED_PHOTOS}captions.json`, 'utf8'));
+  const wanted = new Map(val.slice(0, count).map(({ image, captions }) => [image, captions]));
   const photos = [];
   const tar = await open(`${SHARED_PHOTOS}images.tar`);
   try {
@@ -114,7 +119,7 @@ export async function validationPhotos(count) {
       if (wanted.has(name)) {
         const photo = Buffer.alloc(size);
         await tar.read(photo, 0, size, at + 512);
-        photos.push(photo);
+        photos.push({ photo, captions: wanted.get(name) });
       }
       at += 512 + Math.ceil(size / 512) * 512;
     }
