@@ -33,7 +33,7 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
 
       const { stdout } = await bitmar('caption', CAT, '--json', `--model=${MODEL}`);
       const json = JSON.parse(stdout);
-      assert.deepEqual(Object.keys(json), ['text', 'tokens', 'log_probability', 'vision_ms', 'text_ms']);
+      assert.deepEqual(Object.keys(json), ['text', 'tokens', 'log_probability', 'confidence', 'vision_ms', 'text_ms']);
       assert.equal(json.text, text);
       assert.deepEqual(json.tokens, tokens);
     });

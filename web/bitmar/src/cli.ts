@@ -91,10 +91,10 @@ async function readPhoto(path: string): Promise<Blob> {
   }
 }
 
-function show({ text, tokens, logProbability, timings }: Caption, photo: string, output: 'text' | 'json' | 'jsonl'): string {
+function show({ text, tokens, logProbability, confidence, timings }: Caption, photo: string, output: 'text' | 'json' | 'jsonl'): string {
   if (output === 'text') return text;
   const { visionMs, textMs } = timings;
-  const line = { text, tokens, log_probability: logProbability, vision_ms: visionMs, text_ms: textMs };
+  const line = { text, tokens, log_probability: logProbability, confidence, vision_ms: visionMs, text_ms: textMs };
   return JSON.stringify(output === 'jsonl' ? { ...line, photo } : line);
 }
 

@@ -1,4 +1,4 @@
-import { BitMar, BitMarError, type Source, type Watch } from 'bitmar';
+import { BitMar, BitMarError, type Source, type Watch, type Written } from 'bitmar';
 import './style.css';
 import { ago } from './ago.js';
 import { Camera, CameraError } from './camera.js';
@@ -14,8 +14,7 @@ const LIVE_INTERVAL_MS = 600;
 /** The best of a few captions side by side: still far faster than the vision, and clearly better than the first guess. */
 const BEAMS = 3;
 
-/** What resembles an episode this much is the same again; said only of what was not seen in the last minute. */
-const SAME_SIMILARITY = 0.95;
+/** That something was seen before is said only of what is older than this. */
 const LONG_AGO_MS = 60_000;
 
 const video = element<HTMLVideoElement>('video');
@@ -59,12 +58,13 @@ async function caption(source: Source, own: boolean): Promise<void> {
   const { signal } = (captioning = new AbortController());
   line.restart();
   shown = source;
-  void recall(source); // first, so that it does not find this very moment
+  void recall(source); // first, while the memory is as it was
   try {
     const writeMemory = own && remember.checked;
     const result = await model!.caption(source, { signal, numBeams: BEAMS, writeMemory, thumbnail: true, onToken: (piece) => line.add(piece) });
     line.finish(result.text);
     view.showTimings(result.timings);
+    if (result.episode) void recall(source, result.episode);
   } catch (error) {
     if (error instanceof BitMarError && error.code === 'aborted') return;
     line.clear();
@@ -128,8 +128,8 @@ async function startCamera(choice?: MediaTrackConstraints): Promise<void> {
     numBeams: BEAMS,
     writeMemory: remember.checked,
     thumbnail: true,
-    onCaption: ({ text, timings }) => {
-      void recall(video);
+    onCaption: ({ text, timings, episode }) => {
+      void recall(video, episode);
       line.finish(text);
       view.showTimings(timings);
     },
@@ -140,15 +140,15 @@ async function startCamera(choice?: MediaTrackConstraints): Promise<void> {
 
 // ---- Memory ----
 
-/** Says what the picture is called, or when the same was seen before. */
-async function recall(source: Source): Promise<void> {
+/** Says what the picture is called, or, once it is remembered as `episode`, when the same was seen before. */
+async function recall(source: Source, episode?: Written): Promise<void> {
   const turn = (recalling += 1);
   try {
     const { matches, recognised } = await model!.memory.recall({ image: source, k: 1 });
     if (turn !== recalling || source !== shown) return;
-    const [best] = matches;
-    const again = best && best.similarity >= SAME_SIMILARITY && Date.now() - best.createdMs > LONG_AGO_MS;
-    view.showRecalled(recognised ? `This is ${recognised.label}` : again ? `Seen before, ${ago(best.createdMs)}` : '');
+    const known = episode?.outcome === 'blended' ? matches.find(({ id }) => id === episode.id) : undefined;
+    const again = known && Date.now() - known.createdMs > LONG_AGO_MS;
+    view.showRecalled(recognised ? `This is ${recognised.label}` : again ? `Seen before, ${ago(known.createdMs)}` : '');
   } catch {
     view.showRecalled(''); // what is wrong with the picture, its caption says
   }
