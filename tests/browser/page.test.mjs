@@ -26,9 +26,9 @@ async function open(browser, { url = server.url, ready = true, ...viewport } = {
 }
 
 const LIKE_THE_PAGE = { numBeams: 3 };
-const said = (page) => page.textContent('#announce');
+const said = async (page) => (await page.textContent('#announce')).replace(/^Not sure: /, '');
 const captioned = (page, before = '') =>
-  page.waitForFunction((old) => document.querySelector('#announce').textContent !== old, before, { timeout: 20_000 });
+  page.waitForFunction((old) => document.querySelector('#announce').textContent.replace(/^Not sure: /, '') !== old, before, { timeout: 20_000 });
 const shownNotice = (page, pattern) =>
   page.waitForFunction((source) => new RegExp(source).test(document.querySelector('#notice:not([hidden]) #notice-text')?.textContent), pattern.source, { timeout: 20_000 });
 

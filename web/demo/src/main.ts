@@ -62,7 +62,7 @@ async function caption(source: Source, own: boolean): Promise<void> {
   try {
     const writeMemory = own && remember.checked;
     const result = await model!.caption(source, { signal, numBeams: BEAMS, writeMemory, thumbnail: true, onToken: (piece) => line.add(piece) });
-    line.finish(result.text);
+    line.finish(result.text, result.confidence);
     view.showTimings(result.timings);
     if (result.episode) void recall(source, result.episode);
   } catch (error) {
@@ -128,9 +128,9 @@ async function startCamera(choice?: MediaTrackConstraints): Promise<void> {
     numBeams: BEAMS,
     writeMemory: remember.checked,
     thumbnail: true,
-    onCaption: ({ text, timings, episode }) => {
+    onCaption: ({ text, confidence, timings, episode }) => {
       void recall(video, episode);
-      line.finish(text);
+      line.finish(text, confidence);
       view.showTimings(timings);
     },
     onToken: (piece) => line.add(piece),

@@ -3,6 +3,9 @@
 import type { Caption, ModelInfo, Progress } from 'bitmar';
 import { element } from './dom.js';
 
+/** Captions that are right less often than this are shown as doubtful. Of pictures of nothing known most are. */
+const UNSURE = 0.15;
+
 const caption = element('caption');
 const announce = element('announce');
 const photo = element<HTMLImageElement>('photo');
@@ -23,12 +26,15 @@ export class CaptionLine {
   }
 
   add(piece: string): void {
-    caption.classList.remove('stale');
+    caption.classList.remove('stale', 'unsure');
     for (const word of piece.split(/(?<=\s)/)) this.#addWord(word);
   }
 
   /** The caption is complete. Screen readers hear it now; on a live picture at most once in three seconds. */
-  finish(text: string): void {
+  finish(said: string, confidence: number | null): void {
+    const unsure = confidence !== null && confidence < UNSURE;
+    const text = unsure ? `Not sure: ${said}` : said;
+    caption.classList.toggle('unsure', unsure);
     caption.classList.remove('stale');
     this.#cut();
     this.#next = 0;
