@@ -27,7 +27,7 @@ train() {
 train language --steps "${LANGUAGE_STEPS:-600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
 train encoder --steps "${ENCODER_STEPS:-1600}"
 train caption --steps "${CAPTION_STEPS:-1500}" --start "decoder,embedding=$work/language.pt"
-train joint --steps "${JOINT_STEPS:-1500}" --rate 8e-4 --infonce 0.4 --start "vision=$work/encoder.pt" \
+train joint --steps "${JOINT_STEPS:-1500}" --rate 8e-4 --infonce 0.6 --start "vision=$work/encoder.pt" \
   "compressor,embedding,text_encoder,fusion,memory,decoder=$work/caption.pt"
 train critic --steps "${CRITIC_STEPS:-400}" --rate 1e-4 --infonce 0.4 \
   --start "vision,compressor,embedding,text_encoder,fusion,memory,decoder=$work/joint.pt"

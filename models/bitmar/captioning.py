@@ -59,8 +59,8 @@ def memory_mask(batch: int, device) -> torch.Tensor:
 class Split:
     """Photos of one split with their captions, as words and as tokens."""
 
-    def __init__(self, args, name: str, tokenizer, cache=None):
-        self.views = Views(args.work / "views", name)
+    def __init__(self, args, name: str, features: int, tokenizer, cache=None):
+        self.views = Views(args.work / "views", name, features)
         self.cache = cache(self.views) if cache else None
         self.captions = [[clean_caption(c) for c in rows] for rows in load_captions(args.captions, name)[1]]
         self.tokens = [[tokenizer.encode(c) for c in rows] for rows in self.captions]
@@ -111,7 +111,8 @@ def greedy_captions(model, tokenizer, split: Split, limit: int, memory=None) -> 
 class Captioning:
     def __init__(self, args, model, tokenizer, trainer_of, cache=None):
         self.args, self.model, self.tokenizer, self.device = args, model, tokenizer, args.device
-        self.train, self.held = (Split(args, name, tokenizer, cache) for name in ("train", "val"))
+        features = model.config["vision"]["feature_size"]
+        self.train, self.held = (Split(args, name, features, tokenizer, cache) for name in ("train", "val"))
         self.near = nearest_photos(self.train.views)
         frozen = model.vision.stem[:STEM_LAYERS] if cache else model.vision
         frozen.requires_grad_(False)

@@ -127,6 +127,25 @@ class EncoderLayer(nn.Module):
         return x + self.ffn(self.ffn_norm(x))
 
 
+class ResidualConv(nn.Module):
+    """x + conv(norm(relu(conv(norm(x))))), ternary convolutions; norms over the channels of each position."""
+
+    def __init__(self, channels: int, kernel: int, eps: float):
+        super().__init__()
+        self.norm1, self.norm2 = RMSNorm(channels, eps), RMSNorm(channels, eps)
+        self.conv1, self.conv2 = BitConv2d(channels, channels, kernel, 1), BitConv2d(channels, channels, kernel, 1)
+        nn.init.constant_(self.conv2.affine_scale, 0.5)  # near the identity at first
+
+    @staticmethod
+    def over_channels(norm, x):
+        """x [B, channels, h, w]"""
+        return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def forward(self, x):
+        y = F.relu(self.conv1(self.over_channels(self.norm1, x)))
+        return x + self.conv2(self.over_channels(self.norm2, y))
+
+
 class VisionEncoder(nn.Module):
     """uint8 pixels [B, 3, S, S] -> feature grid [B, P, features], P = grid * grid."""
 
@@ -139,6 +158,8 @@ class VisionEncoder(nn.Module):
                 layers.append(BitConv2d(channels, step["out_channels"], step["kernel_size"], step["stride"],
                                         step["weights"] == "int8"))
                 channels = step["out_channels"]
+            elif step["type"] == "residual":
+                layers.append(ResidualConv(channels, step["kernel_size"], eps))
             else:
                 layers.append(nn.MaxPool2d(step["kernel_size"], step["stride"], step["kernel_size"] // 2))
         self.stem = nn.ModuleList(layers)

@@ -158,7 +158,7 @@ def language(args, model, tokenizer) -> None:
 
 
 def encoder(args, model, tokenizer) -> None:
-    views, held = Views(args.work / "views", "train"), Views(args.work / "views", "val")
+    views, held = (Views(args.work / "views", split, model.config["vision"]["feature_size"]) for split in ("train", "val"))
     cache, held_cache = StemCache(model, views, args.device), StemCache(model, held, args.device)
     vision = model.vision
     vision.stem[:STEM_LAYERS].requires_grad_(False)

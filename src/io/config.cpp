@@ -117,15 +117,14 @@ class Section {
 
 StemLayerConfig parse_stem_layer(const Section& s, bool first) {
   StemLayerConfig layer;
-  layer.type = static_cast<StemLayerConfig::Type>(s.choice("type", {"conv", "max_pool"}));
+  layer.type = static_cast<StemLayerConfig::Type>(s.choice("type", {"conv", "max_pool", "residual"}));
   layer.kernel_size = s.integer("kernel_size", 1, kMaxKernel);
-  layer.stride = s.integer("stride", 1, kMaxKernel);
   // With padding kernel_size / 2 an even kernel would grow the map.
   if (layer.kernel_size % 2 == 0) fail(s.name("kernel_size"), "must be odd");
-  if (layer.type == StemLayerConfig::Type::max_pool) {
-    if (first) fail(s.name("type"), "must be \"conv\" in the first layer");
-    return layer;
-  }
+  if (first && layer.type != StemLayerConfig::Type::conv) fail(s.name("type"), "must be \"conv\" in the first layer");
+  if (layer.type == StemLayerConfig::Type::residual) return layer;
+  layer.stride = s.integer("stride", 1, kMaxKernel);
+  if (layer.type == StemLayerConfig::Type::max_pool) return layer;
   layer.weights = static_cast<StemLayerConfig::Weights>(s.choice("weights", {"int8", "ternary"}));
   if (first != (layer.weights == StemLayerConfig::Weights::int8)) {
     fail(s.name("weights"), "must be \"int8\" in the first layer and \"ternary\" in the others");
@@ -147,10 +146,10 @@ void parse_stem(const Section& s, VisionConfig& vision, Budget& budget) {
     const StemLayerConfig layer = parse_stem_layer(entry, i == 0);
     size = (size + 2 * (layer.kernel_size / 2) - layer.kernel_size) / layer.stride + 1;
     if (layer.type == StemLayerConfig::Type::conv) channels = layer.out_channels;
-    // Two maps are held at a time, and one as int8.
+    // Three maps are held at a time, the third inside a residual, and one as int8.
     const double padded = size + 2.0 * (kMaxKernel / 2), map = padded * padded * channels;
     if (map > largest) {
-      budget.take(2.25 * (map - largest), entry.name("out_channels"));
+      budget.take(3.25 * (map - largest), entry.name("out_channels"));
       largest = map;
     }
     vision.stem.push_back(layer);

@@ -8,11 +8,11 @@
 namespace bitmar {
 
 struct StemLayerConfig {
-  enum class Type { conv, max_pool };
+  enum class Type { conv, max_pool, residual };  // residual: x + conv(norm(relu(conv(norm(x))))), as many channels
   enum class Weights { int8, ternary };
   Type type = Type::conv;
-  int kernel_size = 0, stride = 0;  // padding is kernel_size / 2
-  // Of convolutions:
+  int kernel_size = 0, stride = 1;  // padding is kernel_size / 2; of a residual the stride is 1
+  // Of convolutions alone:
   int out_channels = 0;
   Weights weights = Weights::ternary;  // int8 is for the first one, whose input has no scale of its own
   bool relu = false;

@@ -12,12 +12,11 @@ namespace {
 constexpr int kStrip = 64;
 constexpr int kPixelZero = 128;  // the first layer's input is pixel - 128, as int8
 
-bool is_conv(const StemLayer& layer) { return layer.config.type == StemLayerConfig::Type::conv; }
-bool is_int8(const StemLayer& layer) { return !layer.int8_weight.empty(); }
+using Type = StemLayerConfig::Type;
+
+bool is_int8(const Convolution& c) { return !c.int8_weight.empty(); }
+int patch_size(const Convolution& c) { return c.kernel_size * c.kernel_size * c.in_channels; }
 int padding(const StemLayer& layer) { return layer.config.kernel_size / 2; }
-int patch_size(const StemLayer& layer) {
-  return layer.config.kernel_size * layer.config.kernel_size * layer.in_channels;
-}
 int output_size(const StemLayer& layer, int size) {
   return (size + 2 * padding(layer) - layer.config.kernel_size) / layer.config.stride + 1;
 }
@@ -26,10 +25,9 @@ int output_size(const StemLayer& layer, int size) {
 
 void Stem::plan(const std::vector<StemLayer>& layers, Needs& needs) {
   for (const StemLayer& layer : layers) {
-    if (!is_conv(layer)) continue;
-    needs.accumulators = std::max<std::size_t>(needs.accumulators, std::size_t{kStrip} * layer.out_channels);
-    if (!is_int8(layer)) {
-      needs.kernel_bytes = std::max(needs.kernel_bytes, layer.ternary.weight.scratch_bytes(kStrip));
+    for (const Convolution& c : layer.convolutions) {
+      needs.accumulators = std::max<std::size_t>(needs.accumulators, std::size_t{kStrip} * c.out_channels);
+      if (!is_int8(c)) needs.kernel_bytes = std::max(needs.kernel_bytes, c.ternary.weight.scratch_bytes(kStrip));
     }
   }
 }
@@ -37,19 +35,25 @@ void Stem::plan(const std::vector<StemLayer>& layers, Needs& needs) {
 Stem::Stem(const std::vector<StemLayer>& layers, int image_size, Workspace& workspace, Arena& arena)
     : layers_(layers), workspace_(workspace) {
   const auto border_for = [&](std::size_t next) {
-    return next < layers.size() && is_conv(layers[next]) ? padding(layers[next]) : 0;
+    return next < layers.size() && layers[next].config.type == Type::conv ? padding(layers[next]) : 0;
   };
   pixels_ = {.size = image_size, .channels = 3, .border = border_for(0)};
-  std::size_t widest = pixels_.elements(), patches = 0, parity[2] = {};
+  std::size_t widest = pixels_.elements(), patches = 0, normed = 0, parity[2] = {};
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const Map& in = i ? maps_[i - 1] : pixels_;
-    if (is_conv(layers[i])) patches = std::max<std::size_t>(patches, std::size_t{kStrip} * patch_size(layers[i]));
+    for (const Convolution& c : layers[i].convolutions) {
+      patches = std::max<std::size_t>(patches, std::size_t{kStrip} * patch_size(c));
+    }
+    if (layers[i].config.type == Type::residual) {
+      normed = std::max<std::size_t>(normed, in.with_border(padding(layers[i])).elements());
+    }
     maps_.push_back({.size = output_size(layers[i], in.size), .channels = layers[i].out_channels,
                      .border = border_for(i + 1)});
     widest = std::max<std::size_t>(widest, maps_[i].elements());
     parity[i % 2] = std::max<std::size_t>(parity[i % 2], maps_[i].elements());
   }
-  quantised_ = arena.take<std::int8_t>(Purpose::activations, widest);
+  normed_ = arena.take<float>(Purpose::activations, normed);
+  quantised_ = arena.take<std::int8_t>(Purpose::activations, std::max(widest, normed));
   patches_ = arena.take<std::int8_t>(Purpose::activations, patches);
   const std::span<float> shared[2] = {arena.take<float>(Purpose::activations, parity[0]),
                                       arena.take<float>(Purpose::activations, parity[1])};
@@ -63,49 +67,53 @@ const float* Stem::run(const std::uint8_t* rgb) {
     for (int x = 0; x < pixels_.size * 3; ++x) to[x] = static_cast<std::int8_t>(*rgb++ - kPixelZero);
   }
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const Map& in = i ? maps_[i - 1] : pixels_;
-    if (is_conv(layers_[i])) {
-      // One scale for the whole map: its pixels belong to several patches. The border's zeros change nothing.
-      const float scale = i ? workspace_.kernels.quantize_row(in.data, in.elements(), quantised_.data()) : 1.0f;
-      convolve(layers_[i], in, scale, maps_[i]);
-    } else {
-      max_pool(layers_[i], in, maps_[i]);
+    const StemLayer& layer = layers_[i];
+    const Map &in = i ? maps_[i - 1] : pixels_, &out = maps_[i];
+    switch (layer.config.type) {
+      case Type::conv: convolve(layer.convolutions[0], in, i ? quantise(in) : 1.0f, out); break;
+      case Type::residual: residual(layer, in, out); break;
+      case Type::max_pool: max_pool(layer, in, out); break;
     }
-    clear_border(maps_[i]);
-    if (workspace_.observer) observe(i, maps_[i]);
+    if (workspace_.observer) observe(i, out);
   }
   return maps_.back().data;
 }
 
-void Stem::convolve(const StemLayer& layer, const Map& in, float scale, const Map& out) {
+// One scale for the whole map: its pixels belong to several patches. The border's zeros change nothing.
+float Stem::quantise(const Map& map) {
+  map.clear_border();
+  return workspace_.kernels.quantize_row(map.data, map.elements(), quantised_.data());
+}
+
+// The input is in quantised_, laid out as `in`.
+void Stem::convolve(const Convolution& c, const Map& in, float scale, const Map& out) {
   const Kernels& k = workspace_.kernels;
-  const bool relu = layer.config.relu;
   std::int32_t* acc = workspace_.accumulators.data();
-  for (int start = 0; start < out.size * out.size; start += kStrip) {
-    const int count = std::min(kStrip, out.size * out.size - start);
-    const std::int8_t* patches = gather(layer, in, out.size, start, count);
-    if (is_int8(layer)) {
-      k.int8_gemm(layer.int8_weight.data(), patches, count, out.channels, patch_size(layer), acc);
+  for (int start = 0; start < out.pixels(); start += kStrip) {
+    const int count = std::min(kStrip, out.pixels() - start);
+    const std::int8_t* patches = gather(c, in, out.size, start, count);
+    if (is_int8(c)) {
+      k.int8_gemm(c.int8_weight.data(), patches, count, out.channels, patch_size(c), acc);
     } else {
-      k.ternary_gemm(layer.ternary.weight, patches, count, acc, workspace_.kernel.data());
+      k.ternary_gemm(c.ternary.weight, patches, count, acc, workspace_.kernel.data());
     }
-    workspace_.observe(layer.name, acc, count, out.channels);
+    workspace_.observe(c.name, acc, count, out.channels);
     for (int i = 0; i < count; ++i) {
       const std::int32_t* a = acc + i * out.channels;
-      if (is_int8(layer)) {
-        k.affine_rows(a, out.channels, layer.int8_scale.data(), layer.affine_scale.data(), layer.affine_bias.data(),
-                      relu, out.pixel(start + i));
+      if (is_int8(c)) {
+        k.affine_rows(a, out.channels, c.int8_scale.data(), c.affine_scale.data(), c.affine_bias.data(),
+                      c.relu, out.pixel(start + i));
       } else {
-        k.affine(a, out.channels, scale * layer.ternary.scale, layer.affine_scale.data(), layer.affine_bias.data(),
-                 relu, out.pixel(start + i));
+        k.affine(a, out.channels, scale * c.ternary.scale, c.affine_scale.data(), c.affine_bias.data(),
+                 c.relu, out.pixel(start + i));
       }
     }
   }
 }
 
 // The patches under output pixels start .. start + count - 1. [count, kh * kw * in]
-const std::int8_t* Stem::gather(const StemLayer& layer, const Map& in, int out_size, int start, int count) {
-  const int kernel = layer.config.kernel_size, stride = layer.config.stride, run = kernel * in.channels;
+const std::int8_t* Stem::gather(const Convolution& c, const Map& in, int out_size, int start, int count) {
+  const int kernel = c.kernel_size, stride = c.stride, run = kernel * in.channels;
   if (kernel == 1 && stride == 1) return quantised_.data() + start * in.channels;  // the pixels themselves
   std::int8_t* to = patches_.data();
   for (int i = start; i < start + count; ++i) {
@@ -115,6 +123,18 @@ const std::int8_t* Stem::gather(const StemLayer& layer, const Map& in, int out_s
     for (int ky = 0; ky < kernel; ++ky, to += run, from += in.pitch()) std::memcpy(to, from, run);
   }
   return patches_.data();
+}
+
+// The output's map holds what is between the two convolutions.
+void Stem::residual(const StemLayer& layer, const Map& in, const Map& out) {
+  Map normed = in.with_border(padding(layer));
+  normed.data = normed_.data();
+  for (int i = 0; i < 2; ++i) {
+    const Map& x = i ? out : in;
+    for (int p = 0; p < x.pixels(); ++p) rms_norm(workspace_, x.pixel(p), layer.norms[i], 1, normed.pixel(p));
+    convolve(layer.convolutions[i], normed, quantise(normed), out);
+  }
+  for (int p = 0; p < in.pixels(); ++p) workspace_.kernels.add(in.pixel(p), in.channels, out.pixel(p));
 }
 
 // Windows are cut at the map's edge, which is what padding with minus infinity amounts to.
@@ -133,21 +153,21 @@ void Stem::max_pool(const StemLayer& layer, const Map& in, const Map& out) {
   }
 }
 
-void Stem::clear_border(const Map& map) {
-  if (map.border == 0) return;
-  const int side = map.border * map.channels, whole = map.border * map.pitch();
-  std::fill_n(map.data, whole, 0.0f);
-  std::fill_n(map.data + map.elements() - whole, whole, 0.0f);
-  for (int y = 0; y < map.size; ++y) {
-    float* first = map.data + map.offset(y, 0);
+void Stem::Map::clear_border() const {
+  if (border == 0) return;
+  const int side = border * channels, whole = border * pitch();
+  std::fill_n(data, whole, 0.0f);
+  std::fill_n(data + elements() - whole, whole, 0.0f);
+  for (int y = 0; y < size; ++y) {
+    float* first = data + offset(y, 0);
     std::fill_n(first - side, side, 0.0f);
-    std::fill_n(first + map.size * map.channels, side, 0.0f);
+    std::fill_n(first + size * channels, side, 0.0f);
   }
 }
 
 void Stem::observe(std::size_t layer, const Map& map) {
   const std::string name = "stem." + std::to_string(layer);
-  for (int i = 0; i < map.size * map.size; ++i) workspace_.observe(name, map.pixel(i), 1, map.channels);
+  for (int i = 0; i < map.pixels(); ++i) workspace_.observe(name, map.pixel(i), 1, map.channels);
 }
 
 }  // namespace bitmar

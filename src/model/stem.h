@@ -1,4 +1,4 @@
-// Pixels to patches: integer convolutions and max pools.
+// Pixels to patches: integer convolutions, residual pairs of them, and max pools.
 #pragma once
 
 #include <cstdint>
@@ -26,23 +26,28 @@ class Stem {
     float* data = nullptr;
     int size = 0, channels = 0, border = 0;
 
+    int pixels() const { return size * size; }
     int pitch() const { return (size + 2 * border) * channels; }
     int elements() const { return (size + 2 * border) * pitch(); }
     int offset(int y, int x) const { return (y + border) * pitch() + (x + border) * channels; }
     float* pixel(int i) const { return data + offset(i / size, i % size); }  // counted without the border
+    Map with_border(int width) const { return {nullptr, size, channels, width}; }
+    void clear_border() const;
   };
 
-  void convolve(const StemLayer& layer, const Map& in, float scale, const Map& out);
-  const std::int8_t* gather(const StemLayer& layer, const Map& in, int out_size, int start, int count);
+  float quantise(const Map& map);
+  void convolve(const Convolution& c, const Map& in, float scale, const Map& out);
+  const std::int8_t* gather(const Convolution& c, const Map& in, int out_size, int start, int count);
+  void residual(const StemLayer& layer, const Map& in, const Map& out);
   void max_pool(const StemLayer& layer, const Map& in, const Map& out);
-  void clear_border(const Map& map);
   void observe(std::size_t layer, const Map& map);
 
   const std::vector<StemLayer>& layers_;
   Workspace& workspace_;
   Map pixels_;                        // the first layer's input; its data is in quantised_
   std::vector<Map> maps_;             // of each layer; neighbours have different memory
-  std::span<std::int8_t> quantised_;  // the current layer's input, border included
+  std::span<float> normed_;           // the map between a residual's norm and its convolution
+  std::span<std::int8_t> quantised_;  // the current convolution's input, border included
   std::span<std::int8_t> patches_;    // [strip, kh * kw * in]
 };
 

@@ -88,22 +88,35 @@ class Binder {
     return layers;
   }
 
-  StemLayer stem_layer(const std::string& name, const StemLayerConfig& config, int channels) {
-    StemLayer layer;
-    layer.config = config;
-    layer.name = name;
-    layer.in_channels = layer.out_channels = channels;
-    if (config.type == StemLayerConfig::Type::max_pool) return layer;
-    const int out = layer.out_channels = config.out_channels;
-    const int patch = config.kernel_size * config.kernel_size * channels;
+  Convolution convolution(const std::string& name, const StemLayerConfig& config, int in, int out, bool relu) {
+    Convolution c{.name = name, .kernel_size = config.kernel_size, .stride = config.stride, .relu = relu,
+                  .in_channels = in, .out_channels = out};
+    const int patch = config.kernel_size * config.kernel_size * in;
     if (config.weights == StemLayerConfig::Weights::int8) {
-      layer.int8_weight = int8(name + ".weight", out, patch);
-      layer.int8_scale = floats(name + ".weight_scale", {out});
+      c.int8_weight = int8(name + ".weight", out, patch);
+      c.int8_scale = floats(name + ".weight_scale", {out});
     } else {
-      layer.ternary = linear(name, patch, out);
+      c.ternary = linear(name, patch, out);
     }
-    layer.affine_scale = floats(name + ".affine_scale", {out});
-    layer.affine_bias = floats(name + ".affine_bias", {out});
+    c.affine_scale = floats(name + ".affine_scale", {out});
+    c.affine_bias = floats(name + ".affine_bias", {out});
+    return c;
+  }
+
+  StemLayer stem_layer(const std::string& name, const StemLayerConfig& config, int channels) {
+    StemLayer layer{.config = config, .in_channels = channels, .out_channels = channels};
+    switch (config.type) {
+      case StemLayerConfig::Type::max_pool: break;
+      case StemLayerConfig::Type::conv:
+        layer.out_channels = config.out_channels;
+        layer.convolutions.push_back(convolution(name, config, channels, config.out_channels, config.relu));
+        break;
+      case StemLayerConfig::Type::residual:
+        for (const char* i : {"1", "2"}) {
+          layer.norms.push_back(norm(name + ".norm" + i, channels));
+          layer.convolutions.push_back(convolution(name + ".conv" + i, config, channels, channels, *i == '1'));
+        }
+    }
     return layer;
   }
 

@@ -23,15 +23,23 @@ struct Linear {             // y = (int8(x) . t) * activation scale * scale
 
 using Norm = std::vector<float>;  // [n]
 
+struct Convolution {  // y = product * scales * affine_scale + affine_bias, then ReLU if `relu`
+  std::string name;
+  int kernel_size = 0, stride = 1;
+  bool relu = false;
+  int in_channels = 0, out_channels = 0;
+  Linear ternary{};                        // [out, kh * kw * in]; of the first layer int8 instead:
+  std::vector<std::int8_t> int8_weight{};  // [out, kh * kw * in]
+  std::vector<float> int8_scale{};         // [out]
+  std::vector<float> affine_scale{};       // [out]
+  std::vector<float> affine_bias{};        // [out]
+};
+
 struct StemLayer {
   StemLayerConfig config;
-  std::string name;
   int in_channels = 0, out_channels = 0;
-  Linear ternary;                        // [out, kh * kw * in]; of the first layer int8 instead:
-  std::vector<std::int8_t> int8_weight;  // [out, kh * kw * in]
-  std::vector<float> int8_scale;         // [out]
-  std::vector<float> affine_scale;       // [out]
-  std::vector<float> affine_bias;        // [out]
+  std::vector<Convolution> convolutions{};  // one, or the two of a residual
+  std::vector<Norm> norms{};                // [channels], before each convolution of a residual
 };
 
 struct AttentionWeights {

@@ -49,7 +49,7 @@ class ExportTest(unittest.TestCase):
             self.assertFalse((Path(folder) / "model.safetensors").exists())
 
     def test_golden_files_are_small_and_say_what_the_model_says(self):
-        self.assertLess(sum(f.stat().st_size for f in TINY.iterdir()), 300_000)
+        self.assertLess(sum(f.stat().st_size for f in TINY.iterdir()), 350_000)
         tensors, model = read_safetensors(TINY / "golden.safetensors"), import_model(TINY)
         prompt = tensors["prompted/prompt"].tolist()
         case, _ = golden.run_case(model, "prompted", prompt, tensors["pixels"])

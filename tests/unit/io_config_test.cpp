@@ -40,11 +40,13 @@ TEST(Config, ReadsTheDefault) {
   EXPECT_EQ(c.vocab_size, 4096);
   EXPECT_EQ(c.eos_token_id, 2);
   EXPECT_TRUE(c.vision.takes_pixels());
-  ASSERT_EQ(c.vision.stem.size(), 8u);
+  ASSERT_EQ(c.vision.stem.size(), 12u);
   EXPECT_EQ(c.vision.stem[0].weights, StemLayerConfig::Weights::int8);
   EXPECT_EQ(c.vision.stem[3].type, StemLayerConfig::Type::max_pool);
   EXPECT_TRUE(c.vision.stem[6].type == StemLayerConfig::Type::max_pool && c.vision.stem[5].relu);
-  EXPECT_FALSE(c.vision.stem[7].relu);
+  EXPECT_EQ(c.vision.stem[7].type, StemLayerConfig::Type::residual);
+  EXPECT_EQ(c.vision.stem[7].stride, 1);
+  EXPECT_FALSE(c.vision.stem[8].relu);
   EXPECT_EQ(c.text_encoder.rope_theta, 10000.0);
   EXPECT_EQ(c.memory.novelty_threshold, 0.9f);
   EXPECT_EQ(c.memory.read_threshold, -1);  // not in the file
@@ -114,6 +116,8 @@ TEST(Config, RefusesWhatDoesNotFitTogether) {
       {"/vision/stem/0/weights", "ternary", "first layer"},
       {"/vision/stem/1/weights", "int8", "first layer"},
       {"/vision/stem/0/type", "max_pool", "first layer"},
+      {"/vision/stem/0/type", "residual", "first layer"},
+      {"/vision/stem/7/kernel_size", 4, "odd"},
       {"/vision/stem/1/kernel_size", 2, "odd"},
       {"/vision/stem/1/stride", 0, "stride"},
       {"/compressor/pool_size", 3, "must divide"},
