@@ -25,9 +25,12 @@ int longest_conditioning(const Config& c) { return 1 + c.text_encoder.max_tokens
 void BitMar::see_pixels(const std::uint8_t* rgb) {
   Stages& s = *stages_;
   if (!s.vision) throw Error(ErrorCode::invalid_argument, "this model takes feature grids, not pixels");
+  const int side = config_.vision.image_size;
+  has_vision_ = true;
+  if (s.last_pixels.same({rgb, std::size_t{3} * side * side})) return;
+  ++image_;
   s.vision->run(rgb, s.features.data());
   s.compressor.run(s.features.data(), s.vision_tokens.data());
-  has_vision_ = true;
 }
 
 void BitMar::see_features(std::span<const float> grid) {
@@ -41,6 +44,8 @@ void BitMar::see_features(std::span<const float> grid) {
   }
   s.compressor.run(grid.data(), s.vision_tokens.data());
   has_vision_ = true;
+  ++image_;
+  s.last_pixels.forget();
 }
 
 void BitMar::see_nothing() { has_vision_ = false; }
@@ -50,10 +55,17 @@ void BitMar::see_again() { has_vision_ = true; }
 void BitMar::read(std::span<const int> tokens) {
   Stages& s = *stages_;
   check_prompt(tokens);
-  text_size_ = static_cast<int>(tokens.size());
+  const int image = has_vision_ ? image_ : 0;
+  if (!s.last_prompt.same(tokens)) {
+    text_size_ = static_cast<int>(tokens.size());
+    embed(tokens, s.text_states.data());
+    s.text_encoder.run(s.text_states.data(), text_size_);
+  } else if (fused_ == image) {
+    return;
+  }
+  fused_ = image;
   float* text = s.text(config_.hidden_size);
-  embed(tokens, text);
-  s.text_encoder.run(text, text_size_);
+  std::copy_n(s.text_states.data(), text_size_ * config_.hidden_size, text);
   s.fusion.run(text, text_size_, has_vision_ ? s.vision_tokens.data() : nullptr, s.compressor.tokens(),
                s.pooled.data());
   project(weights_.memory.query_proj, s.query);
@@ -96,6 +108,17 @@ std::span<const float> BitMar::next(std::span<const int> tokens, std::span<const
 }
 
 // ---- Its pieces that belong to no stage ----
+
+void BitMar::forget_inputs() {
+  stages_->last_pixels.forget();
+  stages_->last_prompt.forget();
+  stages_->decoder.forget();
+}
+
+void BitMar::set_observer(Observer* observer) {
+  forget_inputs();  // or it would not see them
+  stages_->workspace.observer = observer;
+}
 
 void BitMar::check_prompt(std::span<const int> tokens) const {
   const std::size_t most = config_.text_encoder.max_tokens;
@@ -170,12 +193,14 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
       fusion(c.fusion.num_heads, c.text_encoder.max_tokens, vision_token_count(c), w.fusion, workspace, arena),
       decoder(c.decoder, c.hidden_size, longest_conditioning(c), kMaxBeams, w.decoder, workspace, arena),
       sampler(c.vocab_size, arena),
-      beam_search(c.vocab_size, c.decoder.num_sinks + c.decoder.window_size, arena) {
-  if (c.vision.takes_pixels()) vision.emplace(c.vision, w.vision, workspace, arena);
+      beam_search(c.vocab_size, c.decoder.num_sinks + c.decoder.window_size, arena),
+      last_pixels(c.vision.takes_pixels() ? std::size_t{3} * c.vision.image_size * c.vision.image_size : 0, arena),
+      last_prompt(c.text_encoder.max_tokens, arena) {
   const auto take = [&](std::size_t rows, std::size_t width) {
     return arena.take<float>(Purpose::activations, rows * width);
   };
   const std::size_t d = c.hidden_size, v = c.vocab_size, width = c.memory.width;
+  text_states = take(c.text_encoder.max_tokens, d);
   features = take(std::size_t{1} * c.vision.grid_size * c.vision.grid_size, c.vision.feature_size);
   conditioning = take(longest_conditioning(c), d);
   vision_tokens = take(compressor.tokens(), d);
@@ -185,6 +210,8 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
   retrieved = take(1, width);
   states = take(kMaxBeams, d);
   logits = take(kMaxBeams, v);
+  // Last, since its stem writes beyond what the arena counts as taken (shared() in vision_encoder.cpp).
+  if (c.vision.takes_pixels()) vision.emplace(c.vision, w.vision, workspace, arena);
 }
 
 BitMar::BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels)

@@ -19,11 +19,13 @@
 #include "model/weights.h"
 #include "runtime/arena.h"
 #include "runtime/beam_search.h"
+#include "runtime/last_input.h"
 #include "runtime/sampler.h"
 
 namespace bitmar {
 
-// Tensors in, tensors out: no files, no text, no clock. Calls build on each other in the order below.
+// Tensors in, tensors out: no files, no text, no clock. Calls build on each other in the order below. What a call is
+// given a second time in a row, it does not compute again.
 class BitMar {
  public:
   BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels);
@@ -60,7 +62,8 @@ class BitMar {
   void resize_memory(int slots);  // to an empty one; on std::bad_alloc everything is as it was
   Sampler& sampler() { return stages_->sampler; }
   BeamSearch& beam_search() { return stages_->beam_search; }
-  void set_observer(Observer* observer) { stages_->workspace.observer = observer; }
+  void set_observer(Observer* observer);
+  void forget_inputs();  // the next calls compute everything
 
  private:
   // All that works in the arena. Built twice: to measure, then for good.
@@ -76,6 +79,9 @@ class BitMar {
     Decoder decoder;
     Sampler sampler;
     BeamSearch beam_search;
+    LastInput<std::uint8_t> last_pixels;
+    LastInput<int> last_prompt;
+    std::span<float> text_states;   // [max_tokens, d] of the last prompt
     std::span<float> features;      // [P, feature_size]
     std::span<float> conditioning;  // [1 + max_tokens + m, d] = [r ; F ; V]
     float* text(int d) const { return conditioning.data() + d; }  // its second row: F's place
@@ -97,6 +103,8 @@ class BitMar {
   std::optional<Stages> stages_;
   std::optional<EpisodicMemory> memory_;
   bool has_vision_ = false;
+  int image_ = 0;   // counts the images seen
+  int fused_ = -1;  // the image that F is fused with, 0 for none; -1: there is no F
   int text_size_ = 0;
 };
 

@@ -28,7 +28,8 @@ Decoder::Decoder(const DecoderConfig& config, int width, int longest, int lanes,
               .sinks = config.num_sinks,
               .window = config.window_size,
               .rope_theta = config.rope_theta},
-             arena) {
+             arena),
+      last_conditioning_(static_cast<std::size_t>(longest) * width, arena) {
   const std::size_t conditioning = static_cast<std::size_t>(config.num_layers) * longest * width;
   conditioning_keys_ = arena.take<float>(Purpose::kv_cache, conditioning);
   conditioning_values_ = arena.take<float>(Purpose::kv_cache, conditioning);
@@ -42,6 +43,7 @@ Decoder::Decoder(const DecoderConfig& config, int width, int longest, int lanes,
 void Decoder::start(const float* conditioning, int n) {
   conditioning_size_ = n;
   cache_.start();
+  if (last_conditioning_.same({conditioning, static_cast<std::size_t>(n) * width_})) return;
   const QuantisedRows rows = quantise(workspace_, conditioning, n, width_);
   for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
     const std::size_t at = i * longest_ * width_;

@@ -6,6 +6,7 @@
 #include "model/layers.h"
 #include "model/weights.h"
 #include "runtime/kv_cache.h"
+#include "runtime/last_input.h"
 
 namespace bitmar {
 
@@ -16,8 +17,9 @@ class Decoder {
           Workspace& workspace, Arena& arena);
   static void plan(int longest, int lanes, const DecoderWeights& weights, Needs& needs);
 
-  // Every layer's own keys and values of the conditioning sequence [n, d], once per image; and a new stream.
+  // Every layer's own keys and values of the conditioning sequence [n, d], unless it is the last one; and a new stream.
   void start(const float* conditioning, int n);
+  void forget() { last_conditioning_.forget(); }
 
   // Where a token's keys and values go, and which rows it sees (its own among them).
   struct Lane {
@@ -39,6 +41,7 @@ class Decoder {
   KvCache cache_;
   std::span<float> conditioning_keys_, conditioning_values_;  // [layers, longest, d]
   int conditioning_size_ = 0;
+  LastInput<float> last_conditioning_;  // [longest, d]
   std::span<float> normed_, q_, turned_, k_, v_, mixed_, out_;  // [lanes, d]
   std::span<float> hidden_;                                     // [lanes, intermediate]
   std::span<float> scores_;                                     // [longest + S + W]

@@ -110,6 +110,62 @@ TEST_F(EngineTest, TokensCostNoAllocation) {
 }
 #endif
 
+// Whatever came before, a call gives what a fresh engine gives.
+TEST_F(EngineTest, RepeatedInputsChangeNothing) {
+  std::vector<std::uint8_t> other = pixels;
+  other.back() ^= 1;
+  const ImageView images[] = {image, {other.data(), image.width, image.height, 3}};
+  const std::string prompts[] = {"", "a dog", "a cat"};
+  std::uint32_t state = 1;
+  const auto pick = [&](std::uint32_t n) { return ((state = state * 1664525u + 1013904223u) >> 16) % n; };
+  for (int i = 0; i < 300; ++i) {
+    const ImageView& seen = images[pick(2)];
+    const CaptionOptions options{.prompt = prompts[pick(3)], .max_tokens = 4, .num_beams = 1 + static_cast<int>(pick(2)),
+                                 .read_memory = pick(2) == 1};
+    const auto fresh = load_tiny();
+    const auto copy = [&](EpisodicMemory& to) {
+      for (int slot = 0; slot < engine->memory().capacity(); ++slot) {
+        if (engine->memory().slot(slot).id == 0) continue;
+        to.restore(slot, engine->memory().slot(slot), engine->memory().key(slot), engine->memory().value(slot));
+      }
+    };
+    copy(fresh->memory());
+    switch (pick(5)) {
+      case 0:
+        ASSERT_EQ(engine->caption_text(options).log_probability, fresh->caption_text(options).log_probability) << i;
+        break;
+      case 1: {
+        const auto got = engine->embed(&seen, options.prompt), wanted = fresh->embed(&seen, options.prompt);
+        ASSERT_TRUE(std::equal(got.begin(), got.end(), wanted.begin())) << i;
+        break;
+      }
+      case 2: engine->teach(seen, i, "a name"); break;
+      default:
+        ASSERT_EQ(engine->caption(seen, options).log_probability, fresh->caption(seen, options).log_probability) << i;
+    }
+  }
+}
+
+TEST_F(EngineTest, WhatComesAgainIsNotComputedAgain) {
+  static int products;
+  static const Kernels& real = kernels();
+  Kernels counting = real;
+  counting.ternary_gemm = [](const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
+    ++products;
+    real.ternary_gemm(w, x, m, y, scratch);
+  };
+  const auto counted = load_tiny(counting);
+  const auto begin = [&](const char* prompt) {
+    products = 0;
+    counted->begin(image, {.prompt = prompt});
+    return products;
+  };
+  const int all = begin("a dog"), none = begin("a dog"), text = begin("a cat");
+  EXPECT_EQ(none, 0);
+  EXPECT_GT(text, 0);
+  EXPECT_LT(text, all);
+}
+
 TEST_F(EngineTest, ReportsItsMemory) {
   const MemoryReport bytes = engine->bytes();
   for (std::size_t part : {bytes.weights, bytes.activations, bytes.kv_cache, bytes.memory_slots, bytes.scratch}) {

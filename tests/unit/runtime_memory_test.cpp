@@ -103,7 +103,7 @@ TEST(KvCache, EqualsAttentionOverTheCacheWithIndicesForPositions) {
   };
 
   cache.start();
-  for (int step = 0; step < 60; ++step) {
+  for (int step = 0; step < 5000; ++step) {
     Token token{vector(), vector()};
     std::vector<float> q = vector();
     cache.advance();
