@@ -2,34 +2,15 @@
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
-#include <filesystem>
-#include <memory>
 #include <vector>
 
+#include "default_engine.h"
 #include "io/image.h"
-#include "io/model_files.h"
 #include "io/resize.h"
-#include "model/engine.h"
 
 namespace {
 
 using namespace bitmar;
-namespace fs = std::filesystem;
-
-const fs::path& root() {
-  static const fs::path path = BITMAR_SOURCE_DIR;
-  return path;
-}
-
-Engine& engine() {
-  static const auto loaded = [] {
-    const fs::path trained = root() / "models" / "default";
-    const bool there = fs::exists(trained / "model.safetensors");
-    benchmark::AddCustomContext("model", there ? "models/default" : "tests/golden/tiny");
-    return Engine::load(files_of(read_model_directory(there ? trained : root() / "tests" / "golden" / "tiny")));
-  }();
-  return *loaded;
-}
 
 std::vector<std::uint8_t> photo_file() {
   return read_file(root() / "web" / "demo" / "public" / "samples" / "cat.jpg", 1 << 24);
