@@ -81,10 +81,10 @@ bitmar::CaptionOptions options_of(const val& object) {
 }
 
 std::unique_ptr<Engine> load(const std::string& config, const std::string& tokenizer, const std::string& preprocessor,
-                             const val& weights) {
+                             const val& weights, const val& options) {
   return guarded([&] {
     const auto bytes = bytes_of(weights);
-    return Engine::load({config, tokenizer, preprocessor, bytes});
+    return Engine::load({config, tokenizer, preprocessor, bytes}, {.int8_kv_cache = options["int8KvCache"].as<bool>()});
   });
 }
 

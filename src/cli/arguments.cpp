@@ -74,6 +74,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
       a.output = Output::json;
     } else if (word == "--jsonl") {
       a.output = Output::jsonl;
+    } else if (word == "--int8-kv") {
+      a.load.int8_kv_cache = true;
     } else if (word == "--list") {
       add_lines(value(), a.photos);
     } else if (word == "--text") {

@@ -28,6 +28,7 @@ inline constexpr const char* kUsage =
     "  --text TEXT        a text to embed; --texts FILE: one a line\n"
     "  --max-tokens N     at most this many tokens (24)\n"
     "  --beams N          beam search (1: greedy)\n"
+    "  --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact\n"
     "  --temperature T    sample instead, with --top-p P (1) and --seed N (0)\n";
 
 enum class Output { text, json, jsonl };
@@ -39,6 +40,7 @@ struct Arguments {
   std::vector<std::string> texts;
   std::optional<std::filesystem::path> model;
   Output output = Output::text;
+  LoadOptions load;
   CaptionOptions options;
 };
 

@@ -15,7 +15,8 @@ namespace {
 constexpr std::size_t kMaxPhoto = 256 << 20;  // of a file; decoding has its own limit on pixels
 
 std::unique_ptr<Engine> load(const Arguments& arguments, const char* program) {
-  return Engine::load(files_of(read_model_directory(arguments.model ? *arguments.model : find_model(program))));
+  const ModelDirectory model = read_model_directory(arguments.model ? *arguments.model : find_model(program));
+  return Engine::load(files_of(model), arguments.load);
 }
 
 void print(const CaptionResult& result, const std::filesystem::path& photo, Output output) {

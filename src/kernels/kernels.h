@@ -63,6 +63,8 @@ struct Kernels {
   void (*softmax)(float* x, int n);
   float (*dot)(const float* a, const float* b, int n);
   void (*axpy)(float a, const float* x, int n, float* y);  // y += a * x
+  float (*dot_int8)(const float* a, const std::int8_t* b, int n);
+  void (*axpy_int8)(float a, const std::int8_t* x, int n, float* y);  // y += a * x
   void (*add)(const float* x, int n, float* y);            // y += x
   void (*maximum)(const float* x, int n, float* y);        // y = max(x, y)
   void (*relu)(float* x, int n);

@@ -70,6 +70,16 @@ void axpy(float a, const float* x, int n, float* y) {
   for (int i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
+float dot_int8(const float* a, const std::int8_t* b, int n) {
+  float sums[8] = {};
+  for (int i = 0; i < n; ++i) sums[i % 8] += a[i] * static_cast<float>(b[i]);
+  return combine(sums);
+}
+
+void axpy_int8(float a, const std::int8_t* x, int n, float* y) {
+  for (int i = 0; i < n; ++i) y[i] += a * static_cast<float>(x[i]);
+}
+
 void add(const float* x, int n, float* y) {
   for (int i = 0; i < n; ++i) y[i] += x[i];
 }
@@ -109,6 +119,8 @@ const Kernels& scalar_kernels() {
                                  .softmax = softmax,
                                  .dot = dot,
                                  .axpy = axpy,
+                                 .dot_int8 = dot_int8,
+                                 .axpy_int8 = axpy_int8,
                                  .add = add,
                                  .maximum = maximum,
                                  .relu = relu,

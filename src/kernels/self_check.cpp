@@ -64,6 +64,8 @@ std::vector<float> float_results(const Kernels& k, int n) {
   k.dequantize(acc.data(), n, 0.37f, y.data()), keep();
   k.rms_norm(a.data(), b.data(), n, 1e-5f, y.data()), keep();
   k.axpy(1.3f, a.data(), n, y.data()), keep();
+  out.push_back(k.dot_int8(a.data(), q.data(), n));
+  k.axpy_int8(1.3f, q.data(), n, y.data()), keep();
   k.add(b.data(), n, y.data()), keep();
   k.maximum(a.data(), n, y.data()), keep();
   k.softmax(y.data(), n), keep();

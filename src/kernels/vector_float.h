@@ -29,6 +29,11 @@ inline Ints load(const std::int32_t* p) {
   std::memcpy(&v, p, sizeof v);
   return v;
 }
+inline Floats load(const std::int8_t* p) {
+  Bytes v;
+  std::memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(__builtin_convertvector(v, Ints), Floats);
+}
 inline void store(float* p, const Floats& v) { std::memcpy(p, &v, sizeof v); }
 
 // The last n % 8 elements; lanes beyond them hold `fill`.
@@ -141,6 +146,20 @@ void axpy(float a, const float* x, int n, float* y) {
   map(n, y, [&](int i, auto in) { return in(y + i) + a * in(x + i); });
 }
 
+float dot_int8(const float* a, const std::int8_t* b, int n) {
+  Floats sums{};
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) sums += load(a + i) * load(b + i);
+  std::int8_t rest[kLanes] = {};
+  std::memcpy(rest, b + i, n - i);
+  if (i < n) sums += load_tail(a + i, n - i) * load(rest);
+  return combine(sums);
+}
+
+void axpy_int8(float a, const std::int8_t* x, int n, float* y) {
+  map(n, y, [&](int i, auto in) { return in(y + i) + a * in(x + i); });
+}
+
 void add(const float* x, int n, float* y) {
   map(n, y, [&](int i, auto in) { return in(y + i) + in(x + i); });
 }
@@ -183,6 +202,8 @@ constexpr Kernels vector_kernels(const char* name, decltype(Kernels::ternary_gem
           .softmax = softmax,
           .dot = dot,
           .axpy = axpy,
+          .dot_int8 = dot_int8,
+          .axpy_int8 = axpy_int8,
           .add = add,
           .maximum = maximum,
           .relu = relu,

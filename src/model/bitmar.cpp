@@ -186,12 +186,14 @@ Needs BitMar::plan(const Config& c, const Weights& w) {
   return needs;
 }
 
-BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, const Needs& needs, Arena& arena)
+BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, const Needs& needs, bool int8_cache,
+                       Arena& arena)
     : workspace(k, c.rms_norm_eps, needs, arena),
       compressor(c.vision.grid_size, c.compressor.pool_size, w.compressor, workspace, arena),
       text_encoder(c.text_encoder, c.hidden_size, w.text_encoder, workspace, arena),
       fusion(c.fusion.num_heads, c.text_encoder.max_tokens, vision_token_count(c), w.fusion, workspace, arena),
-      decoder(c.decoder, c.hidden_size, longest_conditioning(c), kMaxBeams, w.decoder, workspace, arena),
+      decoder(c.decoder, c.hidden_size, longest_conditioning(c), kMaxBeams, int8_cache, w.decoder, workspace,
+              arena),
       sampler(c.vocab_size, arena),
       beam_search(c.vocab_size, c.decoder.num_sinks + c.decoder.window_size, arena),
       last_pixels(c.vision.takes_pixels() ? std::size_t{3} * c.vision.image_size * c.vision.image_size : 0, arena),
@@ -214,12 +216,12 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
   if (c.vision.takes_pixels()) vision.emplace(c.vision, w.vision, workspace, arena);
 }
 
-BitMar::BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels)
+BitMar::BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels, bool int8_cache)
     : config_(config), kernels_(kernels), weights_(config_, file) {
   const Needs needs = plan(config_, weights_);
-  stages_.emplace(config_, weights_, kernels_, needs, arena_);
+  stages_.emplace(config_, weights_, kernels_, needs, int8_cache, arena_);
   arena_.commit();
-  stages_.emplace(config_, weights_, kernels_, needs, arena_);
+  stages_.emplace(config_, weights_, kernels_, needs, int8_cache, arena_);
   resize_memory(config_.memory.num_slots);
 }
 

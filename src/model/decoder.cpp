@@ -15,8 +15,8 @@ void Decoder::plan(int longest, int lanes, const DecoderWeights& weights, Needs&
   }
 }
 
-Decoder::Decoder(const DecoderConfig& config, int width, int longest, int lanes, const DecoderWeights& weights,
-                 Workspace& workspace, Arena& arena)
+Decoder::Decoder(const DecoderConfig& config, int width, int longest, int lanes, bool int8_cache,
+                 const DecoderWeights& weights, Workspace& workspace, Arena& arena)
     : weights_(weights),
       workspace_(workspace),
       heads_(config.num_heads),
@@ -27,8 +27,9 @@ Decoder::Decoder(const DecoderConfig& config, int width, int longest, int lanes,
               .head = width / config.num_heads,
               .sinks = config.num_sinks,
               .window = config.window_size,
-              .rope_theta = config.rope_theta},
-             arena),
+              .rope_theta = config.rope_theta,
+              .int8 = int8_cache},
+             workspace.kernels, arena),
       last_conditioning_(static_cast<std::size_t>(longest) * width, arena) {
   const std::size_t conditioning = static_cast<std::size_t>(config.num_layers) * longest * width;
   conditioning_keys_ = arena.take<float>(Purpose::kv_cache, conditioning);
@@ -72,9 +73,9 @@ void Decoder::attend_lane(int layer, int lane_index, const Lane& lane) {
   cache_.turn_query(turned);
   const std::size_t conditioning = static_cast<std::size_t>(layer) * longest_ * width_;
   const std::array<KeyRange, 2> ranges{{
-      {q_.data() + at, conditioning_keys_.data() + conditioning, conditioning_values_.data() + conditioning, {},
-       conditioning_size_},
-      {turned, cache_.key(layer, 0), cache_.value(layer, 0), lane.rows, static_cast<int>(lane.rows.size())},
+      {q_.data() + at, {.floats = conditioning_keys_.data() + conditioning},
+       {.floats = conditioning_values_.data() + conditioning}, {}, conditioning_size_},
+      {turned, cache_.keys(layer), cache_.values(layer), lane.rows, static_cast<int>(lane.rows.size())},
   }};
   attend(workspace_.kernels, ranges, heads_, width_ / heads_, scores_.data(), mixed_.data() + at);
 }

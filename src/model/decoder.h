@@ -13,8 +13,8 @@ namespace bitmar {
 class Decoder {
  public:
   // Conditioning sequences of at most `longest` tokens, steps of at most `lanes` tokens side by side.
-  Decoder(const DecoderConfig& config, int width, int longest, int lanes, const DecoderWeights& weights,
-          Workspace& workspace, Arena& arena);
+  Decoder(const DecoderConfig& config, int width, int longest, int lanes, bool int8_cache,
+          const DecoderWeights& weights, Workspace& workspace, Arena& arena);
   static void plan(int longest, int lanes, const DecoderWeights& weights, Needs& needs);
 
   // Every layer's own keys and values of the conditioning sequence [n, d], unless it is the last one; and a new stream.

@@ -34,19 +34,21 @@ ModelFiles files_of(const ModelDirectory& d) {
   return {d.config_json, d.tokenizer_json, d.preprocessor_json, d.safetensors};
 }
 
-std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const Kernels& kernels) {
+std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const LoadOptions& options, const Kernels& kernels) {
   try {
     const Config config = parse_config(files.config_json);
     check_preprocessor(files.preprocessor_json, config);
     return std::unique_ptr<Engine>(
-        new Engine(config, Tokenizer::parse(files.tokenizer_json), SafeTensors::parse(files.safetensors), kernels));
+        new Engine(config, Tokenizer::parse(files.tokenizer_json), SafeTensors::parse(files.safetensors),
+                                              options, kernels));
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::out_of_memory, "there is not enough memory for this model");
   }
 }
 
-Engine::Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const Kernels& kernels)
-    : model_(config, file, kernels), tokenizer_(std::move(tokenizer)), decoder_(tokenizer_) {
+Engine::Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const LoadOptions& options,
+               const Kernels& kernels)
+    : model_(config, file, kernels, options.int8_kv_cache), tokenizer_(std::move(tokenizer)), decoder_(tokenizer_) {
   if (tokenizer_.size() != config.vocab_size) {
     throw Error(ErrorCode::invalid_model, "the tokenizer has " + std::to_string(tokenizer_.size()) +
                                               " tokens, the model " + std::to_string(config.vocab_size));

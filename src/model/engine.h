@@ -26,6 +26,10 @@ struct ModelFiles {
 
 ModelFiles files_of(const ModelDirectory& directory);
 
+struct LoadOptions {
+  bool int8_kv_cache = false;  // a quarter of its memory, at a small error (see the README)
+};
+
 struct CaptionOptions {
   std::string prompt = {};
   int max_tokens = 24;
@@ -63,7 +67,8 @@ struct MemoryReport {
 class Engine {
  public:
   // Throws invalid_config, invalid_model, unsupported_tensor_type, out_of_memory.
-  static std::unique_ptr<Engine> load(const ModelFiles& files, const Kernels& kernels = bitmar::kernels());
+  static std::unique_ptr<Engine> load(const ModelFiles& files, const LoadOptions& options = {},
+                                      const Kernels& kernels = bitmar::kernels());
 
   // ---- A whole caption ----
   CaptionResult caption(const ImageView& image, const CaptionOptions& options, const TokenCallback& on_piece = {});
@@ -105,7 +110,8 @@ class Engine {
  private:
   enum class State { idle, speaking, ending };
 
-  Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const Kernels& kernels);
+  Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const LoadOptions& options,
+         const Kernels& kernels);
 
   void start(const CaptionOptions& options);
   void see(const ImageView& image);

@@ -67,18 +67,31 @@ void attend(const Kernels& kernels, std::span<const KeyRange> ranges, int heads,
   const int width = heads * head;
   const float scale = 1.0f / std::sqrt(static_cast<float>(head));
   std::fill_n(out, width, 0.0f);
-  const auto row = [width](const KeyRange& r, int i) { return static_cast<std::ptrdiff_t>(r.rows.empty() ? i : r.rows[i]) * width; };
-  for (int start = 0; start < width; start += head) {
-    int n = 0;
+  for (int h = 0; h < heads; ++h) {
+    const int start = h * head;
+    const auto row = [](const KeyRange& r, int i) { return static_cast<std::ptrdiff_t>(r.rows.empty() ? i : r.rows[i]); };
+    float* score = scores;
     for (const KeyRange& r : ranges) {
+      const KvRows& k = r.keys;
       for (int i = 0; i < r.count; ++i) {
-        scores[n++] = kernels.dot(r.query + start, r.keys + row(r, i) + start, head) * scale;
+        const std::ptrdiff_t at = row(r, i), first = at * width + start;
+        const float dot = k.floats ? kernels.dot(r.query + start, k.floats + first, head)
+                                   : kernels.dot_int8(r.query + start, k.bytes + first, head) * k.scales[at * heads + h];
+        *score++ = dot * scale;
       }
     }
-    kernels.softmax(scores, n);
-    n = 0;
+    kernels.softmax(scores, static_cast<int>(score - scores));
+    score = scores;
     for (const KeyRange& r : ranges) {
-      for (int i = 0; i < r.count; ++i) kernels.axpy(scores[n++], r.values + row(r, i) + start, head, out + start);
+      const KvRows& v = r.values;
+      for (int i = 0; i < r.count; ++i, ++score) {
+        const std::ptrdiff_t at = row(r, i), first = at * width + start;
+        if (v.floats) {
+          kernels.axpy(*score, v.floats + first, head, out + start);
+        } else {
+          kernels.axpy_int8(*score * v.scales[at * heads + h], v.bytes + first, head, out + start);
+        }
+      }
     }
   }
 }
@@ -116,7 +129,7 @@ void attention(const Workspace& w, const AttentionWeights& weights, int heads, c
     }
   }
   for (int i = 0; i < queries; ++i) {
-    const KeyRange all{b.q.data() + i * width, b.k.data(), b.v.data(), {}, keys};
+    const KeyRange all{b.q.data() + i * width, {.floats = b.k.data()}, {.floats = b.v.data()}, {}, keys};
     attend(w.kernels, {&all, 1}, heads, head, b.scores.data(), b.mixed.data() + i * width);
   }
   rms_norm(w, b.mixed.data(), weights.sub_norm, queries, b.mixed.data());

@@ -9,6 +9,7 @@
 #include "model/observer.h"
 #include "model/weights.h"
 #include "runtime/arena.h"
+#include "runtime/kv_cache.h"
 
 namespace bitmar {
 
@@ -59,10 +60,9 @@ void linear(const Workspace& w, const Linear& layer, const float* x, int rows, f
 
 // Keys and values that one query row looks at.
 struct KeyRange {
-  const float* query;            // [width]
-  const float* keys;             // [.., width]
-  const float* values;           // [.., width]
-  std::span<const int> rows;     // which rows; of an empty list the first `count`
+  const float* query;         // [width]
+  KvRows keys, values;        // [.., width]
+  std::span<const int> rows;  // which rows; of an empty list the first `count`
   int count;
 };
 // out [width] = per head softmax(q . k / sqrt(head)) v over all ranges together. scores [sum of counts]

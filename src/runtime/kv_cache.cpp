@@ -6,12 +6,50 @@
 
 namespace bitmar {
 
-KvCache::KvCache(const KvShape& shape, Arena& arena)
-    : shape_(shape), now_(shape.head, shape.rope_theta), sink_(now_), index_(now_) {
-  const auto size = [](auto... n) { return (static_cast<std::size_t>(n) * ...); };
+namespace {
+
+std::size_t size(auto... n) { return (static_cast<std::size_t>(n) * ...); }
+
+}  // namespace
+
+KvCache::Store::Store(const KvShape& s, Arena& arena) {
+  const std::size_t rows = size(s.layers, s.rows());
+  if (s.int8) {
+    bytes = arena.take<std::int8_t>(Purpose::kv_cache, size(rows, s.width()));
+    scales = arena.take<float>(Purpose::kv_cache, size(rows, s.heads));
+  } else {
+    floats = arena.take<float>(Purpose::kv_cache, size(rows, s.width()));
+  }
+}
+
+KvRows KvCache::Store::layer(const KvShape& s, int layer) const {
+  const std::size_t row = size(layer, s.rows());
+  if (s.int8) return {.bytes = bytes.data() + size(row, s.width()), .scales = scales.data() + size(row, s.heads)};
+  return {.floats = floats.data() + size(row, s.width())};
+}
+
+void KvCache::Store::put(const KvShape& s, const Kernels& kernels, int layer, int row, const float* x) {
+  const std::size_t at = size(layer, s.rows()) + size(row);
+  if (!s.int8) {
+    std::copy_n(x, size(s.width()), floats.data() + size(at, s.width()));
+    return;
+  }
+  for (int h = 0; h < s.heads; ++h, x += s.head) {
+    std::int8_t* to = bytes.data() + size(at, s.width()) + size(h, s.head);
+    scales[size(at, s.heads) + size(h)] = kernels.quantize_row(x, s.head, to);
+  }
+}
+
+KvCache::KvCache(const KvShape& shape, const Kernels& kernels, Arena& arena)
+    : shape_(shape),
+      kernels_(kernels),
+      keys_(shape, arena),
+      values_(shape, arena),
+      now_(shape.head, shape.rope_theta),
+      sink_(now_),
+      index_(now_) {
   const auto take = [&](std::size_t n) { return arena.take<float>(Purpose::kv_cache, n); };
-  keys_ = take(size(shape.layers, shape.rows(), shape.width()));
-  values_ = take(keys_.size());
+  turned_ = take(size(shape.width()));
   sink_keys_ = take(size(shape.layers, shape.sinks, shape.width()));
   for (auto* table : {&cos_, &sin_, &sink_cos_, &sink_sin_}) *table = take(size(shape.head / 2));
   all_rows_ = arena.take<int>(Purpose::kv_cache, size(shape.rows()));
@@ -46,7 +84,8 @@ void KvCache::place_sinks() {
     sink_.write_sum(index_, sink_cos_.data(), sink_sin_.data());
     for (int layer = 0; layer < shape_.layers; ++layer) {
       rotate(sink_key(layer, i), shape_.heads, shape_.head, sink_cos_.data(), sink_sin_.data(),
-             keys_.data() + offset(layer, i));
+             turned_.data());
+      keys_.put(shape_, kernels_, layer, i, turned_.data());
     }
     index_.advance();
   }
@@ -57,8 +96,9 @@ void KvCache::turn_query(float* q) const { rotate(q, shape_.heads, shape_.head, 
 void KvCache::put(int layer, int row, const float* k, const float* v) {
   const auto width = static_cast<std::size_t>(shape_.width());
   if (row < shape_.sinks) std::copy_n(k, width, sink_key(layer, row));
-  rotate(k, shape_.heads, shape_.head, cos_.data(), sin_.data(), keys_.data() + offset(layer, row));
-  std::copy_n(v, width, values_.data() + offset(layer, row));
+  rotate(k, shape_.heads, shape_.head, cos_.data(), sin_.data(), turned_.data());
+  keys_.put(shape_, kernels_, layer, row, turned_.data());
+  values_.put(shape_, kernels_, layer, row, v);
 }
 
 }  // namespace bitmar

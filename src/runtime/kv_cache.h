@@ -2,8 +2,10 @@
 // positions (StreamingLLM, arXiv 2309.17453). Memory is constant however long the stream.
 #pragma once
 
+#include <cstdint>
 #include <span>
 
+#include "kernels/kernels.h"
 #include "runtime/arena.h"
 #include "runtime/rotary.h"
 
@@ -14,9 +16,17 @@ struct KvShape {
   int heads = 0, head = 0;
   int sinks = 0, window = 0;  // S, W
   double rope_theta = 10000;
+  bool int8 = false;  // rows as int8 with a scale a head: a quarter of the memory
 
   int rows() const { return sinks + window; }
   int width() const { return heads * head; }
+};
+
+// Keys or values of one layer. One of the two is null.
+struct KvRows {
+  const float* floats = nullptr;       // [rows, width]
+  const std::int8_t* bytes = nullptr;  // [rows, width], with
+  const float* scales = nullptr;       // [rows, heads]
 };
 
 // Positions inside the cache are indices 0 .. S+W-1. Only differences of positions matter between
@@ -24,7 +34,7 @@ struct KvShape {
 // the window slides the S sink keys alone are rotated anew each step, to sit right before it.
 class KvCache {
  public:
-  KvCache(const KvShape& shape, Arena& arena);
+  KvCache(const KvShape& shape, const Kernels& kernels, Arena& arena);
 
   void start();     // forget everything; the next token is the first
   void advance();   // after start(): the first token; otherwise one more. Call before put().
@@ -42,22 +52,29 @@ class KvCache {
   // Such a stream must end before S+W rows are used.
   void put(int layer, int row, const float* k, const float* v);
 
-  const float* key(int layer, int row) const { return keys_.data() + offset(layer, row); }
-  const float* value(int layer, int row) const { return values_.data() + offset(layer, row); }
+  KvRows keys(int layer) const { return keys_.layer(shape_, layer); }
+  KvRows values(int layer) const { return values_.layer(shape_, layer); }
 
  private:
-  std::size_t offset(int layer, int row) const {
-    return (static_cast<std::size_t>(layer) * static_cast<std::size_t>(shape_.rows()) + static_cast<std::size_t>(row)) *
-           static_cast<std::size_t>(shape_.width());
-  }
+  struct Store {
+    Store(const KvShape& shape, Arena& arena);
+    KvRows layer(const KvShape& shape, int layer) const;
+    // x [width]
+    void put(const KvShape& shape, const Kernels& kernels, int layer, int row, const float* x);
+
+    std::span<float> floats;       // [layers, S+W, width], or
+    std::span<std::int8_t> bytes;  // [layers, S+W, width], with
+    std::span<float> scales;       // [layers, S+W, heads]
+  };
   float* sink_key(int layer, int sink) const {
     return sink_keys_.data() + static_cast<std::size_t>((layer * shape_.sinks + sink) * shape_.width());
   }
   void place_sinks();
 
   KvShape shape_;
-  std::span<float> keys_;       // [layers, S+W, width], rotated
-  std::span<float> values_;     // [layers, S+W, width]
+  const Kernels& kernels_;
+  Store keys_, values_;         // keys are rotated
+  std::span<float> turned_;     // [width]
   std::span<float> sink_keys_;  // [layers, S, width], as projected
   std::span<float> cos_, sin_;  // [head / 2] of the current position
   std::span<float> sink_cos_, sink_sin_;

@@ -41,6 +41,7 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
     test('options reach the engine', async () => {
       const { stdout } = await bitmar('caption', CAT, '--json', '--model', MODEL, '--beams', '3', '--max-tokens', '2', '--prompt', 'a photo of');
       assert.ok(JSON.parse(stdout).tokens.length <= 2);
+      assert.equal((await bitmar('caption', CAT, '--model', MODEL, '--int8-kv')).status, 0);
     });
 
     test('several photos, one line each', async () => {

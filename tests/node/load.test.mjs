@@ -59,6 +59,18 @@ describe('loading', () => {
     model.dispose();
   });
 
+  test('keys and values as int8 take a quarter', async () => {
+    const sizes = [];
+    for (const kvCache of ['float32', 'int8']) {
+      const model = await BitMar.load(MODEL, { kvCache });
+      sizes.push(model.info.bytes.kvCache);
+      assert.notEqual((await model.caption(await sample('cat'))).text, '');
+      model.dispose();
+    }
+    assert.ok(sizes[1] < 0.4 * sizes[0], `${sizes[1]} of ${sizes[0]} bytes`);
+    await assert.rejects(BitMar.load(MODEL, { kvCache: 'int4' }), code('invalid_argument'));
+  });
+
   test('progress: bytes of all files, with a total, never backwards', async () => {
     const server = await serve({ root: TINY });
     const seen = [];

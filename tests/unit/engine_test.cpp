@@ -166,6 +166,26 @@ TEST_F(EngineTest, WhatComesAgainIsNotComputedAgain) {
   EXPECT_LT(text, all);
 }
 
+TEST_F(EngineTest, KeysAndValuesAsInt8AreAlmostTheSame) {
+  const auto small = load_tiny(kernels(), {.int8_kv_cache = true});
+  EXPECT_LT(small->bytes().kv_cache, engine->bytes().kv_cache);
+  float largest = 0, error = 0;
+  for (Engine* each : {engine.get(), small.get()}) {
+    each->model().see_pixels(pixels.data());
+    each->model().read(std::vector<int>{each->config().bos_token_id});
+    each->model().condition(false);
+  }
+  for (int token : {1, 70, 120, 33, 250, 90, 4, 200}) {
+    const auto wanted = engine->model().next(token), got = small->model().next(token);
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      largest = std::max(largest, std::abs(wanted[i]));
+      error = std::max(error, std::abs(wanted[i] - got[i]));
+    }
+  }
+  EXPECT_GT(error, 0);
+  EXPECT_LT(error, 0.05f * largest);
+}
+
 TEST_F(EngineTest, ReportsItsMemory) {
   const MemoryReport bytes = engine->bytes();
   for (std::size_t part : {bytes.weights, bytes.activations, bytes.kv_cache, bytes.memory_slots, bytes.scratch}) {

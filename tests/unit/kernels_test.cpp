@@ -189,6 +189,11 @@ TEST_P(KernelsTest, FloatOperationsHaveTheReferencesBits) {
       compare("rms_norm in place",
               [&](const Kernels& k, float* y) { return k.rms_norm(y, b.data(), n, 1e-5f, y), 0.0f; });
       compare("softmax", [&](const Kernels& k, float* y) { return k.softmax(y, n), 0.0f; });
+      std::vector<std::int8_t> bytes(n + 3);
+      for (std::int8_t& byte : bytes) byte = static_cast<std::int8_t>(below(255) - 127);
+      const std::int8_t* b8 = bytes.data() + offset % 4;
+      compare("dot_int8", [&](const Kernels& k, float*) { return k.dot_int8(a.data(), b8, n); });
+      compare("axpy_int8", [&](const Kernels& k, float* y) { return k.axpy_int8(0.7f, b8, n, y), 0.0f; });
       compare("axpy", [&](const Kernels& k, float* y) { return k.axpy(0.7f, a.data(), n, y), 0.0f; });
       compare("add", [&](const Kernels& k, float* y) { return k.add(a.data(), n, y), 0.0f; });
       compare("maximum", [&](const Kernels& k, float* y) { return k.maximum(a.data(), n, y), 0.0f; });

@@ -68,13 +68,13 @@ TEST(Rotary, TurnsPairsHalfAHeadApart) {
 
 // StreamingLLM's definition, by brute force: the cache is the list of the sinks and the last W tokens,
 // and every key is rotated by its index in that list.
-TEST(KvCache, EqualsAttentionOverTheCacheWithIndicesForPositions) {
-  const KvShape shape{.layers = 2, .heads = 2, .head = 8, .sinks = 2, .window = 6, .rope_theta = 100};
+void check_stream(bool int8, double tolerance) {
+  const KvShape shape{.layers = 2, .heads = 2, .head = 8, .sinks = 2, .window = 6, .rope_theta = 100, .int8 = int8};
   Arena arena;
-  KvCache(shape, arena);
+  KvCache(shape, kernels(), arena);
   arena.commit();
   const std::size_t planned = arena.bytes(Purpose::kv_cache);
-  KvCache cache(shape, arena);
+  KvCache cache(shape, kernels(), arena);
   const int width = shape.width(), layer = 1;
 
   std::mt19937 random(7);
@@ -100,6 +100,11 @@ TEST(KvCache, EqualsAttentionOverTheCacheWithIndicesForPositions) {
       }
     }
     return y;
+  };
+
+  const auto element = [&](const KvRows& rows, int row, int j) {
+    if (rows.floats) return double{rows.floats[row * width + j]};
+    return double{rows.scales[row * shape.heads + j / shape.head]} * rows.bytes[row * width + j];
   };
 
   cache.start();
@@ -145,13 +150,14 @@ TEST(KvCache, EqualsAttentionOverTheCacheWithIndicesForPositions) {
     const auto got = attend(
         newest + 1,
         [&](int h, int i) {
-          const float* key = cache.key(layer, cache.rows()[i]);
           double dot = 0;
-          for (int j = h * shape.head; j < (h + 1) * shape.head; ++j) dot += static_cast<double>(key[j]) * q[j];
+          for (int j = h * shape.head; j < (h + 1) * shape.head; ++j) {
+            dot += element(cache.keys(layer), cache.rows()[i], j) * q[j];
+          }
           return dot;
         },
-        [&](int i, int j) { return cache.value(layer, cache.rows()[i])[j]; });
-    for (int j = 0; j < width; ++j) ASSERT_NEAR(got[j], wanted[j], 2e-5) << "step " << step;
+        [&](int i, int j) { return element(cache.values(layer), cache.rows()[i], j); });
+    for (int j = 0; j < width; ++j) ASSERT_NEAR(got[j], wanted[j], tolerance) << "step " << step;
   }
   EXPECT_EQ(arena.bytes(Purpose::kv_cache), planned);
 
@@ -159,6 +165,9 @@ TEST(KvCache, EqualsAttentionOverTheCacheWithIndicesForPositions) {
   cache.advance();
   EXPECT_EQ(cache.rows().size(), 1u);
 }
+
+TEST(KvCache, EqualsAttentionOverTheCacheWithIndicesForPositions) { check_stream(false, 2e-5); }
+TEST(KvCache, IsCloseToItAsInt8) { check_stream(true, 0.1); }
 
 }  // namespace
 }  // namespace bitmar

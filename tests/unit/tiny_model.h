@@ -17,8 +17,8 @@ inline std::filesystem::path tiny_folder() {
   return std::filesystem::path(BITMAR_SOURCE_DIR) / "tests" / "golden" / "tiny";
 }
 
-inline std::unique_ptr<Engine> load_tiny(const Kernels& with = kernels()) {
-  return Engine::load(files_of(read_model_directory(tiny_folder())), with);
+inline std::unique_ptr<Engine> load_tiny(const Kernels& with = kernels(), const LoadOptions& options = {}) {
+  return Engine::load(files_of(read_model_directory(tiny_folder())), options, with);
 }
 
 struct Golden {

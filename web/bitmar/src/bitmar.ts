@@ -41,6 +41,9 @@ export class BitMar {
   static async load(model: string | URL | ModelFiles, options: LoadOptions = {}): Promise<BitMar> {
     const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
+    const { kvCache = 'float32' } = options;
+    if (kvCache !== 'float32' && kvCache !== 'int8') throw new BitMarError('invalid_argument', `kvCache is 'float32' or 'int8', not ${String(kvCache)}`);
+    const int8KvCache = kvCache === 'int8';
     const build = options.build ?? bestBuild();
     const wasm = { wasm: String(options.wasmUrl ?? platform().wasmAddress(build)) };
 
@@ -68,7 +71,7 @@ export class BitMar {
     try {
       const texts = [files.config, files.tokenizer, files.preprocessor].map((text) => new TextEncoder().encode(text).length);
       const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length);
-      const { kernels, bytes } = await host.load({ build, wasm: wasmBytes, ...files }, signal);
+      const { kernels, bytes } = await host.load({ build, wasm: wasmBytes, int8KvCache, ...files }, signal);
       return new BitMar(host, { build, kernels, bytes, fileBytes }, hash, options.memory ?? {});
     } catch (error) {
       host.close();

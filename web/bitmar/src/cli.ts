@@ -18,6 +18,7 @@ const USAGE = `usage: bitmar caption PHOTO... [options]
   --jsonl            the same, one a line, each with its photo's path
   --max-tokens N     at most this many tokens (24)
   --beams N          beam search (1: greedy)
+  --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact
   --temperature T    sample instead, with --top-p P (1) and --seed N (0)
 `;
 
@@ -36,6 +37,7 @@ function parse(args: string[]) {
         jsonl: { type: 'boolean' },
         'max-tokens': { type: 'string' },
         beams: { type: 'string' },
+        'int8-kv': { type: 'boolean' },
         temperature: { type: 'string' },
         'top-p': { type: 'string' },
         seed: { type: 'string' },
@@ -55,6 +57,7 @@ function parse(args: string[]) {
     photos,
     output: values.jsonl ? 'jsonl' : values.json ? 'json' : 'text',
     model: values.model,
+    kvCache: values['int8-kv'] ? 'int8' : 'float32',
     options: {
       prompt: values.prompt,
       maxTokens: number('--max-tokens', values['max-tokens'], /^-?\d+$/),
@@ -106,7 +109,7 @@ async function main(args: string[]): Promise<number> {
       return 0;
     }
     const { photos, output, options } = parsed;
-    const model = await BitMar.load(parsed.model ?? findModel(), { worker: false });
+    const model = await BitMar.load(parsed.model ?? findModel(), { worker: false, kvCache: parsed.kvCache });
     for (const photo of photos) {
       try {
         process.stdout.write(`${show(await model.caption(await readPhoto(photo), options), photo, output)}\n`);

@@ -84,7 +84,7 @@ export interface Engine {
 
 export interface EngineModule {
   Engine: {
-    load(config: string, tokenizer: string, preprocessor: string, weights: Uint8Array): Engine;
+    load(config: string, tokenizer: string, preprocessor: string, weights: Uint8Array, options: { int8KvCache: boolean }): Engine;
   };
 }
 

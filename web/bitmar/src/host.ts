@@ -43,11 +43,11 @@ export class Host {
     }
   }
 
-  async #load({ id, build, wasm, config, tokenizer, preprocessor, weights }: LoadRequest): Promise<void> {
+  async #load({ id, build, wasm, config, tokenizer, preprocessor, weights, int8KvCache }: LoadRequest): Promise<void> {
     const { default: createBitMar } =
       build === 'relaxed' ? await import('./wasm/bitmar-relaxed.mjs') : await import('./wasm/bitmar-simd.mjs');
     const module = await instantiate(createBitMar, wasm);
-    this.#engine = module.Engine.load(config, tokenizer, preprocessor, weights);
+    this.#engine = module.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache });
     this.#reply({ type: 'loaded', id, kernels: this.#engine.kernelsName(), bytes: this.#engine.bytes() });
   }
 

@@ -21,6 +21,7 @@ export interface LoadRequest {
   tokenizer: string;
   preprocessor: string;
   weights: Uint8Array;
+  int8KvCache: boolean;
 }
 
 export interface CaptionRequest {

@@ -66,6 +66,8 @@ export interface LoadOptions {
   wasmUrl?: string | URL | undefined;
   /** Where the worker's module is, when a bundler moves it out of the package's sight. */
   workerUrl?: string | URL | undefined;
+  /** How the decoder keeps its keys and values: 'int8' takes a quarter of the memory of 'float32', the default, and is a little less exact. */
+  kvCache?: 'float32' | 'int8' | undefined;
   /** How `model.memory` remembers. */
   memory?: MemoryOptions | undefined;
 }
