@@ -5,6 +5,7 @@
 #include <bit>
 #include <string>
 
+#include "io/crc32.h"
 #include "io/error.h"
 
 namespace bitmar {
@@ -47,37 +48,7 @@ void get_floats(ByteSpan bytes, std::size_t at, int count, std::vector<float>& t
   }
 }
 
-// Tables for eight bytes at a time: [k][b] is byte b followed by k zeros.
-constexpr auto kTables = [] {
-  std::array<std::array<std::uint32_t, 256>, 8> tables{};
-  for (std::uint32_t b = 0; b < 256; ++b) {
-    std::uint32_t crc = b;
-    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
-    tables[0][b] = crc;
-  }
-  for (std::size_t k = 1; k < 8; ++k) {
-    for (std::uint32_t b = 0; b < 256; ++b) {
-      tables[k][b] = tables[k - 1][b] >> 8 ^ tables[0][tables[k - 1][b] & 255];
-    }
-  }
-  return tables;
-}();
-
 }  // namespace
-
-std::uint32_t crc32(ByteSpan bytes, std::uint32_t crc) {
-  crc = ~crc;
-  std::size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
-    const std::uint32_t low = little32(bytes, i) ^ crc, high = little32(bytes, i + 4);
-    crc = 0;
-    for (std::size_t k = 0; k < 4; ++k) {
-      crc ^= kTables[7 - k][low >> 8 * k & 255] ^ kTables[3 - k][high >> 8 * k & 255];
-    }
-  }
-  for (; i < bytes.size(); ++i) crc = crc >> 8 ^ kTables[0][(crc ^ bytes[i]) & 255];
-  return ~crc;
-}
 
 MemoryStateWriter::MemoryStateWriter(const MemoryStateHeader& h, int records)
     : bytes_(kHeader + 4 * h.freed.size() + records * record_bytes(h.width)) {

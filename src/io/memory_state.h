@@ -83,7 +83,4 @@ class MemoryStateReader {
   int records_ = 0, whole_ = 0;
 };
 
-// CRC-32 as in zlib and PNG; `crc` is that of what comes before.
-std::uint32_t crc32(ByteSpan bytes, std::uint32_t crc = 0);
-
 }  // namespace bitmar

@@ -1,8 +1,8 @@
 // PNG's chunks (W3C PNG, section 5), with their checksums, which the decoder does not look at.
-#include <array>
 #include <limits>
 
 #include "io/byte_reader.h"
+#include "io/crc32.h"
 #include "io/error.h"
 #include "io/image_header.h"
 
@@ -11,21 +11,6 @@ namespace bitmar {
 namespace {
 
 [[noreturn]] void fail(const char* message) { throw Error(ErrorCode::invalid_image, message); }
-
-std::uint32_t crc32(ByteSpan bytes) {
-  static const auto table = [] {
-    std::array<std::uint32_t, 256> values;
-    for (std::uint32_t i = 0; i < 256; ++i) {
-      std::uint32_t c = i;
-      for (int bit = 0; bit < 8; ++bit) c = c & 1 ? 0xEDB88320u ^ c >> 1 : c >> 1;
-      values[i] = c;
-    }
-    return values;
-  }();
-  std::uint32_t c = ~0u;
-  for (const std::uint8_t b : bytes) c = table[(c ^ b) & 0xFF] ^ c >> 8;
-  return ~c;
-}
 
 }  // namespace
 

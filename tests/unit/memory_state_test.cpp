@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "io/crc32.h"
 #include "io/error.h"
 #include "io/memory_state.h"
 #include "io/model_files.h"
