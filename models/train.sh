@@ -25,10 +25,10 @@ train() {
 [ -f "$work/stem.pt" ] || "$python" -m bitmar.stem --views "$work/views" --out "$work/stem.pt" --cache "$cache"
 [ -f "$work/tokenizer.json" ] || "$python" -m bitmar.tokenizer --out "$work/tokenizer.json" "$captions" "${spoken[@]}"
 train language --steps "${LANGUAGE_STEPS:-600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
-train encoder --steps "${ENCODER_STEPS:-1600}"
+train encoder --steps "${ENCODER_STEPS:-3500}"
 train caption --steps "${CAPTION_STEPS:-1500}" --start "decoder,embedding=$work/language.pt"
-train joint --steps "${JOINT_STEPS:-1500}" --rate 8e-4 --infonce 0.6 --start "vision=$work/encoder.pt" \
+train joint --steps "${JOINT_STEPS:-1500}" --rate 8e-4 --infonce 1.0 --start "vision=$work/encoder.pt" \
   "compressor,embedding,text_encoder,fusion,memory,decoder=$work/caption.pt"
-train critic --steps "${CRITIC_STEPS:-400}" --rate 1e-4 --infonce 0.4 \
+train critic --steps "${CRITIC_STEPS:-300}" --rate 1e-4 --infonce 1.0 \
   --start "vision,compressor,embedding,text_encoder,fusion,memory,decoder=$work/joint.pt"
 "$python" -m bitmar.export --checkpoint "$work/critic.pt" --tokenizer "$work/tokenizer.json" --out default
