@@ -10,10 +10,11 @@ namespace bitmar {
 std::span<const Kernels* const> available_kernels() {
   static const auto found = [] {
     struct {
-      std::array<const Kernels*, 4> tables{};
+      std::array<const Kernels*, 5> tables{};
       std::size_t count = 0;
     } list;
-    for (const Kernels* table : {avx2_kernels(), relaxed_simd_kernels(), simd128_kernels(), &scalar_kernels()}) {
+    for (const Kernels* table :
+         {avx512_kernels(), avx2_kernels(), relaxed_simd_kernels(), simd128_kernels(), &scalar_kernels()}) {
       if (table) list.tables[list.count++] = table;
     }
     return list;
@@ -21,17 +22,18 @@ std::span<const Kernels* const> available_kernels() {
   return {found.tables.data(), found.count};
 }
 
+Chosen choose_kernels(std::span<const Kernels* const> candidates, const char* name) {
+  const char* rejected = nullptr;
+  for (const Kernels* table : candidates) {
+    if (name && std::strcmp(name, table->name) != 0) continue;
+    if (table == &scalar_kernels() || passes_self_check(*table)) return {table, rejected};
+    if (!rejected) rejected = table->name;
+  }
+  return {&scalar_kernels(), rejected};
+}
+
 const Chosen& chosen_kernels() {
-  static const Chosen chosen = [] {
-    const char* rejected = nullptr;
-    const char* wanted = std::getenv("BITMAR_KERNELS");
-    for (const Kernels* table : available_kernels()) {
-      if (wanted && std::strcmp(wanted, table->name) != 0) continue;
-      if (table == &scalar_kernels() || passes_self_check(*table)) return Chosen{table, rejected};
-      if (!rejected) rejected = table->name;
-    }
-    return Chosen{&scalar_kernels(), rejected};
-  }();
+  static const Chosen chosen = choose_kernels(available_kernels(), std::getenv("BITMAR_KERNELS"));
   return chosen;
 }
 

@@ -14,14 +14,16 @@
 namespace bitmar {
 
 // A ternary matrix [rows, cols] with values in {-1, 0, 1}, held at 2 bits each (code = value + 1) in
-// the order the vector kernels read: a row is padded to blocks of 64 columns, 16 bytes a block, and
-// byte j of a block holds columns j, j + 16, j + 32 and j + 48 from its low bits to its high ones.
-// One layout serves every kernel: shifted and masked, a register of bytes gives 16 codes of each
-// plane; read one by one, a byte is an index into a table of partial sums.
+// tiles of 16 x 16, 64 bytes each, tiles of the same rows one after another; padding has code 1. A byte
+// holds four columns of one row: byte `group` of a row has columns group, group + 4, group + 8 and
+// group + 12 of the tile from its low bits to its high ones, so that shifted and masked it gives one of
+// four consecutive columns. The order of bytes is what the build's kernels read as registers: a row's
+// four together where four columns are multiplied at once, sixteen rows of a group together where
+// they are looked up (WebAssembly).
 class PackedTernary {
  public:
-  static constexpr int kBlock = 64;  // columns a block
-  static constexpr int kBlockBytes = 16;
+  static constexpr int kTile = 16;
+  static constexpr int kTileBytes = kTile * kTile / 4;
 
   PackedTernary() = default;
   // `packed` is the Hugging Face BitNet form, [rows / 4, cols] bytes: row i * (rows / 4) + r sits in bits
@@ -30,17 +32,22 @@ class PackedTernary {
 
   int rows() const { return rows_; }
   int cols() const { return cols_; }
-  int padded_cols() const { return blocks_ * kBlock; }
-  int blocks() const { return blocks_; }
+  int padded_cols() const { return across_ * kTile; }
+  int tiles_across() const { return across_; }
+  int tiles_down() const { return down_; }
   bool valid() const { return valid_; }
-  const std::uint8_t* row(int r) const { return bytes_.data() + static_cast<std::size_t>(r) * blocks_ * kBlockBytes; }
-  int value(int row, int col) const;  // -1, 0 or 1
+  // The first of the tiles of rows 16 * down .. 16 * down + 15.
+  const std::uint8_t* tiles(int down) const { return bytes_.data() + row_bytes() * static_cast<std::size_t>(down); }
+  std::size_t row_bytes() const { return static_cast<std::size_t>(across_) * kTileBytes; }  // of sixteen rows
+  int value(int row, int col) const;                                                        // -1, 0 or 1
   std::size_t bytes() const { return bytes_.size(); }
   // What ternary_gemm wants for m rows of x, whichever kernel runs.
   std::size_t scratch_bytes(int m) const;
 
  private:
-  int rows_ = 0, cols_ = 0, blocks_ = 0;
+  std::size_t place(int row, int col) const;  // of the byte that holds an element
+
+  int rows_ = 0, cols_ = 0, across_ = 0, down_ = 0;
   bool valid_ = true;
   std::vector<std::uint8_t> bytes_;
 };
@@ -48,7 +55,7 @@ class PackedTernary {
 struct Kernels {
   const char* name;
 
-  // y [m, w.rows] = x [m, w.cols] . w^T, exact in int32. scratch: w.scratch_bytes(m) bytes.
+  // y [m, w.rows] = x [m, w.cols] . w^T, exact in int32; x >= -127. scratch: w.scratch_bytes(m) bytes.
   void (*ternary_gemm)(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch);
   // y [m, n] = x [m, k] . w [n, k]^T, exact in int32 (k <= 131071).
   void (*int8_gemm)(const std::int8_t* w, const std::int8_t* x, int m, int n, int k, std::int32_t* y);
@@ -87,8 +94,10 @@ struct Chosen {
   const Kernels* kernels;
   const char* rejected;  // name of a faster table that failed its self-check, or nullptr
 };
-// The fastest table that passes its self-check; made at first use. Natively the environment variable
-// BITMAR_KERNELS names a table to use instead.
+// The first of the candidates that passes its self-check, the scalar table if none does. With a name only
+// tables of that name are candidates.
+Chosen choose_kernels(std::span<const Kernels* const> candidates, const char* name = nullptr);
+// The fastest one, chosen at first use. Natively the environment variable BITMAR_KERNELS is the name.
 const Chosen& chosen_kernels();
 inline const Kernels& kernels() { return *chosen_kernels().kernels; }
 

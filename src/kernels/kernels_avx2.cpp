@@ -6,7 +6,7 @@
 #include <immintrin.h>
 
 #include "kernels/int8_rows.h"
-#include "kernels/ternary_pairs.h"
+#include "kernels/ternary_dots.h"
 #include "kernels/vector_float.h"
 
 namespace bitmar {
@@ -18,28 +18,31 @@ inline __m128i sum_four(const __m256i* v) {
   return _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
 }
 
-struct Pairs {
-  static constexpr int kBytes = 32;
+// Codes are {0, 1, 2}, so a pair of products is at most 508, and 64 of them fit into int16.
+struct Dots {
+  using X = std::int8_t;
   using Wide = __m256i;
-  static Wide zero() { return _mm256_setzero_si256(); }
+  using Sums = __m256i;
+  static constexpr int kCode = 1, kRegisters = 2, kSteps = 64, kRows = 2, kTiles = 2, kDotTiles = 1;
   static Wide load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-  // A block's 16 bytes in both halves: each half is then shifted to a plane of its own.
-  static Wide load_block(const std::uint8_t* p) {
-    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  static void save(Wide v, void* p) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+  static Wide splat(const std::int8_t* x) {
+    std::int32_t four;
+    std::memcpy(&four, x, sizeof four);
+    return _mm256_set1_epi32(four);
   }
-  template <int Index>
+  template <int Plane>
   static Wide codes(Wide bytes) {
-    constexpr int kLow = 4 * Index, kHigh = kLow + 2;
-    const Wide shift = _mm256_setr_epi32(kLow, kLow, kLow, kLow, kHigh, kHigh, kHigh, kHigh);
-    return _mm256_and_si256(_mm256_srlv_epi32(bytes, shift), _mm256_set1_epi8(3));
+    return _mm256_and_si256(_mm256_srli_epi16(bytes, 2 * Plane), _mm256_set1_epi8(3));
   }
-  static Wide pairs(Wide codes, Wide values) { return _mm256_maddubs_epi16(codes, values); }
-  static Wide add16(Wide a, Wide b) { return _mm256_add_epi16(a, b); }
-  static Wide add32(Wide a, Wide b) { return _mm256_add_epi32(a, b); }
-  static Wide widen(Wide v) { return _mm256_madd_epi16(v, _mm256_set1_epi16(1)); }
-  static void store_sums(const Wide* v, std::int32_t less, std::int32_t* y) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm_sub_epi32(sum_four(v), _mm_set1_epi32(less)));
+  static void unpack(const std::uint8_t* tile, std::uint8_t* to, int stride) { unpack_planes<Dots>(tile, to, stride); }
+  static Wide start() { return _mm256_setzero_si256(); }
+  static Wide step(Wide part, Wide codes, Wide x) { return _mm256_add_epi16(part, _mm256_maddubs_epi16(codes, x)); }
+  static Sums sums(std::int32_t less) { return _mm256_set1_epi32(-less); }
+  static void flush(Sums& sums, Wide part) {
+    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(part, _mm256_set1_epi16(1)));
   }
+  static void store(Sums sums, std::int32_t* y) { save(sums, y); }
 };
 
 struct Int8 {
@@ -64,7 +67,7 @@ struct Int8 {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static constexpr Kernels table = vector_kernels("avx2", pairs_gemm<Pairs>, int8_rows_gemm<Int8>);
+  static constexpr Kernels table = vector_kernels("avx2", dots_gemm<Dots>, int8_rows_gemm<Int8>);
   return __builtin_cpu_supports("avx2") ? &table : nullptr;
 }
 

@@ -1,16 +1,14 @@
-// WebAssembly simd128. Few rows of x are widened to int16 once, codes are widened as they are read, and
-// i32x4.dot_i16x8 does the rest; tiles of 16 rows go through tables of partial sums.
+// WebAssembly simd128. One row of x goes through tables of partial sums, several meet weights widened to
+// int16, two rows of them at once.
 #include "kernels/tables.h"
 
 #if defined(__wasm_simd128__)
 
 #include <wasm_simd128.h>
 
-#include <algorithm>
-
 #include "kernels/int8_rows.h"
 #include "kernels/sum_four_simd128.h"
-#include "kernels/ternary_tables_simd128.h"
+#include "kernels/ternary_lookup_simd128.h"
 #include "kernels/vector_float.h"
 
 namespace bitmar {
@@ -37,75 +35,60 @@ struct Int8 {
   }
 };
 
-// x [m, cols] -> wide [m, padded], zeros behind; sums [m]
-void widen_rows(const PackedTernary& w, const std::int8_t* x, int m, std::int16_t* wide, std::int32_t* sums) {
-  const int cols = w.cols(), padded = w.padded_cols();
-  for (int i = 0; i < m; ++i) {
-    std::int32_t sum = 0;
-    for (int c = 0; c < cols; ++c) {
-      wide[i * padded + c] = x[i * cols + c];
-      sum += x[i * cols + c];
-    }
-    for (int c = cols; c < padded; ++c) wide[i * padded + c] = 0;
-    sums[i] = sum;
-  }
-}
+// Two rows of weights share an int16: the value of an even row plus 2^14 times that of the odd row after it.
+// i32x4.dot_i16x8 then sums both at once, and as long as the even row's sum fits into 14 bits, which is
+// for 64 columns, the two can be told apart.
+struct RowPairs {
+  using X = std::int16_t;
+  using Wide = v128_t;
+  struct Sums {
+    v128_t even, odd;
+  };
+  static constexpr int kCode = 0, kRegisters = 2, kSteps = 32, kRows = 4, kTiles = 1;
+  static constexpr int kShift = 14, kOffset = 1 << (kShift - 1);  // keeps the even sum positive
 
-// `Rows` rows of x by four rows of weights (their number is a multiple of four).
-template <int Rows>
-inline void tile(const PackedTernary& w, const std::int16_t* x, const std::int32_t* sums, std::int32_t* y) {
-  constexpr int kColumns = 4;
-  const int padded = w.padded_cols(), n = w.rows();
-  const v128_t three = wasm_i8x16_splat(3);
-  for (int row = 0; row < n; row += kColumns) {
-    const std::uint8_t* packed[kColumns];
-    for (int c = 0; c < kColumns; ++c) packed[c] = w.row(row + c);
-    v128_t total[Rows][kColumns];
-    for (auto& line : total) std::fill_n(line, kColumns, wasm_i32x4_splat(0));
-    for (int block = 0; block < w.blocks(); ++block) {
-      for (int plane = 0; plane < 4; ++plane) {
-        const std::int16_t* at = x + block * PackedTernary::kBlock + plane * PackedTernary::kBlockBytes;
-        v128_t low[Rows], high[Rows];
-        for (int r = 0; r < Rows; ++r)
-          low[r] = wasm_v128_load(at + r * padded), high[r] = wasm_v128_load(at + r * padded + 8);
-        for (int c = 0; c < kColumns; ++c) {
-          const v128_t bytes = wasm_v128_load(packed[c] + block * PackedTernary::kBlockBytes);
-          const v128_t codes = wasm_v128_and(wasm_u16x8_shr(bytes, 2 * plane), three);
-          const v128_t codes_low = wasm_u16x8_extend_low_u8x16(codes), codes_high = wasm_u16x8_extend_high_u8x16(codes);
-          for (int r = 0; r < Rows; ++r) {
-            total[r][c] = wasm_i32x4_add(total[r][c], wasm_i32x4_dot_i16x8(codes_low, low[r]));
-            total[r][c] = wasm_i32x4_add(total[r][c], wasm_i32x4_dot_i16x8(codes_high, high[r]));
-          }
-        }
+  static Wide load(const void* p) { return wasm_v128_load(p); }
+  static Wide splat(const std::int16_t* x) { return wasm_v128_load32_splat(x); }
+  static Wide start() { return wasm_i32x4_const_splat(kOffset); }
+  static Wide step(Wide part, Wide w, Wide x) { return wasm_i32x4_add(part, wasm_i32x4_dot_i16x8(w, x)); }
+  static Sums sums(std::int32_t) { return {wasm_i32x4_const_splat(0), wasm_i32x4_const_splat(0)}; }
+  static void flush(Sums& sums, Wide part) {
+    const v128_t even = wasm_v128_and(part, wasm_i32x4_const_splat((1 << kShift) - 1));
+    sums.even = wasm_i32x4_add(sums.even, wasm_i32x4_sub(even, wasm_i32x4_const_splat(kOffset)));
+    sums.odd = wasm_i32x4_add(sums.odd, wasm_i32x4_shr(part, kShift));
+  }
+  static void store(const Sums& sums, std::int32_t* y) {
+    wasm_v128_store(y, wasm_i32x4_shuffle(sums.even, sums.odd, 0, 4, 1, 5));
+    wasm_v128_store(y + 4, wasm_i32x4_shuffle(sums.even, sums.odd, 2, 6, 3, 7));
+  }
+
+  // Eight pairs of rows of the columns 4 * plane + group; `group` are the tile's bytes of that group.
+  static v128_t pairs(v128_t group, int plane) {
+    const v128_t even = wasm_v128_and(wasm_u16x8_shr(group, 2 * plane), wasm_i16x8_const_splat(3));
+    const v128_t odd = wasm_v128_and(wasm_i16x8_shl(group, 6 - 2 * plane),
+                                     wasm_i16x8_const_splat(static_cast<std::int16_t>(3u << kShift)));
+    // From codes to values, modulo 2^16 in the upper two bits.
+    return wasm_i16x8_sub(wasm_v128_or(even, odd), wasm_i16x8_const_splat((1 << kShift) + 1));
+  }
+  static void unpack(const std::uint8_t* tile, std::uint8_t* to, int stride) {
+    for (int plane = 0; plane < 4; ++plane) {
+      for (int group = 0; group < 4; group += 2, to += stride) {
+        const v128_t a = pairs(wasm_v128_load(tile + group * PackedTernary::kTile), plane);
+        const v128_t b = pairs(wasm_v128_load(tile + (group + 1) * PackedTernary::kTile), plane);
+        wasm_v128_store(to, wasm_i16x8_shuffle(a, b, 0, 8, 1, 9, 2, 10, 3, 11));
+        wasm_v128_store(to + 16, wasm_i16x8_shuffle(a, b, 4, 12, 5, 13, 6, 14, 7, 15));
       }
     }
-    for (int r = 0; r < Rows; ++r) {
-      wasm_v128_store(y + r * n + row, wasm_i32x4_sub(sum_four(total[r]), wasm_i32x4_splat(sums[r])));
-    }
   }
-}
+};
 
-void few_rows(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
-  auto* sums = static_cast<std::int32_t*>(scratch);
-  auto* wide = reinterpret_cast<std::int16_t*>(sums + m);
-  widen_rows(w, x, m, wide, sums);
-  int i = 0;
-  for (; i + 2 <= m; i += 2) tile<2>(w, wide + i * w.padded_cols(), sums + i, y + i * w.rows());
-  if (i < m) tile<1>(w, wide + i * w.padded_cols(), sums + i, y + i * w.rows());
-}
+struct Swizzle {
+  static v128_t run(v128_t table, v128_t at) { return wasm_i8x16_swizzle(table, at); }
+};
 
 void ternary_gemm(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
-  // With fewer rows of weights, filling the tables costs more than they save.
-  constexpr int kWorthTables = 32;
-  int i = 0;
-  for (; i + kTableRows <= m; i += kTableRows) {
-    if (w.rows() >= kWorthTables) {
-      table_tile(w, x + i * w.cols(), y + i * w.rows(), scratch);
-    } else {
-      few_rows(w, x + i * w.cols(), kTableRows, y + i * w.rows(), scratch);
-    }
-  }
-  if (i < m) few_rows(w, x + i * w.cols(), m - i, y + i * w.rows(), scratch);
+  constexpr int kFew = 2;  // widening pays from three rows on
+  ternary_product<RowPairs, kFew>(w, x, m, y, scratch, ternary_lookup<Swizzle>);
 }
 
 }  // namespace

@@ -21,20 +21,27 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
   return std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
-bool same_products(const Kernels& k, int rows, int cols, int m) {
+enum class Filling { noise, largest };
+
+bool same_products(const Kernels& k, int rows, int cols, int m, Filling filling) {
   const Kernels& reference = scalar_kernels();
   Noise noise;
   std::vector<std::uint8_t> packed(static_cast<std::size_t>(rows) / 4 * cols);
   for (auto& byte : packed) {
-    byte = 0;
-    for (int shift = 0; shift < 8; shift += 2)
+    byte = filling == Filling::largest ? 0xaa : 0;
+    for (int shift = 0; shift < 8 && filling == Filling::noise; shift += 2)
       byte = static_cast<std::uint8_t>(byte | (noise.next() >> 8) % 3 << shift);
   }
   const PackedTernary w(packed, rows, cols);
   std::vector<std::int8_t> x(static_cast<std::size_t>(m) * cols), full(static_cast<std::size_t>(rows) * cols);
-  // The largest magnitudes first: that is where an instruction that saturates shows.
+  // The largest magnitudes are where an instruction that saturates shows, and a partial sum that is too full.
   for (std::size_t i = 0; i < x.size(); ++i) {
-    x[i] = i < static_cast<std::size_t>(cols) ? 127 : static_cast<std::int8_t>((noise.next() >> 8) % 255 - 127);
+    const bool even_row = i / static_cast<std::size_t>(cols) % 2 == 0;
+    if (filling == Filling::largest) {
+      x[i] = even_row ? 127 : -127;
+    } else {
+      x[i] = static_cast<std::int8_t>((noise.next() >> 8) % 255 - 127);
+    }
   }
   for (auto& v : full) v = static_cast<std::int8_t>((noise.next() >> 8) % 255 - 127);
   std::vector<std::byte> scratch(w.scratch_bytes(m));
@@ -79,8 +86,12 @@ std::vector<float> float_results(const Kernels& k, int n) {
 }  // namespace
 
 bool passes_self_check(const Kernels& candidate) {
-  // A whole number of blocks and not; one row of x, and a tile of sixteen with a remainder.
-  if (!same_products(candidate, 8, 256, 1) || !same_products(candidate, 36, 600, 19)) return false;
+  // One row of x and several, whole tiles and parts, more columns than partial sums of any kernel hold.
+  if (!same_products(candidate, 84, 48, 1, Filling::noise) || !same_products(candidate, 36, 300, 15, Filling::noise) ||
+      !same_products(candidate, 16, 300, 1, Filling::largest) ||
+      !same_products(candidate, 16, 300, 5, Filling::largest)) {
+    return false;
+  }
   for (const int n : {1, 7, 16, 77}) {
     if (!same(float_results(candidate, n), float_results(scalar_kernels(), n))) return false;
   }

@@ -5,6 +5,7 @@
 
 namespace bitmar {
 
+const Kernels* avx512_kernels();
 const Kernels* avx2_kernels();
 const Kernels* simd128_kernels();
 const Kernels* relaxed_simd_kernels();

@@ -53,14 +53,17 @@ inline Floats to_float(const Ints& v) { return __builtin_convertvector(v, Floats
 inline Floats exponential(const Floats& value) {
   using namespace exp_constants;
   const Floats x = value > kHighest ? Floats{} + kHighest : value;
-  const Floats n = (x * kLog2E + kRoundingShift) - kRoundingShift;
+  const Floats shifted = x * kLog2E + kRoundingShift;
+  const Floats n = shifted - kRoundingShift;
   const Floats r = (x - n * kLn2High) - n * kLn2Low;
   Floats p = Floats{} + kTaylor[0];
   for (int i = 1; i < 6; ++i) p = p * r + kTaylor[i];
   p = (p * r + 1.0f) * r + 1.0f;
-  // Below the lowest input n is meaningless, and so is the power; it is not used there.
-  const Floats bounded = x < kLowest ? Floats{} : n;
-  const Ints bits = (__builtin_convertvector(bounded, Ints) + 127) << 23;
+  // The lowest bits of `shifted` are n as an integer. Below the lowest input n is meaningless, and so is the
+  // power; it is not used there.
+  Ints bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits + 127) << 23;
   Floats power;
   std::memcpy(&power, &bits, sizeof power);
   return x < kLowest ? Floats{} : p * power;

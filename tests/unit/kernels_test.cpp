@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -67,36 +68,43 @@ TEST(PackedTernary, TellsOfACodeWithoutMeaning) {
 
 struct Filling {
   const char* name;
-  int x, weight;  // kRandom or the value of every element
+  int x, weight;  // kRandom, kAlternating or the value of every element
 };
-constexpr int kRandom = 1000;
+constexpr int kRandom = 1000, kAlternating = 1001;
 
 TEST_P(KernelsTest, TernaryProductsAreExact) {
-  std::vector<int> sizes{1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300};
+  std::vector<int> sizes{1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 299, 300};
   for (int i = 0; i < 12; ++i) sizes.push_back(1 + below(300));
   const Filling fillings[] = {{"random", kRandom, kRandom},
                               {"extreme", 127, 1},
                               {"opposite", -127, -1},
                               {"negative", -127, 1},
+                              {"alternating", kAlternating, 1},
+                              {"alternating, random", kAlternating, kRandom},
                               {"zeros", 127, 0}};
   for (const int cols : sizes) {
-    // Tiles of sixteen rows of x and of 32 rows of weights have a path of their own.
-    const int rows = 4 * (1 + below(20)), m = 1 + below(35), offset = below(16);
+    const int rows = 4 * (1 + below(75)), offset = below(64);
+    // One row of x has a path of its own, and so have its remainders of two, four and eight.
+    const int m = 1 + below(rows * cols > 10000 ? 4 : 35);
     for (const Filling& fill : fillings) {
       SCOPED_TRACE(testing::Message() << fill.name << " rows " << rows << " cols " << cols << " m " << m);
       std::vector<int> values(static_cast<std::size_t>(rows) * cols);
       for (auto& v : values) v = fill.weight == kRandom ? below(3) - 1 : fill.weight;
       const PackedTernary w(pack(values, rows, cols), rows, cols);
       Misaligned<std::int8_t> x(static_cast<std::size_t>(m) * cols, offset);
-      for (int i = 0; i < m * cols; ++i)
-        x.data()[i] = static_cast<std::int8_t>(fill.x == kRandom ? below(255) - 127 : fill.x);
+      for (int i = 0; i < m * cols; ++i) {
+        const int alternating = i % 2 ? 127 : -127;
+        x.data()[i] = static_cast<std::int8_t>(fill.x == kRandom        ? below(255) - 127
+                                               : fill.x == kAlternating ? alternating
+                                                                        : fill.x);
+      }
       Misaligned<std::byte> scratch(w.scratch_bytes(m), 0);
-      Misaligned<std::int32_t> got(static_cast<std::size_t>(m) * rows, offset % 4);
+      Misaligned<std::int32_t> got(static_cast<std::size_t>(m) * rows, offset % 16);
       kernels_.ternary_gemm(w, x.data(), m, got.data(), scratch.data());
       for (int i = 0; i < m; ++i) {
+        const std::int8_t* row = x.data() + i * cols;
         for (int r = 0; r < rows; ++r) {
-          std::int32_t wanted = 0;
-          for (int c = 0; c < cols; ++c) wanted += x.data()[i * cols + c] * values[r * cols + c];
+          const int wanted = std::inner_product(row, row + cols, values.data() + r * cols, 0);
           ASSERT_EQ(got.data()[i * rows + r], wanted) << "row of x " << i << ", of w " << r;
         }
       }
@@ -105,27 +113,48 @@ TEST_P(KernelsTest, TernaryProductsAreExact) {
   }
 }
 
-TEST_P(KernelsTest, TernaryProductsAtEveryMisalignment) {
-  constexpr int kRows = 36, kCols = 93, kM = 19;
+TEST_P(KernelsTest, TernaryProductsOfManyRowsAreExact) {
+  // More rows of x than are done at once, with every remainder.
+  constexpr int kRows = 20, kCols = 33;
   std::vector<int> values(kRows * kCols);
   for (auto& v : values) v = below(3) - 1;
   const PackedTernary w(pack(values, kRows, kCols), kRows, kCols);
-  std::vector<std::int8_t> x(kM * kCols);
-  for (auto& v : x) v = static_cast<std::int8_t>(below(255) - 127);
-  std::vector<std::byte> scratch(w.scratch_bytes(kM));
-  std::vector<std::int32_t> wanted(kM * kRows);
-  reference_.ternary_gemm(w, x.data(), kM, wanted.data(), scratch.data());
-  for (int offset = 0; offset < 16; ++offset) {
-    Misaligned<std::int8_t> moved(x.size(), offset);
-    std::copy(x.begin(), x.end(), moved.data());
-    std::vector<std::int32_t> got(kM * kRows);
-    kernels_.ternary_gemm(w, moved.data(), kM, got.data(), scratch.data());
-    EXPECT_EQ(got, wanted) << "offset " << offset;
+  for (int m = 1; m <= 140; m += m < 20 ? 1 : 11) {
+    std::vector<std::int8_t> x(static_cast<std::size_t>(m) * kCols);
+    for (auto& v : x) v = static_cast<std::int8_t>(below(255) - 127);
+    Misaligned<std::byte> scratch(w.scratch_bytes(m), 0);
+    std::vector<std::int32_t> got(static_cast<std::size_t>(m) * kRows), wanted(got.size());
+    kernels_.ternary_gemm(w, x.data(), m, got.data(), scratch.data());
+    reference_.ternary_gemm(w, x.data(), m, wanted.data(), scratch.data());
+    EXPECT_EQ(got, wanted) << "m " << m;
+    EXPECT_TRUE(scratch.guarded());
+  }
+}
+
+TEST_P(KernelsTest, TernaryProductsAtEveryMisalignment) {
+  constexpr int kRows = 84, kCols = 93;
+  std::vector<int> values(kRows * kCols);
+  for (auto& v : values) v = below(3) - 1;
+  const PackedTernary w(pack(values, kRows, kCols), kRows, kCols);
+  for (const int m : {1, 15}) {
+    std::vector<std::int8_t> x(static_cast<std::size_t>(m) * kCols);
+    for (auto& v : x) v = static_cast<std::int8_t>(below(255) - 127);
+    std::vector<std::int32_t> wanted(static_cast<std::size_t>(m) * kRows);
+    reference_.ternary_gemm(w, x.data(), m, wanted.data(), nullptr);
+    for (int offset = 0; offset < 64; ++offset) {
+      Misaligned<std::int8_t> moved(x.size(), offset);
+      std::copy(x.begin(), x.end(), moved.data());
+      Misaligned<std::byte> scratch(w.scratch_bytes(m), 8 * (offset % 8));
+      Misaligned<std::int32_t> got(wanted.size(), offset % 16);
+      kernels_.ternary_gemm(w, moved.data(), m, got.data(), scratch.data());
+      EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), got.data())) << "m " << m << " offset " << offset;
+      EXPECT_TRUE(scratch.guarded() && got.guarded());
+    }
   }
 }
 
 TEST_P(KernelsTest, TernaryProductsOfLongRowsDoNotOverflow) {
-  // More columns than an int16 partial sum can hold, in every path: one row of x, several, tiles.
+  // More columns than a partial sum of any kernel can hold, in every path: one row of x, and several.
   constexpr int kCols = 64 * 70 + 5, kRows = 32;
   const PackedTernary w(pack(std::vector<int>(kRows * kCols, 1), kRows, kCols), kRows, kCols);
   for (const int m : {1, 3, 16}) {
@@ -266,6 +295,20 @@ TEST(SelfCheck, RejectsATableThatIsWrong) {
     return sum;
   };
   EXPECT_FALSE(passes_self_check(wrong));
+}
+
+TEST(Dispatch, FallsBackPastATableThatIsWrong) {
+  Kernels wrong = scalar_kernels(), right = scalar_kernels();
+  wrong.name = "wrong";
+  wrong.axpy = [](float, const float*, int, float*) {};
+  right.name = "right";
+  const Kernels* const candidates[] = {&wrong, &right, &scalar_kernels()};
+  EXPECT_STREQ(choose_kernels(candidates).kernels->name, "right");
+  EXPECT_STREQ(choose_kernels(candidates).rejected, "wrong");
+  EXPECT_STREQ(choose_kernels(candidates, "wrong").kernels->name, "scalar");
+  EXPECT_STREQ(choose_kernels(candidates, "wrong").rejected, "wrong");
+  EXPECT_STREQ(choose_kernels(candidates, "scalar").kernels->name, "scalar");
+  EXPECT_EQ(choose_kernels(candidates, "scalar").rejected, nullptr);
 }
 
 TEST(Dispatch, ChoosesTheFirstThatPasses) {

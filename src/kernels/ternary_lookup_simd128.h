@@ -1,0 +1,114 @@
+// Ternary product of one row of x without a multiplication: two columns of a row of weights are a nibble,
+// which selects one of their nine sums from a table of sixteen, for sixteen rows of weights in one
+// swizzle. A sum has nine bits, so it is kept as a low and a high half of at most five, each a byte: a
+// tile's eight pairs of columns add up without a carry, and only then are the bytes widened.
+#pragma once
+
+#include <wasm_simd128.h>
+
+#include "kernels/ternary_tiles.h"
+
+namespace bitmar {
+namespace {
+
+constexpr int kPairs = PackedTernary::kTile / 2;  // of columns, a tile
+constexpr int kTable = 32;                        // bytes a pair: its low halves, its high halves
+constexpr int kLowBits = 5;
+constexpr int kOffset = 256;     // makes every sum positive: 2 * 127 at most
+constexpr int kLookupTiles = 256;  // a byte's sum is at most 8 * 31, and uint16 holds 256 of them
+
+// The table of columns a (code in bits 0, 1) and b (bits 2, 3); a code of 3 is not looked up.
+inline void fill_table(int column_a, int column_b, std::uint8_t* table) {
+  const v128_t a = wasm_i16x8_mul(wasm_i16x8_splat(static_cast<std::int16_t>(column_a)),
+                                  wasm_i16x8_const(-1, 0, 1, 0, -1, 0, 1, 0));
+  const v128_t b = wasm_i16x8_splat(static_cast<std::int16_t>(column_b));
+  const v128_t zero_b = wasm_i16x8_add(a, wasm_i16x8_const_splat(kOffset));
+  const v128_t first = wasm_i16x8_sub(zero_b, wasm_v128_and(b, wasm_i16x8_const(-1, -1, -1, -1, 0, 0, 0, 0)));
+  const v128_t second = wasm_i16x8_add(zero_b, b);
+  const v128_t low = wasm_i16x8_const_splat((1 << kLowBits) - 1);
+  wasm_v128_store(table, wasm_u8x16_narrow_i16x8(wasm_v128_and(first, low), wasm_v128_and(second, low)));
+  wasm_v128_store(table + kTable / 2,
+                  wasm_u8x16_narrow_i16x8(wasm_u16x8_shr(first, kLowBits), wasm_u16x8_shr(second, kLowBits)));
+}
+
+// Byte `group` of a row holds columns group and group + 4 in its low nibble, group + 8 and group + 12 in its high one.
+inline void fill_tables(const std::int8_t* x, int padded, std::uint8_t* tables) {
+  for (; padded > 0; padded -= PackedTernary::kTile, x += PackedTernary::kTile) {
+    for (int pair = 0; pair < kPairs; ++pair, tables += kTable) {
+      const std::int8_t* at = x + pair % 4 + pair / 4 * 8;
+      fill_table(at[0], at[4], tables);
+    }
+  }
+}
+
+// Sums of bytes as two registers: even bytes + 256 * odd bytes modulo 2^16, and odd bytes alone.
+struct ByteSums {
+  v128_t both = wasm_i16x8_const_splat(0), odd = wasm_i16x8_const_splat(0);
+  void add(v128_t bytes) {
+    both = wasm_i16x8_add(both, bytes);
+    odd = wasm_i16x8_add(odd, wasm_u16x8_shr(bytes, 8));
+  }
+  // In order, eight and eight.
+  void write(v128_t* to) const {
+    const v128_t even = wasm_i16x8_sub(both, wasm_i16x8_shl(odd, 8));
+    to[0] = wasm_i16x8_shuffle(even, odd, 0, 8, 1, 9, 2, 10, 3, 11);
+    to[1] = wasm_i16x8_shuffle(even, odd, 4, 12, 5, 13, 6, 14, 7, 15);
+  }
+};
+
+// y [16] (+)= `count` tiles of sixteen rows of weights
+template <class Swizzle>
+inline void look_up(const std::uint8_t* w, const std::uint8_t* tables, int count, bool add, std::int32_t* y) {
+  const v128_t nibble = wasm_i8x16_const_splat(15);
+  ByteSums sums[2];
+  for (int tile = 0; tile < count; ++tile, w += PackedTernary::kTileBytes, tables += kPairs * kTable) {
+    v128_t low, high;
+#pragma clang loop unroll(full)
+    for (int group = 0; group < 4; ++group) {
+      const v128_t bytes = wasm_v128_load(w + group * PackedTernary::kTile);
+      const v128_t a = wasm_v128_and(bytes, nibble), b = wasm_v128_and(wasm_u16x8_shr(bytes, 4), nibble);
+      const std::uint8_t *of_a = tables + group * kTable, *of_b = of_a + 4 * kTable;
+      const v128_t l = wasm_i8x16_add(Swizzle::run(wasm_v128_load(of_a), a), Swizzle::run(wasm_v128_load(of_b), b));
+      const v128_t h = wasm_i8x16_add(Swizzle::run(wasm_v128_load(of_a + kTable / 2), a),
+                                      Swizzle::run(wasm_v128_load(of_b + kTable / 2), b));
+      low = group ? wasm_i8x16_add(low, l) : l;
+      high = group ? wasm_i8x16_add(high, h) : h;
+    }
+    sums[0].add(low);
+    sums[1].add(high);
+  }
+  v128_t low[2], high[2];
+  sums[0].write(low);
+  sums[1].write(high);
+  const v128_t offset = wasm_i32x4_splat(kOffset * kPairs * count);
+  const auto store = [&](v128_t l, v128_t h, std::int32_t* to) {
+    v128_t sum = wasm_i32x4_sub(wasm_i32x4_add(l, wasm_i32x4_shl(h, kLowBits)), offset);
+    if (add) sum = wasm_i32x4_add(sum, wasm_v128_load(to));
+    wasm_v128_store(to, sum);
+  };
+  for (int half = 0; half < 2; ++half, y += 8) {
+    store(wasm_u32x4_extend_low_u16x8(low[half]), wasm_u32x4_extend_low_u16x8(high[half]), y);
+    store(wasm_u32x4_extend_high_u16x8(low[half]), wasm_u32x4_extend_high_u16x8(high[half]), y + 4);
+  }
+}
+
+template <class Swizzle>
+inline void ternary_lookup(const PackedTernary& w, const std::int8_t* x, std::int32_t* y, std::byte* scratch) {
+  constexpr int kTile = PackedTernary::kTile;
+  auto* tables = reinterpret_cast<std::uint8_t*>(scratch);
+  const int padded = w.padded_cols(), across = w.tiles_across();
+  fill_tables(pad_rows(w, x, 1, reinterpret_cast<std::int8_t*>(tables + padded * kTile)), padded, tables);
+  for (int down = 0; down < w.tiles_down(); ++down) {
+    const int have = std::min(kTile, w.rows() - down * kTile);
+    std::int32_t line[kTile];
+    std::int32_t* to = have == kTile ? y + down * kTile : line;
+    for (int tile = 0; tile < across; tile += kLookupTiles) {
+      look_up<Swizzle>(w.tiles(down) + tile * PackedTernary::kTileBytes, tables + tile * kPairs * kTable,
+                       std::min(kLookupTiles, across - tile), tile > 0, to);
+    }
+    if (to == line) std::copy_n(line, have, y + down * kTile);
+  }
+}
+
+}  // namespace
+}  // namespace bitmar
