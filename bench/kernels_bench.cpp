@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "runtime/arena.h"
 
 namespace bitmar {
 namespace {
@@ -31,7 +32,10 @@ void ternary_gemm(benchmark::State& state, const Kernels* kernels, int m, int ro
   const PackedTernary w(packed, rows, cols);
   const auto x = bytes(static_cast<std::size_t>(m) * cols, -127, 255);
   std::vector<std::int32_t> y(static_cast<std::size_t>(m) * rows);
-  std::vector<std::byte> scratch(w.scratch_bytes(m));
+  Arena arena;  // aligned as in the model
+  arena.take<std::byte>(Purpose::scratch, w.scratch_bytes(m));
+  arena.commit();
+  const auto scratch = arena.take<std::byte>(Purpose::scratch, w.scratch_bytes(m));
   for (auto _ : state) {
     kernels->ternary_gemm(w, x.data(), m, y.data(), scratch.data());
     benchmark::ClobberMemory();
@@ -83,11 +87,16 @@ const bool registered = [] {
               .c_str(),
           int8_gemm, k, m, n, cols);
     };
-    ternary(1, 256, 256), ternary(1, 1024, 256), ternary(1, 256, 1024), ternary(1, 2048, 2048);
-    ternary(64, 256, 256), ternary(64, 1024, 256), ternary(64, 256, 1024), ternary(64, 768, 256);
+    for (const int m : {1, 64}) {  // those of bench/ceilings.mjs
+      ternary(m, 128, 128), ternary(m, 256, 256), ternary(m, 512, 512);
+      ternary(m, 1024, 256), ternary(m, 256, 1024), ternary(m, 2048, 2048);
+    }
+    ternary(4, 256, 256), ternary(64, 768, 256);
     ternary(64, 32, 288), ternary(64, 64, 288), ternary(64, 80, 64), ternary(64, 192, 720);
     int8(64, 32, 27), int8(1, 4096, 256);
-    benchmark::RegisterBenchmark(("quantize_row/" + name + "/256").c_str(), quantize_row, k, 256);
+    for (const int n : {128, 256, 512, 1024, 2048}) {
+      benchmark::RegisterBenchmark(("quantize_row/" + name + "/" + std::to_string(n)).c_str(), quantize_row, k, n);
+    }
     benchmark::RegisterBenchmark(("softmax/" + name + "/64").c_str(), softmax, k, 64);
   }
   return true;

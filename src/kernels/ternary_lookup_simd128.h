@@ -56,9 +56,10 @@ struct ByteSums {
   }
 };
 
-// y [16] (+)= `count` tiles of sixteen rows of weights
+// y [16] (+)= `count` tiles of sixteen rows of weights. Not inlined: with its caller's variables alive as well the
+// loop runs out of registers.
 template <class Swizzle>
-inline void look_up(const std::uint8_t* w, const std::uint8_t* tables, int count, bool add, std::int32_t* y) {
+[[gnu::noinline]] void look_up(const std::uint8_t* w, const std::uint8_t* tables, int count, bool add, std::int32_t* y) {
   const v128_t nibble = wasm_i8x16_const_splat(15);
   ByteSums sums[2];
   for (int tile = 0; tile < count; ++tile, w += PackedTernary::kTileBytes, tables += kPairs * kTable) {

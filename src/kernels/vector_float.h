@@ -18,6 +18,7 @@ constexpr int kLanes = 8;
 using Floats = float __attribute__((vector_size(32)));
 using Ints = std::int32_t __attribute__((vector_size(32)));
 using Bytes = std::int8_t __attribute__((vector_size(8)));
+using AllBytes = std::int8_t __attribute__((vector_size(32)));
 
 inline Floats load(const float* p) {
   Floats v;
@@ -98,9 +99,12 @@ float quantize_row(const float* x, int n, std::int8_t* q) {
   for (int lane = 1; lane < kLanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
   const float scale = largest / 127.0f;
   for (i = 0; i + kLanes <= n; i += kLanes) {
-    const Floats rounded = (load(x + i) / scale + kRoundingShift) - kRoundingShift;
-    const Bytes bytes = __builtin_convertvector(__builtin_convertvector(rounded, Ints), Bytes);
-    std::memcpy(q + i, &bytes, sizeof bytes);
+    // Shifted, the lowest byte of each float is the integer.
+    const Floats shifted = load(x + i) / scale + kRoundingShift;
+    AllBytes bytes;
+    std::memcpy(&bytes, &shifted, sizeof bytes);
+    const Bytes lowest = __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 16, 20, 24, 28);
+    std::memcpy(q + i, &lowest, sizeof lowest);
   }
   for (; i < n; ++i) q[i] = static_cast<std::int8_t>(round_to_even(x[i] / scale));
   return scale;
