@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from bitmar import quant
+from bitmar.mix import mix
 from bitmar.model import BitMar
 from bitmar.ordered import engine_order
 from bitmar.quant import BitLinear, quantize_activation, quantize_weight
@@ -26,6 +27,19 @@ def loss_of(model, seed):
     torch.manual_seed(seed)
     tokens = torch.randint(3, model.config["vocab_size"], (2, 6))
     return model.logits(tokens, torch.randn(2, 3, model.config["hidden_size"])).logsumexp(-1).mean()
+
+
+class Mix(unittest.TestCase):
+    def test_every_weight_is_between_and_models_are_not_confused(self):
+        def checkpoint(model):
+            return {"config": model.config, "model": model.state_dict()}
+
+        start, end = (checkpoint(tiny_model(seed)) for seed in (0, 1))
+        for name, value in mix(start, end, 0.25)["model"].items():
+            wanted = 0.75 * start["model"][name] + 0.25 * end["model"][name]
+            self.assertTrue(torch.allclose(value, wanted, atol=1e-6), name)
+        with self.assertRaises(ValueError):
+            mix(start, {**end, "config": {}}, 0.5)
 
 
 class Resume(unittest.TestCase):
