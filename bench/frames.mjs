@@ -1,51 +1,143 @@
-// Milliseconds from pixels to caption in node and in Chromium, as the package reports them: medians over
-// the bundled sample photos (480 pixels at most), greedy, one thread, both builds where the platform has them.
-// usage: npm run build && node bench/frames.mjs [ROUNDS]
+// Milliseconds from pixels to caption, greedy, one thread, both builds where the platform has them:
+//   the bundled sample photos (480 pixels at most) over and over, in node and in Chromium, as the package reports them;
+//   in Chromium the first caption of a JPEG file after the model is loaded, in a page that has captioned nothing before;
+//   and a webcam's frames as they come: the sample photos as a film of 30 frames a second.
+// usage: npm run build && node bench/frames.mjs [ROUNDS] [simd|relaxed]
+import { realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
 import { BitMar } from 'bitmar';
 
 import { serve } from '../scripts/serve.mjs';
-import { launch, path, samplePhotos, SAMPLES } from '../tests/browser/helpers.mjs';
+import { film, launch, path, samplePhotos, SAMPLES, webcam } from '../tests/browser/helpers.mjs';
 
-const rounds = Number(process.argv[2] ?? 30);
+const WEBCAM_SECONDS_A_PHOTO = 1;
 
-// Runs here and in the page: nothing from outside it.
-async function measure(load, build, photos, rounds) {
+/** The value that a share of the values is not above. */
+const percentile = (values, share) => values.toSorted((a, b) => a - b)[Math.max(0, Math.ceil(values.length * share) - 1)];
+const spread = (values) => ({ p50: percentile(values, 0.5), p95: percentile(values, 0.95), count: values.length });
+
+/** A table of numbers -> the spread of each of its named columns. */
+const columns = (names, rows) => Object.fromEntries(names.map((name, column) => [name, spread(rows.map((row) => row[column]))]));
+
+// ---- These three run in a page (the first also here): nothing from outside them ----
+
+async function photos(load, build, pictures, rounds) {
   const model = await load(build);
-  const frames = [];
+  const rows = [];
   for (let round = -2; round < rounds; round++) {
-    for (const photo of photos) {
+    for (const picture of pictures) {
       const start = performance.now();
-      const { timings } = await model.caption(photo);
-      if (round >= 0) frames.push([timings.visionMs, timings.textMs, performance.now() - start]);
+      const { timings } = await model.caption(picture);
+      if (round >= 0) rows.push([timings.visionMs, timings.textMs, performance.now() - start]);
     }
   }
   model.dispose();
-  return [0, 1, 2].map((column) => frames.map((frame) => frame[column]).sort((a, b) => a - b)[frames.length >> 1]);
+  return rows;
 }
 
-const show = (where, build, [vision, text, whole]) =>
-  console.log(`${where} ${build}: vision ${vision.toFixed(1)} ms, text ${text.toFixed(1)} ms, call ${whole.toFixed(1)} ms`);
+async function firstPhoto({ build, sample }) {
+  const { BitMar } = await import('bitmar');
+  const photo = await (await fetch(`/web/demo/public/samples/${sample}.jpg`)).blob();
+  const model = await BitMar.load('/models/default/', { build });
+  const start = performance.now();
+  const { timings } = await model.caption(photo);
+  const row = [timings.visionMs, timings.textMs, performance.now() - start];
+  model.dispose();
+  return row;
+}
 
-const photos = (await samplePhotos()).map((bytes) => new Blob([bytes]));
-show('node', 'simd', await measure((build) => BitMar.load(path('models/default'), { build }), 'simd', photos, rounds));
+async function webcamFrames({ build, count }) {
+  const { BitMar } = await import('bitmar');
+  const model = await BitMar.load('/models/default/', { build });
+  const video = Object.assign(document.createElement('video'), { muted: true });
+  document.body.append(video);
+  video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 240 } });
+  await video.play();
+  const rows = [];
+  await new Promise((resolve, reject) => {
+    let last;
+    const watch = model.watch(video, {
+      onError: reject,
+      onCaption({ timings }) {
+        const now = performance.now();
+        if (last !== undefined) rows.push([timings.visionMs, timings.textMs, timings.totalMs, now - last]);
+        last = now;
+        if (rows.length < count) return;
+        watch.stop();
+        resolve();
+      },
+    });
+  });
+  model.dispose();
+  for (const track of video.srcObject.getTracks()) track.stop();
+  return rows.slice(Math.min(20, rows.length >> 1)); // the first frames are not steady ones yet
+}
 
-const server = await serve({ root: path('') });
-const browser = await launch();
-const page = await browser.page();
-await page.goto(`${server.url}tests/browser/blank.html`);
-for (const build of ['simd', 'relaxed']) {
-  const result = await page.evaluate(
-    async ({ source, build, rounds, samples }) => {
-      const { BitMar } = await import('bitmar');
-      const photos = await Promise.all(
-        samples.map(async (name) => createImageBitmap(await (await fetch(`/web/demo/public/samples/${name}.jpg`)).blob())),
+// ---- Here ----
+
+const show = (what, columns) => {
+  const figures = Object.entries(columns).map(([name, { p50, p95 }]) => `${name} ${p50.toFixed(1)} / ${p95.toFixed(1)}`);
+  console.log(`${what}: ${figures.join(', ')} ms (p50 / p95 of ${Object.values(columns)[0].count})`);
+};
+
+/** Measures and prints all; returns { [where]: { [column]: { p50, p95, count } } }. */
+export async function frames({ rounds, builds = ['simd', 'relaxed'] }) {
+  const results = {};
+  const report = (what, result) => show(what, (results[what] = result));
+  const stages = ['vision', 'text', 'call'];
+  const files = await samplePhotos();
+
+  if (builds.includes('simd')) {
+    const load = (build) => BitMar.load(path('models/default'), { build });
+    report('node simd, photos', columns(stages, await photos(load, 'simd', files.map((bytes) => new Blob([bytes])), rounds)));
+  }
+  const server = await serve({ root: path('') });
+  const blank = `${server.url}tests/browser/blank.html`;
+  try {
+    let browser = await launch();
+    let page = await browser.page();
+    await page.goto(blank);
+    const reel = await film(page, files, WEBCAM_SECONDS_A_PHOTO);
+    for (const build of builds) {
+      const rows = await page.evaluate(
+        async ({ source, build, rounds, samples }) => {
+          const { BitMar } = await import('bitmar');
+          const pictures = await Promise.all(
+            samples.map(async (name) => createImageBitmap(await (await fetch(`/web/demo/public/samples/${name}.jpg`)).blob())),
+          );
+          const measure = new Function(`return ${source}`)();
+          return measure((chosen) => BitMar.load('/models/default/', { build: chosen }), build, pictures, rounds);
+        },
+        { source: photos.toString(), build, rounds, samples: SAMPLES },
       );
-      const measure = new Function(`return ${source}`)();
-      return measure((chosen) => BitMar.load('/models/default/', { build: chosen }), build, photos, rounds);
-    },
-    { source: measure.toString(), build, rounds, samples: SAMPLES },
-  );
-  show('Chromium', build, result);
+      report(`Chromium ${build}, photos`, columns(stages, rows));
+    }
+    for (const build of builds) {
+      const rows = [];
+      for (let round = 0; round < rounds; round += 1) {
+        const fresh = await browser.page();
+        await fresh.goto(blank);
+        rows.push(await fresh.evaluate(firstPhoto, { build, sample: SAMPLES[round % SAMPLES.length] }));
+        await fresh.close();
+      }
+      report(`Chromium ${build}, first photo`, columns(stages, rows));
+    }
+    await browser.close();
+    browser = await launch(...webcam(reel));
+    page = await browser.page();
+    await page.goto(blank);
+    for (const build of builds) {
+      const rows = await page.evaluate(webcamFrames, { build, count: 20 + 20 * rounds });
+      report(`Chromium ${build}, webcam`, columns([...stages, 'from caption to caption'], rows));
+    }
+    await browser.close();
+  } finally {
+    await server.close();
+  }
+  return results;
 }
-await browser.close();
-await server.close();
+
+if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  await frames({ rounds: Number(process.argv[2] ?? 30), builds: process.argv[3] ? [process.argv[3]] : undefined });
+}

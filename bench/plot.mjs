@@ -1,0 +1,77 @@
+// bench/results/{kernels,peers}.json -> bench/peers.svg: kernels against ceilings, the system against its peers.
+// usage: node bench/plot.mjs
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+
+const here = (name) => new URL(name, import.meta.url);
+const read = (name) => (existsSync(here(name)) ? JSON.parse(readFileSync(here(name))) : undefined);
+
+const OURS = '#1a7f5a';
+const PEER = '#9aa5b1';
+const INK = '#1f2933';
+const FAINT = '#616e7c';
+const WIDTH = 860;
+const LABEL = 250; // what a bar is called, left of it
+const FIGURES = 200; // and what it is worth, right of it
+const BAR = 15;
+const ROW = 21;
+
+const escape = (text) => String(text).replace(/[<>&]/g, (c) => ({ '<': '&lt;', '>': '&gt;', '&': '&amp;' })[c]);
+const text = (x, y, content, attributes = '') => `<text x="${x}" y="${y}" ${attributes}>${escape(content)}</text>`;
+const digits = (value) => (value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : value.toFixed(0));
+
+/** bars: [{ label, value, figure, ours }]; `mark` draws a line at a value. Returns the panel's drawing and height. */
+function panel(title, bars, top, mark) {
+  const longest = Math.max(mark ?? 0, ...bars.map(({ value }) => value));
+  const scale = (value) => ((WIDTH - LABEL - FIGURES) * value) / longest;
+  const lines = [text(0, top + 16, title, `font-weight="600" fill="${INK}"`)];
+  bars.forEach(({ label, value, figure, ours }, i) => {
+    const y = top + 28 + i * ROW;
+    lines.push(text(LABEL - 10, y + 12, label, `text-anchor="end" fill="${INK}"`));
+    lines.push(`<rect x="${LABEL}" y="${y}" width="${Math.max(1, scale(value)).toFixed(1)}" height="${BAR}" rx="2" fill="${ours ? OURS : PEER}"/>`);
+    lines.push(text((LABEL + scale(value) + 8).toFixed(1), y + 12, figure, `fill="${FAINT}"`));
+  });
+  const height = 28 + bars.length * ROW;
+  if (mark !== undefined) {
+    const x = (LABEL + scale(mark)).toFixed(1);
+    lines.push(`<line x1="${x}" y1="${top + 24}" x2="${x}" y2="${top + height}" stroke="${INK}" stroke-dasharray="3 3"/>`);
+  }
+  return { lines, height };
+}
+
+const panels = [];
+const kernels = read('results/kernels.json');
+if (kernels) {
+  const bars = kernels.map(({ shape, ours, ratio }) => ({ label: shape, value: ratio, figure: `${ratio.toFixed(2)} (${digits(ours)} GMAC/s)`, ours: true }));
+  panels.push(['kernels: share of the best probe of the same shape (the line is 1)', bars, 1]);
+}
+const peers = read('results/peers.json');
+for (const { title, unit, better, threads, entries } of peers?.groups ?? []) {
+  const bars = entries.map(({ runtime, variant, median, ratio, ours }) => {
+    const times = ours ? '' : `; ours is ${ratio.toFixed(1)} x`;
+    return { label: `${runtime}, ${variant}`, value: median, figure: `${digits(median)} ${unit}${times}`, ours };
+  });
+  const count = threads === 1 ? 'one thread' : `peers with ${threads} threads, ours with one`;
+  panels.push([`${title}, ${count}: ${unit}, ${better} is better`, bars]);
+}
+if (peers?.sizes) {
+  const bars = peers.sizes.map(({ name, wasm, js }) => ({ label: name, value: wasm + js, figure: `${((wasm + js) / 1e3).toFixed(0)} KB`, ours: name.startsWith('BitMar') }));
+  panels.push(['download before any model: WebAssembly and scripts, gzip', bars]);
+}
+
+let top = 0;
+const drawn = [];
+for (const [title, bars, mark] of panels) {
+  const { lines, height } = panel(title, bars, top, mark);
+  drawn.push(...lines);
+  top += height + 22;
+}
+if (peers) drawn.push(text(0, top + 12, `Chromium ${peers.chromium}, ${peers.machine}, ${peers.date}; medians of ${peers.rounds} interleaved rounds`, `fill="${FAINT}"`));
+const box = `-16 -8 ${WIDTH + 32} ${top + 32}`;
+const style = 'font-family="system-ui, sans-serif" font-size="13"';
+const svg = [
+  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="${box}" width="${WIDTH + 32}" height="${top + 32}" ${style}>`,
+  `<rect x="-16" y="-8" width="100%" height="100%" fill="#fff"/>`,
+  ...drawn,
+  '</svg>',
+];
+writeFileSync(here('peers.svg'), `${svg.join('\n')}\n`);
