@@ -48,7 +48,7 @@ const peers = read('results/peers.json');
 for (const { title, unit, better, threads, entries } of peers?.groups ?? []) {
   const bars = entries.map(({ runtime, variant, median, ratio, ours }) => {
     const times = ours ? '' : `; ours is ${ratio.toFixed(1)} x`;
-    return { label: `${runtime}, ${variant}`, value: median, figure: `${digits(median)} ${unit}${times}`, ours };
+    return { label: `${runtime}, ${variant}`, value: median, figure: `${digits(median)} ${unit}${times}`, ours: runtime === 'BitMar' };
   });
   const count = threads === 1 ? 'one thread' : `peers with ${threads} threads, ours with one`;
   panels.push([`${title}, ${count}: ${unit}, ${better} is better`, bars]);

@@ -94,6 +94,8 @@ function show({ title, unit, mmac, threads, entries }) {
   }
 }
 
+const save = () => options.json && writeFile(options.json, `${JSON.stringify(results, null, 1)}\n`);
+
 const server = await serve({ root: path('') });
 const results = { date: new Date().toISOString().slice(0, 10), machine: options.machine, rounds, groups: [] };
 try {
@@ -106,12 +108,12 @@ try {
     for (const threads of options.threads.split(',').map(Number)) {
       results.groups.push(await measure(group, threads, server));
       show(results.groups.at(-1));
+      await save();
     }
   }
 } finally {
   await server.close();
 }
-if (wanted('frames')) results.frames = await frames({ rounds: 4 * rounds });
 if (wanted('sizes')) {
   results.sizes = await sizes(ROOT);
   console.log('\ndownload, gzip: WebAssembly + scripts');
@@ -119,4 +121,5 @@ if (wanted('sizes')) {
     console.log(`  ${name.padEnd(38)}${((wasm + js) / 1e3).toFixed(0).padStart(9)} KB = ${(wasm / 1e3).toFixed(0)} + ${(js / 1e3).toFixed(0)}`);
   }
 }
-if (options.json) await writeFile(options.json, `${JSON.stringify(results, null, 1)}\n`);
+if (wanted('frames')) results.frames = await frames({ rounds: 4 * rounds });
+await save();

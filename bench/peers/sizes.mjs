@@ -1,29 +1,42 @@
-// What a page downloads of each runtime before any model, in gzip bytes: one WebAssembly file and the scripts that it loads.
-import { readdir, readFile } from 'node:fs/promises';
+// What a page downloads of each runtime before any model, in gzip bytes: one WebAssembly file and the scripts that it loads,
+// minified as the peers' packages come, and ours as Vite bundles it.
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 
+import { build as viteBuild } from 'vite';
+
 const PACKAGES = 'bench/peers/node_modules/';
+const size = (content) => gzipSync(content, { level: 9 }).length;
+
+/** The scripts of our package's bundle that a page loads which computes in a worker: [{ name, bytes }]. */
+async function bundle(input) {
+  const { output } = await viteBuild({
+    root: fileURLToPath(new URL('.', import.meta.url)),
+    configFile: false,
+    logLevel: 'silent',
+    worker: { format: 'es' },
+    build: { write: false, assetsInlineLimit: 0, modulePreload: false, rollupOptions: { input, preserveEntrySignatures: 'strict' } },
+  });
+  // The engine in the page's own thread: `host` and a second copy of its loader, which are no assets of the worker.
+  const unused = ({ type, fileName }) => /__vite-browser-external/.test(fileName) || (type === 'chunk' && /\/(host|bitmar)-/.test(fileName));
+  return output
+    .filter((file) => file.fileName.endsWith('.js') && !unused(file))
+    .map(({ fileName, code, source }) => ({ name: fileName, bytes: size(code ?? source) }));
+}
 
 /** [{ name, wasm, js }] */
 export async function sizes(root) {
   const gzip = async (files) => {
     const contents = await Promise.all(files.map((file) => readFile(new URL(file, root))));
-    return contents.reduce((sum, content) => sum + gzipSync(content, { level: 9 }).length, 0);
+    return contents.reduce((sum, content) => sum + size(content), 0);
   };
-  // Every module of ours that a browser may load, unminified, with the loader of one build; idb comes with it.
-  const dist = 'web/bitmar/dist/';
-  const forNode = /node|cli|store-file/;
-  const modules = (await readdir(new URL(dist, root))).filter((name) => name.endsWith('.js') && !forNode.test(name));
-  const ours = (build) => ({
-    wasm: [`${dist}wasm/bitmar-${build}.wasm`],
-    js: [...modules.map((name) => dist + name), `${dist}wasm/bitmar-${build}.mjs`, 'node_modules/idb/build/index.js'],
-  });
+  const wasmOf = (build) => `web/bitmar/dist/wasm/bitmar-${build}.wasm`;
+  const modules = await bundle(fileURLToPath(new URL('web/bitmar/dist/index.js', root)));
   const ort = `${PACKAGES}onnxruntime-web/dist/`;
   const wllama = `${PACKAGES}@wllama/wllama/esm/`;
   const tfjs = `${PACKAGES}@tensorflow/`;
   const packages = {
-    'BitMar, relaxed SIMD': ours('relaxed'),
-    'BitMar, simd128': ours('simd'),
     'onnxruntime-web': { wasm: [`${ort}ort-wasm-simd-threaded.wasm`], js: [`${ort}ort.wasm.min.mjs`, `${ort}ort-wasm-simd-threaded.mjs`] },
     wllama: { wasm: [`${wllama}wasm/wllama.wasm`], js: [`${wllama}index.min.js`] },
     'tfjs-wasm': {
@@ -32,6 +45,10 @@ export async function sizes(root) {
     },
   };
   const list = [];
+  for (const [build, title] of Object.entries({ relaxed: 'relaxed SIMD', simd: 'simd128' })) {
+    const js = modules.filter(({ name }) => !/bitmar-/.test(name) || name.includes(`bitmar-${build}`));
+    list.push({ name: `BitMar, ${title}`, wasm: await gzip([wasmOf(build)]), js: js.reduce((sum, { bytes }) => sum + bytes, 0) });
+  }
   for (const [name, { wasm, js }] of Object.entries(packages)) list.push({ name, wasm: await gzip(wasm), js: await gzip(js) });
   return list;
 }

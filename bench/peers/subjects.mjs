@@ -15,7 +15,9 @@ const GGUF = { tq2: 'TQ2_0', q8: 'Q8_0' };
 const ORT = { runtime: 'onnxruntime-web', module: 'ort' };
 const WLLAMA = { runtime: 'wllama', module: 'wllama' };
 const TFJS = { runtime: 'tfjs-wasm', module: 'tfjs' };
-const OURS = { runtime: 'BitMar', module: 'bitmar', ours: true };
+const OURS_SIMD = { runtime: 'BitMar', module: 'bitmar' }; // what runs where there is no relaxed SIMD
+const OURS = { ...OURS_SIMD, ours: true };
+const FEW = 32; // tokens of what is slow; each step of onnxruntime-web here costs the same
 
 /** The groups of subjects whose id is `wanted`: { id, title, unit, better, mmac, subjects: [{ runtime, variant, module, task, spec, bytes }] }. */
 export async function groups(root, wanted) {
@@ -54,17 +56,18 @@ export async function groups(root, wanted) {
     const title = `decoding, ${name}, feed-forward ${shape.hidden}, vocabulary ${shape.vocabulary}`;
     const figures = { title, unit: 'tokens/s', better: 'more', mmac: decoderMmac(shape) };
     await group(`decoder-${name.replace(' ', '-')}`, figures, async () => {
-      const subject = async (who, kind, variant) => {
+      const subject = async (who, kind, variant, more) => {
         const { model, bytes } = await decoder(name, kind);
-        return { ...who, variant, task: 'decoder', spec: { first: FIRST, tokens: TOKENS, prompt: PROMPT, model }, bytes };
+        return { ...who, variant, task: 'decoder', spec: { first: FIRST, tokens: TOKENS, prompt: PROMPT, model, ...more }, bytes };
       };
       return [
         await subject(OURS, 'ternary', 'ternary'),
+        await subject(OURS_SIMD, 'ternary', 'ternary, simd128', { build: 'simd' }),
         await subject(ORT, 'f32', 'f32'),
         await subject(ORT, 'f32-alone', 'f32 without attention'),
         await subject(ORT, 'int8', 'int8'),
-        await subject(ORT, 'nbits4', '4 bit'),
-        await subject(ORT, 'nbits2', '2 bit'),
+        await subject(ORT, 'nbits4', '4 bit', { tokens: FEW }),
+        await subject(ORT, 'nbits2', '2 bit', { tokens: FEW }),
         await subject(WLLAMA, 'tq2', 'TQ2_0'),
         await subject(WLLAMA, 'q8', 'Q8_0'),
       ];
@@ -77,6 +80,7 @@ export async function groups(root, wanted) {
     const subject = (who, variant, { bytes, ...model }) => ({ ...who, variant, task: 'encoder', spec: { ...spec, ...model }, bytes });
     return [
       subject(OURS, 'ternary', await captioner()),
+      subject(OURS_SIMD, 'ternary, simd128', { build: 'simd', ...(await captioner()) }),
       subject(ORT, 'f32', { kind: 'f32', ...(await encoder('f32')) }),
       subject(ORT, 'int8', { kind: 'int8', ...(await encoder('int8')) }),
       subject(TFJS, 'f32', { vision, bytes: (await encoder('f32')).bytes }),

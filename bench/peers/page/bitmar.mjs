@@ -5,8 +5,8 @@ import { bytes, pictureTime, steadyRate, summary, time, warmUp } from './timing.
 
 const noise = (n) => Float32Array.from({ length: n }, () => Math.random() * 2 - 1);
 
-export async function decoder({ model: folder, first, tokens }) {
-  const model = await BitMar.load(folder);
+export async function decoder({ model: folder, build, first, tokens }) {
+  const model = await BitMar.load(folder, { build });
   const features = noise(8 * 8 * 256);
   const speak = async (maxTokens) => {
     features[0] = Math.random(); // no picture is seen twice
@@ -21,8 +21,8 @@ export async function decoder({ model: folder, first, tokens }) {
   };
 }
 
-export async function encoder({ model: folder, pictures, side }) {
-  const model = await BitMar.load(folder);
+export async function encoder({ model: folder, build, pictures, side }) {
+  const model = await BitMar.load(folder, { build });
   const picture = { data: new Uint8Array(3 * side * side).map(() => Math.random() * 256), width: side, height: side };
   const see = async () => {
     picture.data[Math.floor(Math.random() * picture.data.length)] ^= 1; // no picture is seen twice
