@@ -27,7 +27,8 @@ function panel(title, bars, top, mark) {
   bars.forEach(({ label, value, figure, ours }, i) => {
     const y = top + 28 + i * ROW;
     lines.push(text(LABEL - 10, y + 12, label, `text-anchor="end" fill="${INK}"`));
-    lines.push(`<rect x="${LABEL}" y="${y}" width="${Math.max(1, scale(value)).toFixed(1)}" height="${BAR}" rx="2" fill="${ours ? OURS : PEER}"/>`);
+    const width = Math.max(1, scale(value)).toFixed(1);
+    lines.push(`<rect x="${LABEL}" y="${y}" width="${width}" height="${BAR}" rx="2" fill="${ours ? OURS : PEER}"/>`);
     lines.push(text((LABEL + scale(value) + 8).toFixed(1), y + 12, figure, `fill="${FAINT}"`));
   });
   const height = 28 + bars.length * ROW;
@@ -39,10 +40,15 @@ function panel(title, bars, top, mark) {
 }
 
 const panels = [];
-const kernels = read('results/kernels.json');
-if (kernels) {
-  const bars = kernels.map(({ shape, ours, ratio }) => ({ label: shape, value: ratio, figure: `${ratio.toFixed(2)} (${digits(ours)} GMAC/s)`, ours: true }));
-  panels.push(['kernels: share of the best probe of the same shape (the line is 1)', bars, 1]);
+// bench/ceilings.mjs's: a panel for each build's kernels.
+const kernels = read('results/kernels.json')?.results.filter(({ ratio }) => ratio) ?? [];
+for (const table of new Set(kernels.map((kernel) => kernel.table))) {
+  const bars = kernels
+    .filter((kernel) => kernel.table === table)
+    .map(({ kind, rows, cols, gmacs, ratio }) => {
+      return { label: `${kind} ${rows} x ${cols}`, value: ratio, figure: `${ratio.toFixed(2)} (${digits(gmacs)} GMAC/s)`, ours: true };
+    });
+  panels.push([`kernels, ${table}: share of the best probe of the shape in the same run (the line is 1)`, bars, 1]);
 }
 const peers = read('results/peers.json');
 for (const { title, unit, better, threads, entries } of peers?.groups ?? []) {
@@ -54,7 +60,10 @@ for (const { title, unit, better, threads, entries } of peers?.groups ?? []) {
   panels.push([`${title}, ${count}: ${unit}, ${better} is better`, bars]);
 }
 if (peers?.sizes) {
-  const bars = peers.sizes.map(({ name, wasm, js }) => ({ label: name, value: wasm + js, figure: `${((wasm + js) / 1e3).toFixed(0)} KB`, ours: name.startsWith('BitMar') }));
+  const bars = peers.sizes.map(({ name, wasm, js }) => {
+    const bytes = wasm + js;
+    return { label: name, value: bytes, figure: `${(bytes / 1e3).toFixed(0)} KB`, ours: name.startsWith('BitMar') };
+  });
   panels.push(['download before any model: WebAssembly and scripts, gzip', bars]);
 }
 
@@ -65,7 +74,11 @@ for (const [title, bars, mark] of panels) {
   drawn.push(...lines);
   top += height + 22;
 }
-if (peers) drawn.push(text(0, top + 12, `Chromium ${peers.chromium}, ${peers.machine}, ${peers.date}; medians of ${peers.rounds} interleaved rounds`, `fill="${FAINT}"`));
+if (peers) {
+  const { chromium, machine, date, rounds } = peers;
+  const note = `Chromium ${chromium}, ${machine}, ${date}; medians of ${rounds} interleaved rounds`;
+  drawn.push(text(0, top + 12, note, `fill="${FAINT}"`));
+}
 const box = `-16 -8 ${WIDTH + 32} ${top + 32}`;
 const style = 'font-family="system-ui, sans-serif" font-size="13"';
 const svg = [

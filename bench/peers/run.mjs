@@ -118,7 +118,8 @@ if (wanted('sizes')) {
   results.sizes = await sizes(ROOT);
   console.log('\ndownload, gzip: WebAssembly + scripts');
   for (const { name, wasm, js } of results.sizes) {
-    console.log(`  ${name.padEnd(38)}${((wasm + js) / 1e3).toFixed(0).padStart(9)} KB = ${(wasm / 1e3).toFixed(0)} + ${(js / 1e3).toFixed(0)}`);
+    const [whole, first, second] = [wasm + js, wasm, js].map((bytes) => (bytes / 1e3).toFixed(0));
+    console.log(`  ${name.padEnd(38)}${whole.padStart(9)} KB = ${first} + ${second}`);
   }
 }
 if (wanted('frames')) results.frames = await frames({ rounds: 4 * rounds });

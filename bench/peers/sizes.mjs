@@ -19,7 +19,8 @@ async function bundle(input) {
     build: { write: false, assetsInlineLimit: 0, modulePreload: false, rollupOptions: { input, preserveEntrySignatures: 'strict' } },
   });
   // The engine in the page's own thread: `host` and a second copy of its loader, which are no assets of the worker.
-  const unused = ({ type, fileName }) => /__vite-browser-external/.test(fileName) || (type === 'chunk' && /\/(host|bitmar)-/.test(fileName));
+  const unused = ({ type, fileName }) =>
+    /__vite-browser-external/.test(fileName) || (type === 'chunk' && /\/(host|bitmar)-/.test(fileName));
   return output
     .filter((file) => file.fileName.endsWith('.js') && !unused(file))
     .map(({ fileName, code, source }) => ({ name: fileName, bytes: size(code ?? source) }));

@@ -5,7 +5,8 @@ import { bitmarModel } from './models/bitmar.mjs';
 import { decoderGguf } from './models/gguf.mjs';
 import { decoderGraph, encoderGraph } from './models/onnx_models.mjs';
 import { reseed } from './models/random.mjs';
-import { CAPTIONER, decoderConfig, decoderMmac, DECODERS, ENCODER, encoderMmac, FIRST, PROMPT, stemLayers, TOKENS } from './models/shapes.mjs';
+import { CAPTIONER, decoderConfig, decoderMmac, DECODERS, ENCODER, encoderMmac } from './models/shapes.mjs';
+import { FIRST, PROMPT, stemLayers, TOKENS } from './models/shapes.mjs';
 
 const MODELS = 'build/peers/'; // in the repository
 const PICTURES = 7; // a figure is the median of these
@@ -19,7 +20,10 @@ const OURS_SIMD = { runtime: 'BitMar', module: 'bitmar' }; // what runs where th
 const OURS = { ...OURS_SIMD, ours: true };
 const FEW = 32; // tokens of what is slow; each step of onnxruntime-web here costs the same
 
-/** The groups of subjects whose id is `wanted`: { id, title, unit, better, mmac, subjects: [{ runtime, variant, module, task, spec, bytes }] }. */
+/**
+ * The groups whose id is `wanted`: { id, title, unit, better, mmac, subjects }. A subject is what the page's `module` makes of
+ * `spec` for a `task`: { runtime, variant, module, task, spec, bytes }.
+ */
 export async function groups(root, wanted) {
   const folder = new URL(MODELS, root);
   const kept = new Map();

@@ -12,9 +12,10 @@ const FORMATS = {
   // 32 int8 behind their scale; 0x0c00 is 2^-12
   Q8_0: { id: 8, elements: 32, block: () => [0x00, 0x0c, ...codes(32, () => whole(256))] },
   // 256 codes {0, 1, 2}, four to a byte, before their scale
-  TQ2_0: { id: 35, elements: 256, block: () => [...codes(64, () => whole(3) | (whole(3) << 2) | (whole(3) << 4) | (whole(3) << 6)), 0x00, 0x28] },
+  TQ2_0: { id: 35, elements: 256, block: () => [...codes(64, fourTrits), 0x00, 0x28] },
 };
 
+const fourTrits = () => whole(3) | (whole(3) << 2) | (whole(3) << 4) | (whole(3) << 6);
 const codes = (n, code) => Array.from({ length: n }, code);
 
 class Writer {

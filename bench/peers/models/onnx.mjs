@@ -67,7 +67,8 @@ export class Graph {
   constant(data, shape = [data.length]) {
     if (typeof data === 'number') return this.constant(Float32Array.of(data), []);
     const name = this.#name();
-    this.#constants.push(message({ 1: shape, 2: TYPES[data.constructor.name], 8: name, 9: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) }));
+    const raw = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    this.#constants.push(message({ 1: shape, 2: TYPES[data.constructor.name], 8: name, 9: raw }));
     return name;
   }
 

@@ -102,7 +102,7 @@ function maxPool(graph, x, l) {
   return graph.op('MaxPool', [x], { kernel_shape: [l.kernel, l.kernel], strides: [l.stride, l.stride], pads: [pad, pad, pad, pad] });
 }
 
-/** The same from uint8 to float32, with static scales: uint8 maps, int8 weights. A map's scale covers +-4 of its deviations of about 1. */
+/** The same from uint8 to float32: uint8 maps, int8 weights, static scales. Those of maps cover +-4; values deviate by about 1. */
 function int8Stem(graph, vision) {
   const signed = { scale: graph.constant(8 / 255), zero: graph.constant(Uint8Array.of(128), []) };
   const positive = { scale: graph.constant(8 / 255), zero: graph.constant(Uint8Array.of(0), []) };
