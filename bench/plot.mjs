@@ -9,8 +9,8 @@ const OURS = '#1a7f5a';
 const PEER = '#9aa5b1';
 const INK = '#1f2933';
 const FAINT = '#616e7c';
-const WIDTH = 860;
-const LABEL = 250; // what a bar is called, left of it
+const WIDTH = 900;
+const LABEL = 285; // what a bar is called, left of it
 const FIGURES = 200; // and what it is worth, right of it
 const BAR = 15;
 const ROW = 21;
@@ -29,7 +29,7 @@ function panel(title, bars, top, mark) {
     lines.push(text(LABEL - 10, y + 12, label, `text-anchor="end" fill="${INK}"`));
     const width = Math.max(1, scale(value)).toFixed(1);
     lines.push(`<rect x="${LABEL}" y="${y}" width="${width}" height="${BAR}" rx="2" fill="${ours ? OURS : PEER}"/>`);
-    lines.push(text((LABEL + scale(value) + 8).toFixed(1), y + 12, figure, `fill="${FAINT}"`));
+    lines.push(text((LABEL + scale(Math.max(value, mark ?? 0)) + 8).toFixed(1), y + 12, figure, `fill="${FAINT}"`));
   });
   const height = 28 + bars.length * ROW;
   if (mark !== undefined) {
