@@ -32,4 +32,5 @@ train joint --steps "${JOINT_STEPS:-1500}" --rate 8e-4 --infonce 1.0 --start "vi
 train critic --steps "${CRITIC_STEPS:-300}" --rate 1e-4 --infonce 1.0 \
   --start "vision,compressor,embedding,text_encoder,fusion,memory,decoder=$work/joint.pt"
 "$python" -m bitmar.mix --start "$work/joint.pt" --end "$work/critic.pt" --out "$work/mixed.pt"
+# To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 1 --engine ... (see README.md)
 "$python" -m bitmar.export --checkpoint "$work/mixed.pt" --tokenizer "$work/tokenizer.json" --out default

@@ -11,9 +11,6 @@ import * as view from './view.js';
 /** Captions come faster than anyone reads: on a live picture one starts at most this often. */
 const LIVE_INTERVAL_MS = 600;
 
-/** The best of a few captions side by side: still far faster than the vision, and clearly better than the first guess. */
-const BEAMS = 3;
-
 /** That something was seen before is said only of what is older than this. */
 const LONG_AGO_MS = 60_000;
 
@@ -61,7 +58,7 @@ async function caption(source: Source, own: boolean): Promise<void> {
   void recall(source); // first, while the memory is as it was
   try {
     const writeMemory = own && remember.checked;
-    const result = await model!.caption(source, { signal, numBeams: BEAMS, writeMemory, thumbnail: true, onToken: (piece) => line.add(piece) });
+    const result = await model!.caption(source, { signal, writeMemory, thumbnail: true, onToken: (piece) => line.add(piece) });
     line.finish(result.text, result.confidence);
     view.showTimings(result.timings);
     if (result.episode) void recall(source, result.episode);
@@ -125,7 +122,6 @@ async function startCamera(choice?: MediaTrackConstraints): Promise<void> {
   element('flip').hidden = (await camera.other()) === undefined;
   watching = model!.watch(video, {
     interval: LIVE_INTERVAL_MS,
-    numBeams: BEAMS,
     writeMemory: remember.checked,
     thumbnail: true,
     onCaption: ({ text, confidence, timings, episode }) => {

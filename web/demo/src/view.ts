@@ -3,8 +3,8 @@
 import type { Caption, ModelInfo, Progress } from 'bitmar';
 import { element } from './dom.js';
 
-/** Captions that are right less often than this are shown as doubtful. Of pictures of nothing known most are. */
-const UNSURE = 0.15;
+/** Captions that are right less often than this are shown as doubtful. */
+const UNSURE = 0.2;
 
 const caption = element('caption');
 const announce = element('announce');
