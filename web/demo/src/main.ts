@@ -55,13 +55,12 @@ async function caption(source: Source, own: boolean): Promise<void> {
   const { signal } = (captioning = new AbortController());
   line.restart();
   shown = source;
-  void recall(source); // first, while the memory is as it was
   try {
     const writeMemory = own && remember.checked;
     const result = await model!.caption(source, { signal, writeMemory, thumbnail: true, onToken: (piece) => line.add(piece) });
     line.finish(result.text, result.confidence);
     view.showTimings(result.timings);
-    if (result.episode) void recall(source, result.episode);
+    void recall(source, result.episode); // after it: the picture is encoded then, and the time shown is a caption's
   } catch (error) {
     if (error instanceof BitMarError && error.code === 'aborted') return;
     line.clear();
