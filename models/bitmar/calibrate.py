@@ -5,7 +5,7 @@ memory.novelty_threshold, recall_threshold, read_threshold: how similar is the s
 
 A caption counts as right if it scores higher (CIDEr) against its own photo's references than against those of 95 of
 100 other photos. Captions of pictures that show nothing the model knows (unseen.py) count as wrong. The mean
-log-probability of a token is mapped by a logistic curve (Platt 1999).
+log-probability of a token and the likeness of picture and caption are mapped by a logistic curve (Platt 1999).
 
 usage: python -m bitmar.calibrate --model DIR --engine PATH/TO/bitmar --photos images.tar --captions captions.json
 """
@@ -39,15 +39,16 @@ def right(said: list[list[str]], references, seed=0) -> list[bool]:
     return out
 
 
-def fit(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> tuple[float, float]:
-    """slope and offset of 1 / (1 + exp(-(slope x + offset))), by Newton's method on the weighted log-likelihood."""
-    features, theta = torch.stack([x, torch.ones_like(x)], 1).double(), torch.zeros(2, dtype=torch.double)
+def fit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Slopes and offset of 1 / (1 + exp(-(slopes . x + offset))), x [N, n], by Newton's method on the log-likelihood."""
+    features = torch.cat([x, torch.ones(len(x), 1)], 1).double()
+    theta, ridge = torch.zeros(features.shape[1]).double(), 1e-3 * torch.eye(features.shape[1]).double()
     for _ in range(50):
         p = torch.sigmoid(features @ theta)
-        gradient = features.t() @ (weight * (y - p)) - 1e-3 * theta
-        hessian = features.t() @ (features * (weight * p * (1 - p))[:, None]) + 1e-3 * torch.eye(2, dtype=torch.double)
+        gradient = features.t() @ (y - p) - ridge @ theta
+        hessian = features.t() @ (features * (p * (1 - p))[:, None]) + ridge
         theta = theta + torch.linalg.solve(hessian, gradient)
-    return float(theta[0]), float(theta[1])
+    return theta
 
 
 def area_under_curve(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -69,6 +70,7 @@ def another_view(image: Image.Image, rng: random.Random) -> Image.Image:
 def memory_thresholds(engine: list[str], directory: Path, photos: list[bytes], folder: Path) -> dict[str, float]:
     """Novelty: at most 1 % of photos are taken for one of 500 others. Recall: at most 5 % are taken for one of 100.
     Read: half of the photos find something among 500 others that is worth reading."""
+    torch.manual_seed(0)
     rng, paths = random.Random(0), []
     for i, data in enumerate(photos):
         image = open_photo(data)
@@ -105,18 +107,21 @@ def main() -> None:
             paths.append(Path(folder) / f"unseen{i}.png")
             image.save(paths[-1])
         rows = engine_captions(args.engine, args.model, paths, args.beams)
+        vectors = engine_embeddings(args.engine, args.model, paths, [r["text"] for r in rows])
         memory = memory_thresholds(args.engine, args.model, [files[n] for n in names], Path(folder))
     mean = torch.tensor([r["log_probability"] / (len(r["tokens"]) + 1) for r in rows]).double()
     refs = [[words(c) for c in r] for r in references]
     truth = right([words(r["text"]) for r in rows[:len(names)]], refs)
     y = torch.tensor([float(t) for t in truth] + [0.0] * len(strange)).double()
+    likeness = (vectors[:len(paths)] * vectors[len(paths):]).sum(1).double()
+    x = torch.stack([mean, likeness], 1)
     # Every other photo fits the curve, the rest judge it.
     half = torch.arange(len(y)) % 2 == 0
-    ones = torch.ones_like(y)
-    slope, offset = fit(mean[half], y[half], ones[half])
-    p = torch.sigmoid(slope * mean + offset)
-    print(f"right: {sum(truth)} of {len(truth)} photos; area under curve {area_under_curve(mean, y):.3f}"
-          f" (photos alone {area_under_curve(mean[:len(names)], y[:len(names)]):.3f})")
+    theta = fit(x[half], y[half])
+    p = torch.sigmoid(x @ theta[:2] + theta[2])
+    print(f"right: {sum(truth)} of {len(truth)} photos; area under curve, of the half that judges: "
+          + ", ".join(f"{name} {area_under_curve(of[~half], y[~half]):.3f}"
+                      for name, of in (("log-probability", mean), ("likeness", likeness), ("both", p))))
     for low in (0.0, 0.2, 0.4, 0.6, 0.8):
         inside = (p >= low) & (p < low + 0.2) & ~half
         if inside.any():
@@ -126,13 +131,13 @@ def main() -> None:
         mine = [float(p[len(names) + i]) for i, (k, _) in enumerate(strange) if k == kind]
         print(f"  {kind}: median confidence {sorted(mine)[len(mine) // 2]:.2f}, e.g."
               f" \"{next(rows[len(names) + i]['text'] for i, (k, _) in enumerate(strange) if k == kind)}\"")
-    slope, offset = fit(mean, y, ones)
+    slope, similarity, offset = fit(x, y).tolist()
     path = args.model / "config.json"
     config = json.loads(path.read_text())
-    config["confidence"] = {"slope": round(slope, 4), "offset": round(offset, 4)}
+    config["confidence"] = {"slope": round(slope, 4), "similarity": round(similarity, 4), "offset": round(offset, 4)}
     config["memory"] |= memory
     path.write_text(json.dumps(config, indent=2) + "\n")
-    print(f"slope {slope:.4f}, offset {offset:.4f} written to {path}")
+    print(f"slope {slope:.4f}, similarity {similarity:.4f}, offset {offset:.4f} written to {path}")
 
 
 if __name__ == "__main__":

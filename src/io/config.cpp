@@ -249,6 +249,7 @@ Config parse_config(std::string_view text) {
   if (s.has("confidence")) {
     const Section confidence = s.section("confidence");
     c.confidence = ConfidenceConfig{.slope = confidence.number("slope", -1e3, 1e3),
+                                    .similarity = confidence.number("similarity", -1e3, 1e3),
                                     .offset = confidence.number("offset", -1e3, 1e3)};
   }
 

@@ -57,10 +57,10 @@ struct DecoderConfig {
   int num_sinks = 0, window_size = 0;
 };
 
-// How sure a caption is, from its mean log-probability a token: 1 / (1 + exp(-(slope * mean + offset))), fitted
-// to validation data (Platt 1999).
+// How sure a caption is: 1 / (1 + exp(-(slope * mean + similarity * s + offset))), fitted to validation data (Platt 1999).
+// mean: log-probability a token; s: cosine of picture and caption in the memory's space.
 struct ConfidenceConfig {
-  double slope = 0, offset = 0;
+  double slope = 0, similarity = 0, offset = 0;
 };
 
 struct Config {

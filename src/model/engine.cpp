@@ -1,5 +1,6 @@
 #include "model/engine.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <new>
@@ -177,6 +178,11 @@ std::optional<std::string_view> Engine::step() {
 }
 
 void Engine::finish() {
+  if (const auto& fit = config().confidence; fit && has_image_) {
+    const double mean = result_.log_probability / static_cast<double>(result_.tokens.size() + 1);  // the end counts
+    const double s = likeness(tokenizer_.decode(result_.tokens));
+    result_.confidence = 1 / (1 + natural_exp(-(fit->slope * mean + fit->similarity * s + fit->offset)));
+  }
   if (options_.write_memory) result_.written = remember(options_.now_ms, tokenizer_.decode(result_.tokens));
 }
 
@@ -216,10 +222,6 @@ std::optional<std::string_view> Engine::speak_beams() {
 CaptionResult Engine::result() const {
   CaptionResult result = result_;
   result.text = tokenizer_.decode(result.tokens);
-  if (const auto& fit = config().confidence) {
-    const double mean = result.log_probability / static_cast<double>(result.tokens.size() + 1);  // the end counts
-    result.confidence = 1 / (1 + natural_exp(-(fit->slope * mean + fit->offset)));
-  }
   return result;
 }
 
@@ -258,13 +260,7 @@ void Engine::resize_memory(int slots) {
 // Leaves the episode's key in key_, and its value, with the text, in the model.
 void Engine::see_episode(std::string_view text) {
   require(has_episode_, "there is no image or prompt to remember");
-  const int begin = config().bos_token_id;
-  const std::vector<int> own = has_image_ ? std::vector<int>{begin} : prompt_;
-  std::vector<int> tokens = tokenizer_.encode(text);
-  tokens.insert(tokens.begin(), begin);
-  if (tokens.size() > static_cast<std::size_t>(config().text_encoder.max_tokens)) {
-    tokens.resize(config().text_encoder.max_tokens);
-  }
+  const std::vector<int> own = has_image_ ? std::vector<int>{config().bos_token_id} : prompt_;
   if (has_image_) {
     model_.see_again();
   } else {
@@ -272,7 +268,25 @@ void Engine::see_episode(std::string_view text) {
   }
   model_.read(own);
   key_.assign(model_.memory_query().begin(), model_.memory_query().end());
-  model_.read(tokens);
+  model_.read(text_tokens(text));
+}
+
+// BOS and as much of a text as a prompt may hold.
+std::vector<int> Engine::text_tokens(std::string_view text) const {
+  std::vector<int> tokens = tokenizer_.encode(text);
+  tokens.insert(tokens.begin(), config().bos_token_id);
+  tokens.resize(std::min(tokens.size(), static_cast<std::size_t>(config().text_encoder.max_tokens)));
+  return tokens;
+}
+
+// Cosine of the picture that was seen and a text, in the memory's space.
+double Engine::likeness(std::string_view text) {
+  model_.see_again();
+  model_.read(std::vector<int>{config().bos_token_id});
+  key_.assign(model_.memory_query().begin(), model_.memory_query().end());
+  model_.see_nothing();
+  model_.read(text_tokens(text));
+  return model_.kernels().dot(key_.data(), model_.memory_query().data(), config().memory.width);
 }
 
 EpisodicMemory::Written Engine::remember(double now_ms, std::string_view text) {

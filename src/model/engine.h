@@ -47,7 +47,8 @@ struct CaptionResult {
   std::string text;
   std::vector<int> tokens;     // without begin and end
   double log_probability = 0;  // of the tokens, and of the end if it was reached, under the model
-  // From 0 to 1, that this is about the picture, as calibrated on validation photos; absent in models that were not.
+  // From 0 to 1, that this is about the picture, as calibrated on validation photos; absent in models that were not,
+  // without a picture, and before the caption's end.
   std::optional<double> confidence = {};
   bool aborted = false;
   double vision_ms = 0;  // pixels to vision tokens
@@ -119,6 +120,8 @@ class Engine {
   void finish();
   void see_other(const ImageView& image);
   void see_episode(std::string_view text);
+  std::vector<int> text_tokens(std::string_view text) const;
+  double likeness(std::string_view text);
   std::vector<int> prompt_tokens(std::string_view prompt) const;
   CaptionResult run(const TokenCallback& on_piece);
   std::optional<std::string_view> speak();

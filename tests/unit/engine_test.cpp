@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -184,6 +185,36 @@ TEST_F(EngineTest, KeysAndValuesAsInt8AreAlmostTheSame) {
   }
   EXPECT_GT(error, 0);
   EXPECT_LT(error, 0.05f * largest);
+}
+
+TEST_F(EngineTest, ConfidenceIsOfProbabilityAndLikeness) {
+  ModelDirectory directory = read_model_directory(tiny_folder());
+  auto config = nlohmann::json::parse(directory.config_json);
+  const auto confidence = [&](double slope, double similarity, double offset, int beams = 1) {
+    config["confidence"] = {{"slope", slope}, {"similarity", similarity}, {"offset", offset}};
+    directory.config_json = config.dump();
+    const auto calibrated = Engine::load(files_of(directory));
+    EXPECT_FALSE(calibrated->caption_text({.max_tokens = 3}).confidence);
+    calibrated->begin(image, {.max_tokens = 3, .num_beams = beams});
+    EXPECT_FALSE(calibrated->result().confidence);
+    while (calibrated->step()) {
+    }
+    EXPECT_TRUE(calibrated->result().confidence);
+    return calibrated->result().confidence.value_or(0);
+  };
+  for (int beams : {1, 3}) {
+    const auto result = engine->caption(image, {.max_tokens = 3, .num_beams = beams});
+    EXPECT_FALSE(result.confidence);
+    const double mean = result.log_probability / static_cast<double>(result.tokens.size() + 1);
+    const auto own = engine->embed(&image, "");
+    const std::vector<float> query(own.begin(), own.end());
+    const auto said = engine->embed(nullptr, result.text);
+    double likeness = 0;
+    for (std::size_t i = 0; i < query.size(); ++i) likeness += query[i] * said[i];
+    EXPECT_NEAR(confidence(0, 0, 0.3, beams), 1 / (1 + std::exp(-0.3)), 1e-6);
+    EXPECT_NEAR(confidence(0.5, 0, 0, beams), 1 / (1 + std::exp(-0.5 * mean)), 1e-6);
+    EXPECT_NEAR(confidence(0.5, 2, -0.1, beams), 1 / (1 + std::exp(-(0.5 * mean + 2 * likeness - 0.1))), 1e-5);
+  }
 }
 
 TEST_F(EngineTest, ReportsItsMemory) {
