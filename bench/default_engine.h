@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 
 #include <filesystem>
+#include <memory>
 
 #include "io/model_files.h"
 #include "model/engine.h"
@@ -13,12 +14,13 @@ inline const std::filesystem::path& root() {
   return path;
 }
 
+inline std::unique_ptr<bitmar::Engine> load_engine(const bitmar::LoadOptions& options = {}) {
+  const std::filesystem::path trained = root() / "models" / "default", tiny = root() / "tests" / "golden" / "tiny";
+  const bool there = std::filesystem::exists(trained / "model.safetensors");
+  return bitmar::Engine::load(bitmar::files_of(bitmar::read_model_directory(there ? trained : tiny)), options);
+}
+
 inline bitmar::Engine& engine() {
-  static const auto loaded = [] {
-    const std::filesystem::path trained = root() / "models" / "default", tiny = root() / "tests" / "golden" / "tiny";
-    const bool there = std::filesystem::exists(trained / "model.safetensors");
-    benchmark::AddCustomContext("model", there ? "models/default" : "tests/golden/tiny");
-    return bitmar::Engine::load(bitmar::files_of(bitmar::read_model_directory(there ? trained : tiny)));
-  }();
+  static const auto loaded = load_engine();
   return *loaded;
 }

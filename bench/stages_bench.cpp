@@ -71,6 +71,16 @@ void image_encode(benchmark::State& state) {
 }
 BENCHMARK(image_encode)->Unit(benchmark::kMillisecond);
 
+// The same by so many threads. Real time is what counts: processor time is the caller's alone.
+void image_encode_threads(benchmark::State& state) {
+  const auto several = load_engine({.threads = static_cast<int>(state.range(0))});
+  for (auto _ : state) {
+    several->model().forget_inputs();
+    several->model().see_pixels(pixels().rgb.data());
+  }
+}
+BENCHMARK(image_encode_threads)->ArgName("threads")->Arg(1)->Arg(2)->Unit(benchmark::kMillisecond)->UseRealTime();
+
 // Prompt, fusion, and the decoder's keys and values of the conditioning.
 void prefill(benchmark::State& state) {
   BitMar& model = engine().model();

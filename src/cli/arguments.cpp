@@ -76,6 +76,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
       a.output = Output::jsonl;
     } else if (word == "--int8-kv") {
       a.load.int8_kv_cache = true;
+    } else if (word == "--threads") {
+      a.load.threads = number<int>(word, value());
     } else if (word == "--list") {
       add_lines(value(), a.photos);
     } else if (word == "--text") {

@@ -29,6 +29,7 @@ inline constexpr const char* kUsage =
     "  --max-tokens N     at most this many tokens (24)\n"
     "  --beams N          beam search (1: greedy)\n"
     "  --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact\n"
+    "  --threads N        share the work on a photo among N threads (1)\n"
     "  --temperature T    sample instead, with --top-p P (1) and --seed N (0)\n";
 
 enum class Output { text, json, jsonl };

@@ -68,6 +68,7 @@ void info(const Arguments& arguments, const char* program) {
   const MemoryReport bytes = engine->bytes();
   std::printf("%-14s %s\n", "kernels", engine->kernels_name());
   if (const char* rejected = chosen_kernels().rejected) std::printf("%-14s %s\n", "rejected", rejected);
+  std::printf("%-14s %d\n", "threads", engine->threads());
   std::printf("%-14s %zu\n", "parameters", engine->model().weights().parameters);
   const std::pair<const char*, std::size_t> rows[] = {
       {"weights", bytes.weights},           {"activations", bytes.activations}, {"kv cache", bytes.kv_cache},

@@ -179,7 +179,7 @@ Needs BitMar::plan(const Config& c, const Weights& w) {
   needs.product(w.memory.query_proj, 1);
   needs.product(w.memory.value_proj, 1);
   needs.product(w.memory.out_proj, 1);
-  Decoder::plan(longest_conditioning(c), kMaxBeams, w.decoder, needs);
+  Decoder::plan(c.decoder, longest_conditioning(c), kMaxBeams, w.decoder, needs);
   needs.quantised = std::max(needs.quantised, std::size_t{kMaxBeams} * c.hidden_size);
   needs.accumulators = std::max(needs.accumulators, std::size_t{kMaxBeams} * c.vocab_size);
   needs.rows = std::max(needs.rows, std::size_t{kMaxBeams});
@@ -187,7 +187,7 @@ Needs BitMar::plan(const Config& c, const Weights& w) {
 }
 
 BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, const Needs& needs, bool int8_cache,
-                       Arena& arena)
+                       ThreadPool* pool, Arena& arena)
     : workspace(k, c.rms_norm_eps, needs, arena),
       compressor(c.vision.grid_size, c.compressor.pool_size, w.compressor, workspace, arena),
       text_encoder(c.text_encoder, c.hidden_size, w.text_encoder, workspace, arena),
@@ -198,6 +198,12 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
       beam_search(c.vocab_size, c.decoder.num_sinks + c.decoder.window_size, arena),
       last_pixels(c.vision.takes_pixels() ? std::size_t{3} * c.vision.image_size * c.vision.image_size : 0, arena),
       last_prompt(c.text_encoder.max_tokens, arena) {
+  if (pool) {
+    others.reserve(pool->threads() - 1);
+    for (int i = 1; i < pool->threads(); ++i) others.emplace_back(k, c.rms_norm_eps, needs, arena);
+    workspace.pool = pool;
+    workspace.others = others;
+  }
   const auto take = [&](std::size_t rows, std::size_t width) {
     return arena.take<float>(Purpose::activations, rows * width);
   };
@@ -216,12 +222,14 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
   if (c.vision.takes_pixels()) vision.emplace(c.vision, w.vision, workspace, arena);
 }
 
-BitMar::BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels, bool int8_cache)
+BitMar::BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels, bool int8_cache, int threads)
     : config_(config), kernels_(kernels), weights_(config_, file) {
   const Needs needs = plan(config_, weights_);
-  stages_.emplace(config_, weights_, kernels_, needs, int8_cache, arena_);
+  if (threads > 1) pool_.emplace(threads);
+  ThreadPool* const pool = pool_ ? &*pool_ : nullptr;
+  stages_.emplace(config_, weights_, kernels_, needs, int8_cache, pool, arena_);
   arena_.commit();
-  stages_.emplace(config_, weights_, kernels_, needs, int8_cache, arena_);
+  stages_.emplace(config_, weights_, kernels_, needs, int8_cache, pool, arena_);
   resize_memory(config_.memory.num_slots);
 }
 

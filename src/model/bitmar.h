@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "io/config.h"
 #include "io/safetensors.h"
@@ -21,6 +22,7 @@
 #include "runtime/beam_search.h"
 #include "runtime/last_input.h"
 #include "runtime/sampler.h"
+#include "runtime/thread_pool.h"
 
 namespace bitmar {
 
@@ -29,7 +31,9 @@ namespace bitmar {
 class BitMar {
  public:
   // int8_cache: keys and values of the decoder's stream as int8, a quarter of the memory, a little less exact
-  BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels, bool int8_cache = false);
+  // threads: that share the work on an image, the caller's included
+  BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels, bool int8_cache = false,
+         int threads = 1);
   BitMar(const BitMar&) = delete;
   BitMar& operator=(const BitMar&) = delete;
 
@@ -56,6 +60,7 @@ class BitMar {
 
   const Config& config() const { return config_; }
   const Kernels& kernels() const { return kernels_; }
+  int threads() const { return pool_ ? pool_->threads() : 1; }
   const Weights& weights() const { return weights_; }
   const Arena& arena() const { return arena_; }
   EpisodicMemory& memory() { return *memory_; }
@@ -70,10 +75,11 @@ class BitMar {
   // All that works in the arena. Built twice: to measure, then for good.
   struct Stages {
     Stages(const Config& config, const Weights& weights, const Kernels& kernels, const Needs& needs, bool int8_cache,
-           Arena& arena);
+           ThreadPool* pool, Arena& arena);
     Stages(const Stages&) = delete;
 
     Workspace workspace;
+    std::vector<Workspace> others;  // of the other threads
     std::optional<VisionEncoder> vision;  // absent when the model takes features
     Compressor compressor;
     TextEncoder text_encoder;
@@ -101,6 +107,7 @@ class BitMar {
   const Config config_;
   const Kernels& kernels_;
   const Weights weights_;
+  std::optional<ThreadPool> pool_;  // absent: one thread
   Arena arena_, memory_arena_;
   std::optional<Stages> stages_;
   std::optional<EpisodicMemory> memory_;

@@ -6,7 +6,8 @@
 
 namespace bitmar {
 
-void Decoder::plan(int longest, int lanes, const DecoderWeights& weights, Needs& needs) {
+void Decoder::plan(const DecoderConfig& config, int longest, int lanes, const DecoderWeights& weights, Needs& needs) {
+  needs.scores = std::max(needs.scores, static_cast<std::size_t>(longest) + config.num_sinks + config.window_size);
   for (const DecoderLayerWeights& layer : weights.layers) {
     needs.product(layer.conditioning_k, longest);
     needs.product(layer.conditioning_v, longest);
@@ -38,7 +39,6 @@ Decoder::Decoder(const DecoderConfig& config, int width, int longest, int lanes,
     *rows = arena.take<float>(Purpose::activations, static_cast<std::size_t>(lanes) * width);
   }
   hidden_ = arena.take<float>(Purpose::activations, static_cast<std::size_t>(lanes) * config.intermediate_size);
-  scores_ = arena.take<float>(Purpose::activations, longest + config.num_sinks + config.window_size);
 }
 
 void Decoder::start(const float* conditioning, int n) {
@@ -46,11 +46,11 @@ void Decoder::start(const float* conditioning, int n) {
   cache_.start();
   if (last_conditioning_.same({conditioning, static_cast<std::size_t>(n) * width_})) return;
   const QuantisedRows rows = quantise(workspace_, conditioning, n, width_);
-  for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
-    const std::size_t at = i * longest_ * width_;
-    linear(workspace_, weights_.layers[i].conditioning_k, rows, conditioning_keys_.data() + at);
-    linear(workspace_, weights_.layers[i].conditioning_v, rows, conditioning_values_.data() + at);
-  }
+  workspace_.for_pieces(static_cast<int>(weights_.layers.size()), [&](int i, const Workspace& own) {
+    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(i) * longest_ * width_;
+    linear(own, weights_.layers[i].conditioning_k, rows, conditioning_keys_.data() + at);
+    linear(own, weights_.layers[i].conditioning_v, rows, conditioning_values_.data() + at);
+  });
 }
 
 void Decoder::step(float* x, std::span<const Lane> lanes) {
@@ -77,7 +77,7 @@ void Decoder::attend_lane(int layer, int lane_index, const Lane& lane) {
        {.floats = conditioning_values_.data() + conditioning}, {}, conditioning_size_},
       {turned, cache_.keys(layer), cache_.values(layer), lane.rows, static_cast<int>(lane.rows.size())},
   }};
-  attend(workspace_.kernels, ranges, heads_, width_ / heads_, scores_.data(), mixed_.data() + at);
+  attend(workspace_, ranges, heads_, width_ / heads_, mixed_.data() + at);
 }
 
 void Decoder::run_layers(float* x, std::span<const Lane> lanes) {
@@ -99,7 +99,7 @@ void Decoder::run_layers(float* x, std::span<const Lane> lanes) {
     w.kernels.add(out_.data(), m * width_, x);
 
     rms_norm(w, x, layer.ffn_norm, m, normed_.data());
-    feed_forward(w, layer.ffn, normed_.data(), m, hidden_, out_.data());
+    feed_forward(w, layer.ffn, normed_.data(), m, hidden_.data(), out_.data());
     w.kernels.add(out_.data(), m * width_, x);
     if (w.observer) w.observe("decoder.layers." + std::to_string(i), x, m, width_);
   }

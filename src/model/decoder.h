@@ -15,7 +15,7 @@ class Decoder {
   // Conditioning sequences of at most `longest` tokens, steps of at most `lanes` tokens side by side.
   Decoder(const DecoderConfig& config, int width, int longest, int lanes, bool int8_cache,
           const DecoderWeights& weights, Workspace& workspace, Arena& arena);
-  static void plan(int longest, int lanes, const DecoderWeights& weights, Needs& needs);
+  static void plan(const DecoderConfig& config, int longest, int lanes, const DecoderWeights& weights, Needs& needs);
 
   // Every layer's own keys and values of the conditioning sequence [n, d], unless it is the last one; and a new stream.
   void start(const float* conditioning, int n);
@@ -44,7 +44,6 @@ class Decoder {
   LastInput<float> last_conditioning_;  // [longest, d]
   std::span<float> normed_, q_, turned_, k_, v_, mixed_, out_;  // [lanes, d]
   std::span<float> hidden_;                                     // [lanes, intermediate]
-  std::span<float> scores_;                                     // [longest + S + W]
 };
 
 }  // namespace bitmar

@@ -36,6 +36,8 @@ ModelFiles files_of(const ModelDirectory& d) {
 }
 
 std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const LoadOptions& options, const Kernels& kernels) {
+  require(options.threads >= 1 && options.threads <= kMostThreads,
+          "the number of threads is 1 to " + std::to_string(kMostThreads) + ", not " + std::to_string(options.threads));
   try {
     const Config config = parse_config(files.config_json);
     check_preprocessor(files.preprocessor_json, config);
@@ -49,7 +51,7 @@ std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const LoadOptions&
 
 Engine::Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const LoadOptions& options,
                const Kernels& kernels)
-    : model_(config, file, kernels, options.int8_kv_cache), tokenizer_(std::move(tokenizer)), decoder_(tokenizer_) {
+    : model_(config, file, kernels, options.int8_kv_cache, options.threads), tokenizer_(std::move(tokenizer)), decoder_(tokenizer_) {
   if (tokenizer_.size() != config.vocab_size) {
     throw Error(ErrorCode::invalid_model, "the tokenizer has " + std::to_string(tokenizer_.size()) +
                                               " tokens, the model " + std::to_string(config.vocab_size));

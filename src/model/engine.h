@@ -26,8 +26,11 @@ struct ModelFiles {
 
 ModelFiles files_of(const ModelDirectory& directory);
 
+inline constexpr int kMostThreads = 64;
+
 struct LoadOptions {
   bool int8_kv_cache = false;  // a quarter of its memory, at a small error (see the README)
+  int threads = 1;             // that share the work on an image, up to kMostThreads; the results are the same
 };
 
 struct CaptionOptions {
@@ -67,7 +70,7 @@ struct MemoryReport {
 
 class Engine {
  public:
-  // Throws invalid_config, invalid_model, unsupported_tensor_type, out_of_memory.
+  // Throws invalid_config, invalid_model, unsupported_tensor_type, invalid_argument (options), out_of_memory.
   static std::unique_ptr<Engine> load(const ModelFiles& files, const LoadOptions& options = {},
                                       const Kernels& kernels = bitmar::kernels());
 
@@ -104,6 +107,7 @@ class Engine {
 
   MemoryReport bytes() const;
   const char* kernels_name() const { return model_.kernels().name; }
+  int threads() const { return model_.threads(); }  // fewer than asked for where the system gives no more
   const Config& config() const { return model_.config(); }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   BitMar& model() { return model_; }

@@ -23,7 +23,7 @@ void Fusion::run(float* x, int n, const float* vision, int m, float* pooled) {
     for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
       const FusionLayerWeights& layer = weights_.layers[i];
       rms_norm(workspace_, x, layer.norm, n, normed_.data());
-      attention(workspace_, layer.attention, heads_, normed_.data(), n, vision, m, nullptr, buffers_, out_.data());
+      attention(workspace_, layer.attention, heads_, normed_.data(), n, vision, m, buffers_, out_.data());
       workspace_.kernels.add(out_.data(), n * width, x);
       if (workspace_.observer) workspace_.observe("fusion.layers." + std::to_string(i), x, n, width);
     }

@@ -20,6 +20,7 @@ void Needs::attention(const AttentionWeights& weights, int queries, int keys) {
   product(weights.k_proj, keys);
   product(weights.v_proj, keys);
   product(weights.o_proj, queries);
+  scores = std::max(scores, static_cast<std::size_t>(keys));
 }
 
 void Needs::feed_forward(const FeedForwardWeights& weights, int row_count) {
@@ -28,8 +29,10 @@ void Needs::feed_forward(const FeedForwardWeights& weights, int row_count) {
 }
 
 void Needs::encoder_layer(const EncoderLayerWeights& weights, int row_count) {
-  attention(weights.attention, row_count, row_count);
-  feed_forward(weights.ffn, row_count);
+  const int piece = std::min(row_count, kRowsAPiece);
+  attention(weights.attention, piece, piece);
+  feed_forward(weights.ffn, piece);
+  scores = std::max(scores, static_cast<std::size_t>(row_count));
 }
 
 Workspace::Workspace(const Kernels& k, float norm_eps, const Needs& needs, Arena& arena)
@@ -38,6 +41,7 @@ Workspace::Workspace(const Kernels& k, float norm_eps, const Needs& needs, Arena
       quantised(arena.take<std::int8_t>(Purpose::scratch, needs.quantised)),
       row_scales(arena.take<float>(Purpose::scratch, needs.rows)),
       accumulators(arena.take<std::int32_t>(Purpose::scratch, needs.accumulators)),
+      scores(arena.take<float>(Purpose::scratch, needs.scores)),
       kernel(arena.take<std::byte>(Purpose::scratch, needs.kernel_bytes)) {}
 
 void rms_norm(const Workspace& w, const float* x, const Norm& norm, int rows, float* y) {
@@ -63,7 +67,9 @@ void linear(const Workspace& w, const Linear& layer, const float* x, int rows, f
   linear(w, layer, quantise(w, x, rows, layer.in), y);
 }
 
-void attend(const Kernels& kernels, std::span<const KeyRange> ranges, int heads, int head, float* scores, float* out) {
+void attend(const Workspace& w, std::span<const KeyRange> ranges, int heads, int head, float* out) {
+  const Kernels& kernels = w.kernels;
+  float* const scores = w.scores.data();
   const int width = heads * head;
   const float scale = 1.0f / std::sqrt(static_cast<float>(head));
   std::fill_n(out, width, 0.0f);
@@ -104,7 +110,6 @@ AttentionBuffers::AttentionBuffers(int queries, int keys, int width, Arena& aren
   k = take(keys);
   v = take(keys);
   mixed = take(queries);
-  scores = arena.take<float>(Purpose::activations, keys);
 }
 
 LayerBuffers::LayerBuffers(int rows, int width, int intermediate, Arena& arena)
@@ -113,47 +118,81 @@ LayerBuffers::LayerBuffers(int rows, int width, int intermediate, Arena& arena)
       out(arena.take<float>(Purpose::activations, static_cast<std::size_t>(rows) * width)),
       hidden(arena.take<float>(Purpose::activations, static_cast<std::size_t>(rows) * intermediate)) {}
 
-void attention(const Workspace& w, const AttentionWeights& weights, int heads, const float* x, int queries,
-               const float* context, int keys, const RotaryTable* rope, AttentionBuffers& b, float* y) {
-  const int width = weights.q_proj.out, head = width / heads;
-  QuantisedRows rows = quantise(w, x, queries, width);
-  linear(w, weights.q_proj, rows, b.q.data());
-  if (context != x) rows = quantise(w, context, keys, width);
-  linear(w, weights.k_proj, rows, b.k.data());
-  linear(w, weights.v_proj, rows, b.v.data());
-  if (rope) {
-    for (int i = 0; i < queries; ++i) {
+namespace {
+
+// Rows `first` .. of a block of attention: all its parts take x at its first row, and buffers as a whole.
+struct Attention {
+  const AttentionWeights& weights;
+  int heads;
+  AttentionBuffers& b;
+  int width = weights.q_proj.out;
+
+  void queries(const Workspace& w, const QuantisedRows& x, int first) const {
+    linear(w, weights.q_proj, x, b.q.data() + first * width);
+  }
+  void keys(const Workspace& w, const QuantisedRows& x, int first) const {
+    linear(w, weights.k_proj, x, b.k.data() + first * width);
+    linear(w, weights.v_proj, x, b.v.data() + first * width);
+  }
+  void turn(const RotaryTable& rope, int first, int rows) const {
+    const int head = width / heads;
+    for (int i = first; i < first + rows; ++i) {
       const int at = i * head / 2;
-      rotate(b.q.data() + i * width, heads, head, &rope->cos[at], &rope->sin[at]);
-      rotate(b.k.data() + i * width, heads, head, &rope->cos[at], &rope->sin[at]);
+      rotate(b.q.data() + i * width, heads, head, &rope.cos[at], &rope.sin[at]);
+      rotate(b.k.data() + i * width, heads, head, &rope.cos[at], &rope.sin[at]);
     }
   }
-  for (int i = 0; i < queries; ++i) {
-    const KeyRange all{b.q.data() + i * width, {.floats = b.k.data()}, {.floats = b.v.data()}, {}, keys};
-    attend(w.kernels, {&all, 1}, heads, head, b.scores.data(), b.mixed.data() + i * width);
+  void mix(const Workspace& w, int first, int rows, int key_count, float* y) const {
+    float* mixed = b.mixed.data() + first * width;
+    for (int i = 0; i < rows; ++i) {
+      const KeyRange all{b.q.data() + (first + i) * width, {.floats = b.k.data()}, {.floats = b.v.data()}, {}, key_count};
+      attend(w, {&all, 1}, heads, width / heads, mixed + i * width);
+    }
+    rms_norm(w, mixed, weights.sub_norm, rows, mixed);
+    linear(w, weights.o_proj, mixed, rows, y);
   }
-  rms_norm(w, b.mixed.data(), weights.sub_norm, queries, b.mixed.data());
-  linear(w, weights.o_proj, b.mixed.data(), queries, y);
+};
+
+}  // namespace
+
+void attention(const Workspace& w, const AttentionWeights& weights, int heads, const float* x, int queries,
+               const float* context, int keys, AttentionBuffers& b, float* y) {
+  const Attention block{weights, heads, b};
+  block.queries(w, quantise(w, x, queries, block.width), 0);
+  block.keys(w, quantise(w, context, keys, block.width), 0);
+  block.mix(w, 0, queries, keys, y);
 }
 
 void feed_forward(const Workspace& w, const FeedForwardWeights& weights, const float* x, int rows,
-                  std::span<float> hidden, float* y) {
-  linear(w, weights.up_proj, x, rows, hidden.data());
-  w.kernels.relu_squared(hidden.data(), rows * weights.up_proj.out);
-  rms_norm(w, hidden.data(), weights.sub_norm, rows, hidden.data());
-  linear(w, weights.down_proj, hidden.data(), rows, y);
+                  float* hidden, float* y) {
+  linear(w, weights.up_proj, x, rows, hidden);
+  w.kernels.relu_squared(hidden, rows * weights.up_proj.out);
+  rms_norm(w, hidden, weights.sub_norm, rows, hidden);
+  linear(w, weights.down_proj, hidden, rows, y);
 }
 
 void encoder_layer(const Workspace& w, const EncoderLayerWeights& weights, int heads, int rows,
                    const RotaryTable* rope, LayerBuffers& b, float* x) {
-  const int size = rows * static_cast<int>(weights.attention_norm.size());
-  rms_norm(w, x, weights.attention_norm, rows, b.normed.data());
-  attention(w, weights.attention, heads, b.normed.data(), rows, b.normed.data(), rows, rope, b.attention,
-            b.out.data());
-  w.kernels.add(b.out.data(), size, x);
-  rms_norm(w, x, weights.ffn_norm, rows, b.normed.data());
-  feed_forward(w, weights.ffn, b.normed.data(), rows, b.hidden, b.out.data());
-  w.kernels.add(b.out.data(), size, x);
+  const Attention block{weights.attention, heads, b.attention};
+  const int width = block.width, intermediate = weights.ffn.up_proj.out;
+  w.for_rows(rows, [&](int first, int n, const Workspace& own) {
+    float* normed = b.normed.data() + first * width;
+    rms_norm(own, x + first * width, weights.attention_norm, n, normed);
+    const QuantisedRows quantised = quantise(own, normed, n, width);
+    block.queries(own, quantised, first);
+    block.keys(own, quantised, first);
+    if (rope) block.turn(*rope, first, n);
+  });
+  // With all keys and values in place rows go their own ways to the layer's end.
+  w.for_rows(rows, [&](int first, int n, const Workspace& own) {
+    const int at = first * width;
+    float *normed = b.normed.data() + at, *out = b.out.data() + at;
+    block.mix(own, first, n, rows, out);
+    own.kernels.add(out, n * width, x + at);
+    rms_norm(own, x + at, weights.ffn_norm, n, normed);
+    feed_forward(own, weights.ffn, normed, n, b.hidden.data() + first * intermediate, out);
+    own.kernels.add(out, n * width, x + at);
+  });
 }
 
 }  // namespace bitmar

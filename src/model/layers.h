@@ -1,6 +1,7 @@
 // The building blocks shared by all stages: quantised products, attention, feed-forward.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -10,12 +11,17 @@
 #include "model/weights.h"
 #include "runtime/arena.h"
 #include "runtime/kv_cache.h"
+#include "runtime/thread_pool.h"
 
 namespace bitmar {
 
-// How much scratch the largest product of the model needs; every stage adds its own layers.
+// Rows of a piece of work that several threads share: enough to keep the weights busy, few enough for scratch to be
+// small and for every thread to find some.
+inline constexpr int kRowsAPiece = 64;
+
+// How much scratch the largest piece of work of the model needs; every stage adds its own layers.
 struct Needs {
-  std::size_t quantised = 0, rows = 0, accumulators = 0, kernel_bytes = 0;
+  std::size_t quantised = 0, rows = 0, accumulators = 0, scores = 0, kernel_bytes = 0;
 
   void product(const Linear& layer, int rows);
   void attention(const AttentionWeights& weights, int queries, int keys);
@@ -23,9 +29,28 @@ struct Needs {
   void encoder_layer(const EncoderLayerWeights& weights, int rows);
 };
 
-// What every stage works with: kernels, and scratch that lives for one product.
+// What every stage works with: kernels, and scratch that lives for one product. With threads there is one for each.
 struct Workspace {
   Workspace(const Kernels& kernels, float eps, const Needs& needs, Arena& arena);
+
+  // task(first, count, workspace) for `rows` rows, kRowsAPiece at a time: by several threads where there are some, each
+  // with scratch of its own. Pieces know nothing of each other. One thread where somebody observes, for the order's sake.
+  template <class Task>
+  void for_rows(int rows, const Task& task) const {
+    for_pieces((rows + kRowsAPiece - 1) / kRowsAPiece, [&](int piece, const Workspace& own) {
+      const int first = piece * kRowsAPiece;
+      task(first, std::min(kRowsAPiece, rows - first), own);
+    });
+  }
+  // task(piece, workspace)
+  template <class Task>
+  void for_pieces(int pieces, const Task& task) const {
+    if (!pool || observer) {
+      for (int i = 0; i < pieces; ++i) task(i, *this);
+    } else {
+      pool->run(pieces, [&](int piece, int thread) { task(piece, thread ? others[thread - 1] : *this); });
+    }
+  }
 
   void observe(std::string_view stage, const float* values, int rows, int columns) const {
     if (observer) observer->values(stage, values, rows, columns);
@@ -37,9 +62,12 @@ struct Workspace {
   const Kernels& kernels;
   float eps;  // of every RMS norm
   Observer* observer = nullptr;
+  ThreadPool* pool = nullptr;         // absent: one thread
+  std::span<const Workspace> others;  // of the pool's other threads
   std::span<std::int8_t> quantised;        // rows of one product's input
   std::span<float> row_scales;             // their scales
   std::span<std::int32_t> accumulators;    // [rows, out]
+  std::span<float> scores;                 // of one query with all its keys
   std::span<std::byte> kernel;             // the kernels' own
 };
 
@@ -65,8 +93,8 @@ struct KeyRange {
   std::span<const int> rows;  // which rows; of an empty list the first `count`
   int count;
 };
-// out [width] = per head softmax(q . k / sqrt(head)) v over all ranges together. scores [sum of counts]
-void attend(const Kernels& kernels, std::span<const KeyRange> ranges, int heads, int head, float* scores, float* out);
+// out [width] = per head softmax(q . k / sqrt(head)) v over all ranges together
+void attend(const Workspace& w, std::span<const KeyRange> ranges, int heads, int head, float* out);
 
 struct RotaryTable {
   std::span<const float> cos, sin;  // [positions, head / 2]
@@ -76,7 +104,6 @@ struct RotaryTable {
 struct AttentionBuffers {
   AttentionBuffers(int queries, int keys, int width, Arena& arena);
   std::span<float> q, k, v, mixed;  // [rows, width]
-  std::span<float> scores;          // [keys]
 };
 struct LayerBuffers {
   LayerBuffers(int rows, int width, int intermediate, Arena& arena);
@@ -85,13 +112,13 @@ struct LayerBuffers {
   std::span<float> hidden;       // [rows, intermediate]
 };
 
-// y [queries, width] = attention of x to context, without residual
+// y [queries, width] = attention of x to context, without residual and in one thread
 void attention(const Workspace& w, const AttentionWeights& weights, int heads, const float* x, int queries,
-               const float* context, int keys, const RotaryTable* rope, AttentionBuffers& buffers, float* y);
+               const float* context, int keys, AttentionBuffers& buffers, float* y);
 
-// y [rows, width] = down(norm(relu(up(x))^2))
-void feed_forward(const Workspace& w, const FeedForwardWeights& weights, const float* x, int rows,
-                  std::span<float> hidden, float* y);
+// y [rows, width] = down(norm(relu(up(x))^2)); hidden [rows, intermediate]
+void feed_forward(const Workspace& w, const FeedForwardWeights& weights, const float* x, int rows, float* hidden,
+                  float* y);
 
 // x [rows, width] in place: pre-norm attention among all rows, then the feed-forward.
 void encoder_layer(const Workspace& w, const EncoderLayerWeights& weights, int heads, int rows,

@@ -8,8 +8,6 @@ namespace bitmar {
 
 namespace {
 
-// Pixels of one product: enough to keep the weights busy, few enough for patches to stay in cache.
-constexpr int kStrip = 64;
 constexpr int kPixelZero = 128;  // the first layer's input is pixel - 128, as int8
 
 using Type = StemLayerConfig::Type;
@@ -26,8 +24,9 @@ int output_size(const StemLayer& layer, int size) {
 void Stem::plan(const std::vector<StemLayer>& layers, Needs& needs) {
   for (const StemLayer& layer : layers) {
     for (const Convolution& c : layer.convolutions) {
-      needs.accumulators = std::max<std::size_t>(needs.accumulators, std::size_t{kStrip} * c.out_channels);
-      if (!is_int8(c)) needs.kernel_bytes = std::max(needs.kernel_bytes, c.ternary.weight.scratch_bytes(kStrip));
+      needs.quantised = std::max<std::size_t>(needs.quantised, std::size_t{kRowsAPiece} * patch_size(c));
+      needs.accumulators = std::max<std::size_t>(needs.accumulators, std::size_t{kRowsAPiece} * c.out_channels);
+      if (!is_int8(c)) needs.kernel_bytes = std::max(needs.kernel_bytes, c.ternary.weight.scratch_bytes(kRowsAPiece));
     }
   }
 }
@@ -38,12 +37,9 @@ Stem::Stem(const std::vector<StemLayer>& layers, int image_size, Workspace& work
     return next < layers.size() && layers[next].config.type == Type::conv ? padding(layers[next]) : 0;
   };
   pixels_ = {.size = image_size, .channels = 3, .border = border_for(0)};
-  std::size_t widest = pixels_.elements(), patches = 0, normed = 0, parity[2] = {};
+  std::size_t widest = pixels_.elements(), normed = 0, parity[2] = {};
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const Map& in = i ? maps_[i - 1] : pixels_;
-    for (const Convolution& c : layers[i].convolutions) {
-      patches = std::max<std::size_t>(patches, std::size_t{kStrip} * patch_size(c));
-    }
     if (layers[i].config.type == Type::residual) {
       normed = std::max<std::size_t>(normed, in.with_border(padding(layers[i])).elements());
     }
@@ -54,7 +50,6 @@ Stem::Stem(const std::vector<StemLayer>& layers, int image_size, Workspace& work
   }
   normed_ = arena.take<float>(Purpose::activations, normed);
   quantised_ = arena.take<std::int8_t>(Purpose::activations, std::max(widest, normed));
-  patches_ = arena.take<std::int8_t>(Purpose::activations, patches);
   const std::span<float> shared[2] = {arena.take<float>(Purpose::activations, parity[0]),
                                       arena.take<float>(Purpose::activations, parity[1])};
   for (std::size_t i = 0; i < maps_.size(); ++i) maps_[i].data = shared[i % 2].data();
@@ -87,42 +82,48 @@ float Stem::quantise(const Map& map) {
 
 // The input is in quantised_, laid out as `in`.
 void Stem::convolve(const Convolution& c, const Map& in, float scale, const Map& out) {
-  const Kernels& k = workspace_.kernels;
-  std::int32_t* acc = workspace_.accumulators.data();
-  for (int start = 0; start < out.pixels(); start += kStrip) {
-    const int count = std::min(kStrip, out.pixels() - start);
-    const std::int8_t* patches = gather(c, in, out.size, start, count);
+  workspace_.for_rows(out.pixels(), [&](int start, int count, const Workspace& own) {
+    convolve_strip(c, in, scale, out, start, count, own);
+  });
+}
+
+// A strip of the output's pixels.
+void Stem::convolve_strip(const Convolution& c, const Map& in, float scale, const Map& out, int start, int count,
+                          const Workspace& own) const {
+  const Kernels& k = own.kernels;
+  std::int32_t* acc = own.accumulators.data();
+  const std::int8_t* patches = gather(c, in, out.size, start, count, own.quantised.data());
+  if (is_int8(c)) {
+    k.int8_gemm(c.int8_weight.data(), patches, count, out.channels, patch_size(c), acc);
+  } else {
+    k.ternary_gemm(c.ternary.weight, patches, count, acc, own.kernel.data());
+  }
+  own.observe(c.name, acc, count, out.channels);
+  for (int i = 0; i < count; ++i) {
+    const std::int32_t* a = acc + i * out.channels;
     if (is_int8(c)) {
-      k.int8_gemm(c.int8_weight.data(), patches, count, out.channels, patch_size(c), acc);
+      k.affine_rows(a, out.channels, c.int8_scale.data(), c.affine_scale.data(), c.affine_bias.data(),
+                    c.relu, out.pixel(start + i));
     } else {
-      k.ternary_gemm(c.ternary.weight, patches, count, acc, workspace_.kernel.data());
-    }
-    workspace_.observe(c.name, acc, count, out.channels);
-    for (int i = 0; i < count; ++i) {
-      const std::int32_t* a = acc + i * out.channels;
-      if (is_int8(c)) {
-        k.affine_rows(a, out.channels, c.int8_scale.data(), c.affine_scale.data(), c.affine_bias.data(),
-                      c.relu, out.pixel(start + i));
-      } else {
-        k.affine(a, out.channels, scale * c.ternary.scale, c.affine_scale.data(), c.affine_bias.data(),
-                 c.relu, out.pixel(start + i));
-      }
+      k.affine(a, out.channels, scale * c.ternary.scale, c.affine_scale.data(), c.affine_bias.data(),
+               c.relu, out.pixel(start + i));
     }
   }
 }
 
-// The patches under output pixels start .. start + count - 1. [count, kh * kw * in]
-const std::int8_t* Stem::gather(const Convolution& c, const Map& in, int out_size, int start, int count) {
+// The patches under output pixels start .. start + count - 1, in `to` if they have to be put together. [count, kh * kw * in]
+const std::int8_t* Stem::gather(const Convolution& c, const Map& in, int out_size, int start, int count,
+                                std::int8_t* to) const {
   const int kernel = c.kernel_size, stride = c.stride, run = kernel * in.channels;
   if (kernel == 1 && stride == 1) return quantised_.data() + start * in.channels;  // the pixels themselves
-  std::int8_t* to = patches_.data();
+  const std::int8_t* const patches = to;
   for (int i = start; i < start + count; ++i) {
     // The border is as wide as the padding, so a window's corner is its place times the stride.
     const std::int8_t* from =
         quantised_.data() + i / out_size * stride * in.pitch() + i % out_size * stride * in.channels;
     for (int ky = 0; ky < kernel; ++ky, to += run, from += in.pitch()) std::memcpy(to, from, run);
   }
-  return patches_.data();
+  return patches;
 }
 
 // The output's map holds what is between the two convolutions.
@@ -131,7 +132,9 @@ void Stem::residual(const StemLayer& layer, const Map& in, const Map& out) {
   normed.data = normed_.data();
   for (int i = 0; i < 2; ++i) {
     const Map& x = i ? out : in;
-    for (int p = 0; p < x.pixels(); ++p) rms_norm(workspace_, x.pixel(p), layer.norms[i], 1, normed.pixel(p));
+    workspace_.for_rows(x.pixels(), [&](int start, int count, const Workspace& own) {
+      for (int p = start; p < start + count; ++p) rms_norm(own, x.pixel(p), layer.norms[i], 1, normed.pixel(p));
+    });
     convolve(layer.convolutions[i], normed, quantise(normed), out);
   }
   for (int p = 0; p < in.pixels(); ++p) workspace_.kernels.add(in.pixel(p), in.channels, out.pixel(p));
@@ -140,17 +143,17 @@ void Stem::residual(const StemLayer& layer, const Map& in, const Map& out) {
 // Windows are cut at the map's edge, which is what padding with minus infinity amounts to.
 void Stem::max_pool(const StemLayer& layer, const Map& in, const Map& out) {
   const int kernel = layer.config.kernel_size, stride = layer.config.stride, pad = padding(layer);
-  for (int y = 0; y < out.size; ++y) {
+  workspace_.for_pieces(out.size, [&](int y, const Workspace& own) {
     const int top = std::max(0, y * stride - pad), bottom = std::min(in.size, y * stride - pad + kernel);
     for (int x = 0; x < out.size; ++x) {
       const int left = std::max(0, x * stride - pad), right = std::min(in.size, x * stride - pad + kernel);
       float* to = out.data + out.offset(y, x);
       std::copy_n(in.data + in.offset(top, left), in.channels, to);
       for (int iy = top; iy < bottom; ++iy) {
-        for (int ix = left; ix < right; ++ix) workspace_.kernels.maximum(in.data + in.offset(iy, ix), in.channels, to);
+        for (int ix = left; ix < right; ++ix) own.kernels.maximum(in.data + in.offset(iy, ix), in.channels, to);
       }
     }
-  }
+  });
 }
 
 void Stem::Map::clear_border() const {

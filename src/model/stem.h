@@ -37,7 +37,10 @@ class Stem {
 
   float quantise(const Map& map);
   void convolve(const Convolution& c, const Map& in, float scale, const Map& out);
-  const std::int8_t* gather(const Convolution& c, const Map& in, int out_size, int start, int count);
+  void convolve_strip(const Convolution& c, const Map& in, float scale, const Map& out, int start, int count,
+                      const Workspace& own) const;
+  const std::int8_t* gather(const Convolution& c, const Map& in, int out_size, int start, int count,
+                            std::int8_t* to) const;
   void residual(const StemLayer& layer, const Map& in, const Map& out);
   void max_pool(const StemLayer& layer, const Map& in, const Map& out);
   void observe(std::size_t layer, const Map& map);
@@ -48,7 +51,6 @@ class Stem {
   std::vector<Map> maps_;             // of each layer; neighbours have different memory
   std::span<float> normed_;           // the map between a residual's norm and its convolution
   std::span<std::int8_t> quantised_;  // the current convolution's input, border included
-  std::span<std::int8_t> patches_;    // [strip, kh * kw * in]
 };
 
 }  // namespace bitmar

@@ -22,7 +22,7 @@ void VisionEncoder::plan(const VisionConfig& config, const VisionWeights& weight
   const int patches = config.grid_size * config.grid_size;
   Stem::plan(weights.stem, needs);
   for (const EncoderLayerWeights& layer : weights.layers) needs.encoder_layer(layer, patches);
-  needs.product(weights.feature_proj, patches);
+  needs.product(weights.feature_proj, std::min(patches, kRowsAPiece));
 }
 
 // The stem's maps and the transformer's buffers are never needed at once, so they share memory: x_ alone
@@ -47,8 +47,11 @@ void VisionEncoder::run(const std::uint8_t* rgb, float* features) {
       workspace_.observe("vision.layers." + std::to_string(i), x_.data(), patches_, config_.hidden_size);
     }
   }
-  rms_norm(workspace_, x_.data(), weights_.norm, patches_, x_.data());
-  linear(workspace_, weights_.feature_proj, x_.data(), patches_, features);
+  workspace_.for_rows(patches_, [&](int first, int n, const Workspace& own) {
+    float* x = x_.data() + first * config_.hidden_size;
+    rms_norm(own, x, weights_.norm, n, x);
+    linear(own, weights_.feature_proj, x, n, features + first * config_.feature_size);
+  });
   workspace_.observe("features", features, patches_, config_.feature_size);
 }
 

@@ -1,0 +1,108 @@
+#include "runtime/thread_pool.h"
+
+#include <algorithm>
+#include <system_error>
+
+namespace bitmar {
+
+namespace {
+
+constexpr int kCountBits = 16;  // of the number of pieces, and of the next one
+constexpr std::uint64_t kCountMask = (1u << kCountBits) - 1;
+
+// A thread that finds no work looks for some this often before it sleeps: longer than the steps between two calls of
+// the same image take, and much shorter than a slice of a scheduler.
+constexpr auto kSpin = std::chrono::microseconds(50);
+// Whoever waits for so long beyond the time that the work itself took waits for a thread that does not run.
+constexpr auto kPatience = std::chrono::microseconds(500);
+constexpr auto kFirstRest = std::chrono::milliseconds(50), kLongestRest = std::chrono::milliseconds(3200);
+
+inline void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+  workers_.reserve(std::max(threads - 1, 0));
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  } catch (const std::system_error&) {
+    // Those that there are.
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::run_shared(int pieces, Call call, void* context) {
+  for (; pieces > static_cast<int>(kCountMask); --pieces) call(context, pieces - 1, 0);
+  const auto start = Clock::now();
+  call_ = call;
+  context_ = context;
+  done_.store(0, std::memory_order_relaxed);
+  const std::uint64_t number = (state_.load(std::memory_order_relaxed) >> 2 * kCountBits) + 1;
+  state_.store(number << 2 * kCountBits | static_cast<std::uint64_t>(pieces) << kCountBits);
+  if (sleeping_.load() > 0) {
+    { const std::lock_guard lock(mutex_); }  // or a thread on its way to sleep would miss it
+    wake_.notify_all();
+  }
+  while (take_piece(0)) {
+  }
+  const auto finished = Clock::now();
+  while (done_.load(std::memory_order_acquire) != pieces) pause();
+  judge(finished - start, Clock::now() - finished);
+}
+
+// False when none is left. A piece that was taken keeps its call from returning, and so call_ as it is.
+bool ThreadPool::take_piece(int thread) {
+  std::uint64_t state = state_.load(std::memory_order_acquire);
+  do {
+    if ((state & kCountMask) >= (state >> kCountBits & kCountMask)) return false;
+  } while (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  call_(context_, static_cast<int>(state & kCountMask), thread);
+  done_.fetch_add(1, std::memory_order_release);
+  return true;
+}
+
+bool ThreadPool::none_left() const {
+  const std::uint64_t state = state_.load();
+  return (state & kCountMask) >= (state >> kCountBits & kCountMask);
+}
+
+void ThreadPool::work(int thread) {
+  auto idle_since = Clock::now();
+  while (!stop_) {
+    if (take_piece(thread)) {
+      idle_since = Clock::now();
+    } else if (Clock::now() - idle_since < kSpin) {
+      pause();
+    } else {
+      std::unique_lock lock(mutex_);
+      ++sleeping_;
+      wake_.wait(lock, [this] { return stop_ || !none_left(); });
+      --sleeping_;
+      idle_since = Clock::now();
+    }
+  }
+}
+
+// Whether the others are worth having.
+void ThreadPool::judge(Clock::duration worked, Clock::duration waited) {
+  if (waited > worked + kPatience) {
+    rest_ = std::clamp<Clock::duration>(2 * rest_, kFirstRest, kLongestRest);
+    rest_until_ = Clock::now() + rest_;
+  } else if (rest_ > Clock::duration::zero() && Clock::now() - rest_until_ > rest_) {
+    rest_ = {};  // together for as long as it was alone
+  }
+}
+
+}  // namespace bitmar
