@@ -15,9 +15,9 @@
 
 namespace bitmar {
 
-// Rows of a piece of work that several threads share: enough to keep the weights busy, few enough for scratch to be
-// small and for every thread to find some.
-inline constexpr int kRowsAPiece = 64;
+// Rows of a piece of work, at most: enough to keep the weights busy, few enough for scratch to be small. Where threads
+// would find no piece, pieces are smaller.
+inline constexpr int kRowsAPiece = 64, kFewestRows = 16;
 
 // How much scratch the largest piece of work of the model needs; every stage adds its own layers.
 struct Needs {
@@ -33,13 +33,14 @@ struct Needs {
 struct Workspace {
   Workspace(const Kernels& kernels, float eps, const Needs& needs, Arena& arena);
 
-  // task(first, count, workspace) for `rows` rows, kRowsAPiece at a time: by several threads where there are some, each
+  // task(first, count, workspace) for `rows` rows, piece by piece: by several threads where there are some, each
   // with scratch of its own. Pieces know nothing of each other. One thread where somebody observes, for the order's sake.
   template <class Task>
   void for_rows(int rows, const Task& task) const {
-    for_pieces((rows + kRowsAPiece - 1) / kRowsAPiece, [&](int piece, const Workspace& own) {
-      const int first = piece * kRowsAPiece;
-      task(first, std::min(kRowsAPiece, rows - first), own);
+    const int share = (rows + threads() - 1) / threads();
+    const int size = threads() == 1 ? kRowsAPiece : std::clamp(share, kFewestRows, kRowsAPiece);
+    for_pieces((rows + size - 1) / size, [&](int piece, const Workspace& own) {
+      task(piece * size, std::min(size, rows - piece * size), own);
     });
   }
   // task(piece, workspace)
@@ -51,6 +52,8 @@ struct Workspace {
       pool->run(pieces, [&](int piece, int thread) { task(piece, thread ? others[thread - 1] : *this); });
     }
   }
+
+  int threads() const { return static_cast<int>(others.size()) + 1; }
 
   void observe(std::string_view stage, const float* values, int rows, int columns) const {
     if (observer) observer->values(stage, values, rows, columns);

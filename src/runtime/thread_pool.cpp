@@ -12,7 +12,7 @@ constexpr std::uint64_t kCountMask = (1u << kCountBits) - 1;
 
 // A thread that finds no work looks for some this often before it sleeps: longer than the steps between two calls of
 // the same image take, and much shorter than a slice of a scheduler.
-constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr auto kSpin = std::chrono::microseconds(400);
 // Whoever waits for so long beyond the time that the work itself took waits for a thread that does not run.
 constexpr auto kPatience = std::chrono::microseconds(500);
 constexpr auto kFirstRest = std::chrono::milliseconds(50), kLongestRest = std::chrono::milliseconds(3200);
