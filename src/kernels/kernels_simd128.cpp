@@ -94,7 +94,8 @@ void ternary_gemm(const PackedTernary& w, const std::int8_t* x, int m, std::int3
 }  // namespace
 
 const Kernels* simd128_kernels() {
-  static constexpr Kernels table = vector_kernels("simd128", ternary_gemm, int8_rows_gemm<Int8>);
+  static constexpr Kernels table =
+      vector_kernels("simd128", PackedTernary::Order::groups, ternary_gemm, int8_rows_gemm<Int8>);
   return &table;
 }
 
