@@ -87,8 +87,8 @@ struct Swizzle {
 };
 
 void ternary_gemm(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
-  constexpr int kFew = 2;  // widening pays from three rows on
-  ternary_product<RowPairs, kFew>(w, x, m, y, scratch, ternary_lookup<Swizzle>);
+  constexpr int kFew = 2, kLeast = 2;  // widening pays from three rows on, and never for one
+  ternary_product<RowPairs, kFew, kLeast>(w, x, m, y, scratch, ternary_lookup<Swizzle>);
 }
 
 }  // namespace

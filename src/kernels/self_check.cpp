@@ -89,7 +89,7 @@ bool passes_self_check(const Kernels& candidate) {
   // One row of x and several, whole tiles and parts, more columns than partial sums of any kernel hold.
   if (!same_products(candidate, 84, 48, 1, Filling::noise) || !same_products(candidate, 36, 300, 15, Filling::noise) ||
       !same_products(candidate, 16, 300, 1, Filling::largest) ||
-      !same_products(candidate, 16, 300, 5, Filling::largest)) {
+      !same_products(candidate, 16, 300, 7, Filling::largest)) {
     return false;
   }
   for (const int n : {1, 7, 16, 77}) {
