@@ -29,7 +29,7 @@ void ternary_gemm(benchmark::State& state, const Kernels* kernels, int m, int ro
   std::vector<std::uint8_t> packed;
   for (int b : random)
     packed.push_back(static_cast<std::uint8_t>(b % 3 | b / 3 % 3 << 2 | b / 9 % 3 << 4 | b / 27 << 6));
-  const PackedTernary w(packed, rows, cols);
+  const PackedTernary w(packed, rows, cols, kernels->order);
   const auto x = bytes(static_cast<std::size_t>(m) * cols, -127, 255);
   std::vector<std::int32_t> y(static_cast<std::size_t>(m) * rows);
   Arena arena;  // aligned as in the model

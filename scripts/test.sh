@@ -43,6 +43,8 @@ test_node() {
 test_browser() {
   "$ROOT/scripts/setup.sh" browser
   "$ROOT/scripts/build.sh" wasm web
+  own_emcc
+  cmake_build wasm-relaxed bitmar_kernels_tests
   say "Chromium"
   # One at a time: the tests time what they see, and two browsers on two cores disturb each other.
   (cd "$ROOT" && node --test --test-reporter=spec --test-concurrency=1 tests/browser/*.test.*)

@@ -17,18 +17,20 @@ namespace bitmar {
 // tiles of 16 x 16, 64 bytes each, tiles of the same rows one after another; padding has code 1. A byte
 // holds four columns of one row: byte `group` of a row has columns group, group + 4, group + 8 and
 // group + 12 of the tile from its low bits to its high ones, so that shifted and masked it gives one of
-// four consecutive columns. The order of bytes is what the build's kernels read as registers: a row's
-// four together where four columns are multiplied at once, sixteen rows of a group together where
-// they are looked up (WebAssembly).
+// four consecutive columns.
 class PackedTernary {
  public:
+  // Of a tile's bytes, as the kernels read them into registers: a row's four together where four columns
+  // are multiplied at once, the sixteen rows of a group together where they are looked up.
+  enum class Order { rows, groups };
+
   static constexpr int kTile = 16;
   static constexpr int kTileBytes = kTile * kTile / 4;
 
   PackedTernary() = default;
   // `packed` is the Hugging Face BitNet form, [rows / 4, cols] bytes: row i * (rows / 4) + r sits in bits
   // 2i..2i+1 of packed row r. rows is a multiple of 4. A code of 3 has no meaning: valid() tells.
-  PackedTernary(std::span<const std::uint8_t> packed, int rows, int cols);
+  PackedTernary(std::span<const std::uint8_t> packed, int rows, int cols, Order order);
 
   int rows() const { return rows_; }
   int cols() const { return cols_; }
@@ -48,6 +50,7 @@ class PackedTernary {
   std::size_t place(int row, int col) const;  // of the byte that holds an element
 
   int rows_ = 0, cols_ = 0, across_ = 0, down_ = 0;
+  Order order_ = Order::rows;
   bool valid_ = true;
   std::vector<std::uint8_t> bytes_;
 };
@@ -55,7 +58,9 @@ class PackedTernary {
 struct Kernels {
   const char* name;
 
-  // y [m, w.rows] = x [m, w.cols] . w^T, exact in int32; x >= -127. scratch: w.scratch_bytes(m) bytes.
+  // y [m, w.rows] = x [m, w.cols] . w^T, exact in int32; x >= -127. scratch: w.scratch_bytes(m) bytes. w is held
+  // in `order`; the scalar table takes any.
+  PackedTernary::Order order;
   void (*ternary_gemm)(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch);
   // y [m, n] = x [m, k] . w [n, k]^T, exact in int32 (k <= 131071).
   void (*int8_gemm)(const std::int8_t* w, const std::int8_t* x, int m, int n, int k, std::int32_t* y);

@@ -67,7 +67,8 @@ struct Int8 {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static constexpr Kernels table = vector_kernels("avx2", dots_gemm<Dots>, int8_rows_gemm<Int8>);
+  static constexpr Kernels table =
+      vector_kernels("avx2", PackedTernary::Order::rows, dots_gemm<Dots>, int8_rows_gemm<Int8>);
   return __builtin_cpu_supports("avx2") ? &table : nullptr;
 }
 

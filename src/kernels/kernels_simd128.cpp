@@ -87,14 +87,15 @@ struct Swizzle {
 };
 
 void ternary_gemm(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
-  constexpr int kFew = 2;  // widening pays from three rows on
-  ternary_product<RowPairs, kFew>(w, x, m, y, scratch, ternary_lookup<Swizzle>);
+  constexpr int kFew = 2, kLeast = 2;  // widening pays from three rows on, and never for one
+  ternary_product<RowPairs, kFew, kLeast>(w, x, m, y, scratch, ternary_lookup<Swizzle>);
 }
 
 }  // namespace
 
 const Kernels* simd128_kernels() {
-  static constexpr Kernels table = vector_kernels("simd128", ternary_gemm, int8_rows_gemm<Int8>);
+  static constexpr Kernels table =
+      vector_kernels("simd128", PackedTernary::Order::groups, ternary_gemm, int8_rows_gemm<Int8>);
   return &table;
 }
 

@@ -11,8 +11,8 @@ constexpr int shift_of(int col) { return 2 * (col % PackedTernary::kTile / 4); }
 
 }  // namespace
 
-PackedTernary::PackedTernary(std::span<const std::uint8_t> packed, int rows, int cols)
-    : rows_(rows), cols_(cols), across_((cols + kTile - 1) / kTile), down_((rows + kTile - 1) / kTile) {
+PackedTernary::PackedTernary(std::span<const std::uint8_t> packed, int rows, int cols, Order order)
+    : rows_(rows), cols_(cols), across_((cols + kTile - 1) / kTile), down_((rows + kTile - 1) / kTile), order_(order) {
   // Code 1 is the value 0: padding adds nothing even where x is not padded with zeros.
   bytes_.assign(row_bytes() * static_cast<std::size_t>(down_), 0x55);
   const int quarter = rows / 4;
@@ -30,11 +30,7 @@ PackedTernary::PackedTernary(std::span<const std::uint8_t> packed, int rows, int
 
 std::size_t PackedTernary::place(int row, int col) const {
   const int r = row % kTile, group = col % 4;
-#if defined(__wasm_simd128__)
-  const int in_tile = group * kTile + r;
-#else
-  const int in_tile = r * 4 + group;
-#endif
+  const int in_tile = order_ == Order::groups ? group * kTile + r : r * 4 + group;
   return (static_cast<std::size_t>(row / kTile) * across_ + col / kTile) * kTileBytes + in_tile;
 }
 

@@ -111,6 +111,7 @@ void affine_rows(const std::int32_t* acc, int n, const float* scale, const float
 
 const Kernels& scalar_kernels() {
   static constexpr Kernels table{.name = "scalar",
+                                 .order = PackedTernary::Order::rows,
                                  .ternary_gemm = ternary_gemm,
                                  .int8_gemm = int8_gemm,
                                  .quantize_row = quantize_row,

@@ -4,8 +4,9 @@
 //   X                 what x is multiplied as, int8 or int16; 4 bytes of it are a step
 //   kCode             what stands for the value 0 (x's sum times it is taken away at the end)
 //   kRegisters        registers that a tile's sixteen rows take
-//   kSteps            steps until a partial sum may be full
+//   kSteps            steps until a partial sum may be full; 0: never, so that it is the whole one too
 //   unpack(tile, to, stride)  widens a tile, a step's registers `stride` bytes after the last step's
+//   sum(x, n)         of n values, n a multiple of 16; where there is none a plain loop sums them
 //   start, step, flush, store: partial sums of kSteps steps, and the whole ones that they are added to
 #pragma once
 
@@ -36,21 +37,34 @@ inline const X* pad_rows(const PackedTernary& w, const std::int8_t* x, int m, X*
   return to;
 }
 
-inline std::int32_t sum_row(const std::int8_t* x, int n) {
+template <class X>
+inline std::int32_t sum_row(const X* x, int n) {
   std::int32_t sum = 0;
   for (int i = 0; i < n; ++i) sum += x[i];
   return sum;
 }
 
+// The same of a padded row, by the instruction set's own way if there is one.
 template <class Ops>
+inline std::int32_t sum_padded(const typename Ops::X* x, int n) {
+  if constexpr (requires { Ops::sum(x, n); }) {
+    return Ops::sum(x, n);
+  } else {
+    return sum_row(x, n);
+  }
+}
+
+// `Least`: rows of x come in multiples of it.
+template <class Ops, int Least>
 class TernaryTiles {
  public:
   // At most kRowsAtOnce rows of x.
   static void run(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, std::byte* scratch) {
     const std::size_t codes = static_cast<std::size_t>(w.padded_cols()) * PackedTernary::kTile * kWideTiles;
     TernaryTiles work(w, m, reinterpret_cast<std::uint8_t*>(scratch));
-    for (int i = 0; i < m; ++i) work.less_[i] = Ops::kCode * sum_row(x + i * w.cols(), w.cols());
     work.x_ = pad_rows(w, x, m, reinterpret_cast<X*>(scratch + codes));
+    const int padded = w.padded_cols();
+    for (int i = 0; i < m; ++i) work.less_[i] = Ops::kCode * sum_padded<Ops>(work.x_ + i * padded, padded);
     int down = 0;
     for (; down + Ops::kTiles <= w.tiles_down(); down += Ops::kTiles) work.template weigh<Ops::kTiles>(down, y);
     if constexpr (Ops::kTiles > 1) {
@@ -82,7 +96,7 @@ class TernaryTiles {
   template <int Rows, int Tiles>
   void weigh_rows(int i, int down, std::int32_t* y) {
     for (; i + Rows <= m_; i += Rows) block<Rows, Tiles>(i, down, y);
-    if constexpr (Rows > 1) weigh_rows<Rows / 2, Tiles>(i, down, y);
+    if constexpr (Rows > Least) weigh_rows<Rows / 2, Tiles>(i, down, y);
   }
 
   template <int Rows, int Tiles>
@@ -95,12 +109,7 @@ class TernaryTiles {
     for (int i = 0; i < Rows; ++i) {
       for (int j = 0; j < kWidth; ++j) sums[i][j] = Ops::sums(less_[row + i]);
     }
-    for (int at = 0; at < padded;) {
-      const int until = std::min(padded, at + Ops::kSteps * kColumns);
-      typename Ops::Wide part[Rows][kWidth];
-      for (int i = 0; i < Rows; ++i) {
-        for (int j = 0; j < kWidth; ++j) part[i][j] = Ops::start();
-      }
+    const auto add_steps = [&](auto& part, int at, int until) {
       for (; at < until; at += kColumns, codes += Tiles * kBytes) {
         typename Ops::Wide w[kWidth];
         for (int j = 0; j < kWidth; ++j) w[j] = Ops::load(codes + j * (kBytes / Ops::kRegisters));
@@ -109,8 +118,20 @@ class TernaryTiles {
           for (int j = 0; j < kWidth; ++j) part[i][j] = Ops::step(part[i][j], w[j], values);
         }
       }
-      for (int i = 0; i < Rows; ++i) {
-        for (int j = 0; j < kWidth; ++j) Ops::flush(sums[i][j], part[i][j]);
+    };
+    if constexpr (Ops::kSteps == 0) {
+      add_steps(sums, 0, padded);
+    } else {
+      for (int at = 0, until; at < padded; at = until) {
+        until = std::min(padded, at + Ops::kSteps * kColumns);
+        typename Ops::Wide part[Rows][kWidth];
+        for (int i = 0; i < Rows; ++i) {
+          for (int j = 0; j < kWidth; ++j) part[i][j] = Ops::start();
+        }
+        add_steps(part, at, until);
+        for (int i = 0; i < Rows; ++i) {
+          for (int j = 0; j < kWidth; ++j) Ops::flush(sums[i][j], part[i][j]);
+        }
       }
     }
     // The last tile may have rows of padding, which y has no room for.
@@ -131,17 +152,17 @@ class TernaryTiles {
   std::int32_t less_[kRowsAtOnce];
 };
 
-// Few rows of x go to `single` one by one, many to the tiles, a bounded number at a time.
-template <class Ops, int Few, class Single>
+// Few rows of x go to `single` one by one, many to the tiles, a bounded number at a time, a multiple of `Least`.
+template <class Ops, int Few, int Least = 1, class Single>
 inline void ternary_product(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch,
                             Single single) {
   auto* bytes = static_cast<std::byte*>(scratch);
   for (int count; m > 0; m -= count, x += count * w.cols(), y += count * w.rows()) {
-    count = m <= Few ? 1 : std::min(m, kRowsAtOnce);
+    count = m <= Few ? 1 : std::min(m, kRowsAtOnce) / Least * Least;
     if (count == 1) {
       single(w, x, y, bytes);
     } else {
-      TernaryTiles<Ops>::run(w, x, count, y, bytes);
+      TernaryTiles<Ops, Least>::run(w, x, count, y, bytes);
     }
   }
 }

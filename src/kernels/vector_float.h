@@ -198,9 +198,10 @@ void affine_rows(const std::int32_t* acc, int n, const float* scale, const float
 }
 
 // A table with these float operations and an instruction set's own integer products.
-constexpr Kernels vector_kernels(const char* name, decltype(Kernels::ternary_gemm) ternary_gemm,
-                                 decltype(Kernels::int8_gemm) int8_gemm) {
+constexpr Kernels vector_kernels(const char* name, PackedTernary::Order order,
+                                 decltype(Kernels::ternary_gemm) ternary_gemm, decltype(Kernels::int8_gemm) int8_gemm) {
   return {.name = name,
+          .order = order,
           .ternary_gemm = ternary_gemm,
           .int8_gemm = int8_gemm,
           .quantize_row = quantize_row,

@@ -34,7 +34,8 @@ std::string text(DType type) {
 // Takes tensors out of the file one by one; each must be there, with its type and shape, and be used.
 class Binder {
  public:
-  Binder(const SafeTensors& file, Weights& weights) : file_(file), weights_(weights) {}
+  Binder(const SafeTensors& file, PackedTernary::Order order, Weights& weights)
+      : file_(file), order_(order), weights_(weights) {}
 
   std::vector<float> floats(const std::string& name, const Shape& shape) {
     const std::span<const std::uint8_t> bytes = take(name, DType::f32, shape);
@@ -60,7 +61,7 @@ class Binder {
   Linear linear(const std::string& name, int in, int out) {
     if (out % 4 != 0) fail(name + ".weight", "has a number of rows that is no multiple of 4");
     const std::span<const std::uint8_t> packed = take(name + ".weight", DType::u8, {out / 4, in});
-    Linear layer{name, PackedTernary(packed, out, in), floats(name + ".weight_scale", {1})[0], in, out};
+    Linear layer{name, PackedTernary(packed, out, in, order_), floats(name + ".weight_scale", {1})[0], in, out};
     if (!layer.weight.valid()) fail(name + ".weight", "holds a code that is not -1, 0 or 1");
     weights_.bytes += layer.weight.bytes();
     weights_.parameters += 3 * packed.size();  // four to a byte
@@ -143,14 +144,15 @@ class Binder {
   }
 
   const SafeTensors& file_;
+  PackedTernary::Order order_;
   Weights& weights_;
   std::set<std::string> used_;
 };
 
 }  // namespace
 
-Weights::Weights(const Config& c, const SafeTensors& file) {
-  Binder bind(file, *this);
+Weights::Weights(const Config& c, const SafeTensors& file, PackedTernary::Order order) {
+  Binder bind(file, order, *this);
   const int d = c.hidden_size, width = c.vision.hidden_size, memory_width = c.memory.width;
   const auto at = [](const char* prefix, int i) { return prefix + std::to_string(i); };
 

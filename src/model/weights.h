@@ -124,8 +124,9 @@ struct Weights {
   std::size_t bytes = 0;       // held in memory
   std::size_t parameters = 0;  // elements of the file's tensors, packed ones counted unpacked
 
-  // Copies what it needs: the file's bytes may go afterwards. Throws invalid_model.
-  Weights(const Config& config, const SafeTensors& file);
+  // Copies what it needs: the file's bytes may go afterwards. `order` is that of the kernels that will run. Throws
+  // invalid_model.
+  Weights(const Config& config, const SafeTensors& file, PackedTernary::Order order);
 };
 
 }  // namespace bitmar

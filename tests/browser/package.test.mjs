@@ -115,6 +115,7 @@ describe('the package in Chromium', () => {
       for (const build of ['simd', 'relaxed']) {
         const other = await bitmar.BitMar.load(address, { build });
         if (other.info.build !== build) throw new Error(other.info.build);
+        if (!other.info.kernels.startsWith(build)) throw new Error(other.info.kernels);
         texts.push((await other.caption(blob)).tokens.join());
         other.dispose();
       }
