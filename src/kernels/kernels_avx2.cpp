@@ -23,7 +23,8 @@ struct Dots {
   using X = std::int8_t;
   using Wide = __m256i;
   using Sums = __m256i;
-  static constexpr int kCode = 1, kRegisters = 2, kSteps = 64, kRows = 2, kTiles = 2, kDotTiles = 1;
+  static constexpr int kCode = 1, kRegisters = 2, kSteps = 64, kRows = 2, kTiles = 2;
+  static constexpr int kDotTiles = 1, kChains = 1, kFlush = kSteps / 4;
   static Wide load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static void save(Wide v, void* p) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
   static Wide splat(const std::int8_t* x) {
@@ -34,6 +35,14 @@ struct Dots {
   template <int Plane>
   static Wide codes(Wide bytes) {
     return _mm256_and_si256(_mm256_srli_epi16(bytes, 2 * Plane), _mm256_set1_epi8(3));
+  }
+  template <int Plane>
+  static Wide dot_codes(Wide bytes) {
+    return codes<Plane>(bytes);
+  }
+  template <int Plane>
+  static void dot_flush(Sums& sums, Wide part) {
+    flush(sums, part);
   }
   static void unpack(const std::uint8_t* tile, std::uint8_t* to, int stride) { unpack_planes<Dots>(tile, to, stride); }
   static Wide start() { return _mm256_setzero_si256(); }

@@ -15,7 +15,9 @@ struct Dots {
   using X = std::int8_t;
   using Wide = __m512i;
   using Sums = __m512i;
-  static constexpr int kCode = 1, kRegisters = 1, kSteps = 1 << 24, kRows = 8, kTiles = 2, kDotTiles = 4;
+  static constexpr int kCode = 1, kRegisters = 1, kSteps = 1 << 24, kRows = 8, kTiles = 2;
+  static constexpr int kDotTiles = 4, kChains = 4;
+  static constexpr int kFlush = 1 << 15;  // each adds at most 4 * 127 * (2 << 6)
   static Wide load(const void* p) { return _mm512_loadu_si512(p); }
   static void save(Wide v, void* p) { _mm512_storeu_si512(p, v); }
   static Wide splat(const std::int8_t* x) {
@@ -26,6 +28,14 @@ struct Dots {
   template <int Plane>
   static Wide codes(Wide bytes) {
     return _mm512_and_si512(_mm512_srli_epi16(bytes, 2 * Plane), _mm512_set1_epi8(3));
+  }
+  template <int Plane>
+  static Wide dot_codes(Wide bytes) {
+    return _mm512_and_si512(bytes, _mm512_set1_epi8(static_cast<char>(3 << 2 * Plane)));
+  }
+  template <int Plane>
+  static void dot_flush(Sums& sums, Wide part) {
+    flush(sums, _mm512_srai_epi32(part, 2 * Plane));
   }
   static void unpack(const std::uint8_t* tile, std::uint8_t* to, int stride) { unpack_planes<Dots>(tile, to, stride); }
   static Wide start() { return _mm512_setzero_si512(); }

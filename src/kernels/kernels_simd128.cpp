@@ -62,21 +62,25 @@ struct RowPairs {
     wasm_v128_store(y + 4, wasm_i32x4_shuffle(sums.even, sums.odd, 2, 6, 3, 7));
   }
 
-  // Eight pairs of rows of the columns 4 * plane + group; `group` are the tile's bytes of that group.
-  static v128_t pairs(v128_t group, int plane) {
-    const v128_t even = wasm_v128_and(wasm_u16x8_shr(group, 2 * plane), wasm_i16x8_const_splat(3));
-    const v128_t odd = wasm_v128_and(wasm_i16x8_shl(group, 6 - 2 * plane),
+  // Four pairs of rows of two columns; `bytes` has them in the bits from 2 * plane on of each byte.
+  static v128_t pairs(v128_t bytes, int plane) {
+    const v128_t even = wasm_v128_and(wasm_u16x8_shr(bytes, 2 * plane), wasm_i16x8_const_splat(3));
+    const v128_t odd = wasm_v128_and(wasm_i16x8_shl(bytes, 6 - 2 * plane),
                                      wasm_i16x8_const_splat(static_cast<std::int16_t>(3u << kShift)));
     // From codes to values, modulo 2^16 in the upper two bits.
     return wasm_i16x8_sub(wasm_v128_or(even, odd), wasm_i16x8_const_splat((1 << kShift) + 1));
   }
   static void unpack(const std::uint8_t* tile, std::uint8_t* to, int stride) {
+    v128_t bytes[4];  // a step's columns side by side
+    for (int i = 0; i < 4; i += 2, tile += 2 * PackedTernary::kTile) {
+      const v128_t a = wasm_v128_load(tile), b = wasm_v128_load(tile + PackedTernary::kTile);
+      bytes[i] = wasm_i16x8_shuffle(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+      bytes[i + 1] = wasm_i16x8_shuffle(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+    }
     for (int plane = 0; plane < 4; ++plane) {
-      for (int group = 0; group < 4; group += 2, to += stride) {
-        const v128_t a = pairs(wasm_v128_load(tile + group * PackedTernary::kTile), plane);
-        const v128_t b = pairs(wasm_v128_load(tile + (group + 1) * PackedTernary::kTile), plane);
-        wasm_v128_store(to, wasm_i16x8_shuffle(a, b, 0, 8, 1, 9, 2, 10, 3, 11));
-        wasm_v128_store(to + 16, wasm_i16x8_shuffle(a, b, 4, 12, 5, 13, 6, 14, 7, 15));
+      for (int i = 0; i < 4; i += 2, to += stride) {
+        wasm_v128_store(to, pairs(bytes[i], plane));
+        wasm_v128_store(to + 16, pairs(bytes[i + 1], plane));
       }
     }
   }

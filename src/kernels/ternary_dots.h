@@ -1,7 +1,11 @@
 // Ternary product of one row of x for instruction sets that multiply bytes and add neighbours: codes are
 // widened as they are read, sixteen rows of weights or more side by side. `Ops` as in ternary_tiles.h, and
 //   kDotTiles           tiles at once
+//   kChains             1, or 4: a sum for each of a byte's columns, where adding to a single one waits for its last step
+//   kFlush              tiles until one may be full
 //   codes<Plane>(bytes) one of the four columns that each byte holds
+//   dot_codes<Plane>    the same, or, with four chains, left where it is in the byte;
+//   dot_flush<Plane>    then this moves the sum instead
 #pragma once
 
 #include "kernels/ternary_tiles.h"
@@ -14,29 +18,38 @@ template <class Ops, int Tiles>
 inline void dot_tiles(const PackedTernary& w, int down, const std::int8_t* x, std::int32_t less,
                       std::int32_t* y) {
   constexpr int kTile = PackedTernary::kTile, kWidth = Tiles * Ops::kRegisters;
-  constexpr int kStep = 4;                 // columns
-  constexpr int kFlush = Ops::kSteps / 4;  // tiles until a partial sum may be full
+  constexpr int kStep = 4;  // columns
   const std::size_t pitch = w.row_bytes();
   const std::uint8_t* bytes = w.tiles(down);
   typename Ops::Sums sums[kWidth];
   for (auto& s : sums) s = Ops::sums(less);
   for (int tile = 0; tile < w.tiles_across();) {
-    const int until = std::min(w.tiles_across(), tile + kFlush);
-    typename Ops::Wide part[kWidth];
-    for (auto& p : part) p = Ops::start();
+    const int until = std::min(w.tiles_across(), tile + Ops::kFlush);
+    typename Ops::Wide part[kWidth][Ops::kChains];
+    for (int j = 0; j < kWidth; ++j) {
+      for (int chain = 0; chain < Ops::kChains; ++chain) part[j][chain] = Ops::start();
+    }
     for (; tile < until; ++tile, bytes += PackedTernary::kTileBytes, x += kTile) {
       typename Ops::Wide values[4];
       for (int plane = 0; plane < 4; ++plane) values[plane] = Ops::splat(x + plane * kStep);
       for (int j = 0; j < kWidth; ++j) {
         const int in_tile = j % Ops::kRegisters * (PackedTernary::kTileBytes / Ops::kRegisters);
         const auto v = Ops::load(bytes + j / Ops::kRegisters * pitch + in_tile);
-        part[j] = Ops::step(part[j], Ops::template codes<0>(v), values[0]);
-        part[j] = Ops::step(part[j], Ops::template codes<1>(v), values[1]);
-        part[j] = Ops::step(part[j], Ops::template codes<2>(v), values[2]);
-        part[j] = Ops::step(part[j], Ops::template codes<3>(v), values[3]);
+        auto* p = part[j];
+        p[0] = Ops::step(p[0], Ops::template dot_codes<0>(v), values[0]);
+        p[1 % Ops::kChains] = Ops::step(p[1 % Ops::kChains], Ops::template dot_codes<1>(v), values[1]);
+        p[2 % Ops::kChains] = Ops::step(p[2 % Ops::kChains], Ops::template dot_codes<2>(v), values[2]);
+        p[3 % Ops::kChains] = Ops::step(p[3 % Ops::kChains], Ops::template dot_codes<3>(v), values[3]);
       }
     }
-    for (int j = 0; j < kWidth; ++j) Ops::flush(sums[j], part[j]);
+    for (int j = 0; j < kWidth; ++j) {
+      Ops::template dot_flush<0>(sums[j], part[j][0]);
+      if constexpr (Ops::kChains == 4) {
+        Ops::template dot_flush<1>(sums[j], part[j][1]);
+        Ops::template dot_flush<2>(sums[j], part[j][2]);
+        Ops::template dot_flush<3>(sums[j], part[j][3]);
+      }
+    }
   }
   const int have = std::min(Tiles * kTile, w.rows() - down * kTile);
   std::int32_t line[Tiles * kTile];

@@ -158,16 +158,20 @@ TEST_P(KernelsTest, TernaryProductsAtEveryMisalignment) {
 }
 
 TEST_P(KernelsTest, TernaryProductsOfLongRowsDoNotOverflow) {
-  // More columns than a partial sum of any kernel can hold, in every path: one row of x, and several.
-  constexpr int kCols = 64 * 70 + 5, kRows = 32;
-  const PackedTernary w(pack(std::vector<int>(kRows * kCols, 1), kRows, kCols), kRows, kCols, kernels_.order);
-  for (const int m : {1, 3, 16}) {
+  // More columns than a partial sum of any kernel can hold, in every path: one row of x, and several. AVX-512's
+  // hold half a million.
+  struct Case {
+    int m, rows, cols;
+  };
+  for (const auto& [m, rows, cols] : {Case{1, 32, 64 * 70 + 5}, Case{3, 32, 64 * 70 + 5}, Case{16, 32, 64 * 70 + 5},
+                                      Case{1, 4, 16 * 33100 + 5}}) {
+    const PackedTernary w(pack(std::vector<int>(static_cast<std::size_t>(rows) * cols, 1), rows, cols), rows, cols, kernels_.order);
     for (const int value : {127, -127}) {
-      const std::vector<std::int8_t> x(static_cast<std::size_t>(m) * kCols, static_cast<std::int8_t>(value));
+      const std::vector<std::int8_t> x(static_cast<std::size_t>(m) * cols, static_cast<std::int8_t>(value));
       std::vector<std::byte> scratch(w.scratch_bytes(m));
-      std::vector<std::int32_t> y(static_cast<std::size_t>(m) * kRows);
+      std::vector<std::int32_t> y(static_cast<std::size_t>(m) * rows);
       kernels_.ternary_gemm(w, x.data(), m, y.data(), scratch.data());
-      EXPECT_EQ(y, std::vector<std::int32_t>(y.size(), value * kCols)) << "m " << m;
+      EXPECT_EQ(y, std::vector<std::int32_t>(y.size(), value * cols)) << "m " << m << " cols " << cols;
     }
   }
 }
