@@ -202,7 +202,7 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
     others.reserve(pool->threads() - 1);
     for (int i = 1; i < pool->threads(); ++i) others.emplace_back(k, c.rms_norm_eps, needs, arena);
     workspace.pool = pool;
-    workspace.others = others;
+    workspace.others = others.data();
   }
   const auto take = [&](std::size_t rows, std::size_t width) {
     return arena.take<float>(Purpose::activations, rows * width);

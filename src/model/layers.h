@@ -53,7 +53,7 @@ struct Workspace {
     }
   }
 
-  int threads() const { return static_cast<int>(others.size()) + 1; }
+  int threads() const { return pool ? pool->threads() : 1; }
 
   void observe(std::string_view stage, const float* values, int rows, int columns) const {
     if (observer) observer->values(stage, values, rows, columns);
@@ -66,7 +66,7 @@ struct Workspace {
   float eps;  // of every RMS norm
   Observer* observer = nullptr;
   ThreadPool* pool = nullptr;         // absent: one thread
-  std::span<const Workspace> others;  // of the pool's other threads
+  const Workspace* others = nullptr;  // of the pool's other threads
   std::span<std::int8_t> quantised;        // rows of one product's input
   std::span<float> row_scales;             // their scales
   std::span<std::int32_t> accumulators;    // [rows, out]
