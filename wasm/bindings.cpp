@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "convert.h"
 #include "io/error.h"
 #include "io/image.h"
 #include "model/engine.h"
@@ -19,31 +19,11 @@
 namespace {
 
 using bitmar::Engine;
+using bitmar::bytes_of;
+using bitmar::copy_of;
+using bitmar::guarded;
 using emscripten::convertJSArrayToNumberVector;
 using emscripten::val;
-
-[[noreturn]] void throw_to_js(const std::string& code, const std::string& message) {
-  val error = val::global("Error").new_(message);
-  error.set("code", code);
-  error.throw_();
-  __builtin_unreachable();
-}
-
-// Runs f; an Error becomes a JavaScript Error with the same `code`. Thrown after the catch, which is C++'s own affair.
-template <typename F>
-auto guarded(F&& f) {
-  std::string code, message;
-  try {
-    return f();
-  } catch (const bitmar::Error& error) {
-    code = to_string(error.code());
-    message = error.what();
-  } catch (const std::bad_alloc&) {
-    code = "out_of_memory";
-    message = "there is not enough memory";
-  }
-  throw_to_js(code, message);
-}
 
 // A value that may be null.
 template <class T>
@@ -53,17 +33,6 @@ std::optional<T> optional_of(const val& value) {
 }
 
 val text_or_null(std::string_view text) { return text.empty() ? val::null() : val(std::string(text)); }
-
-std::vector<std::uint8_t> bytes_of(const val& array) { return convertJSArrayToNumberVector<std::uint8_t>(array); }
-
-// A JavaScript array of its own.
-val copy_of(std::span<const float> v) {
-  return val::global("Float32Array").new_(val(emscripten::typed_memory_view(v.size(), v.data())));
-}
-
-val copy_of(const std::vector<std::uint8_t>& v) {
-  return val::global("Uint8Array").new_(val(emscripten::typed_memory_view(v.size(), v.data())));
-}
 
 bitmar::CaptionOptions options_of(const val& object) {
   bitmar::CaptionOptions options;
@@ -92,13 +61,6 @@ void begin_pixels(Engine& engine, const val& pixels, int width, int height, cons
   guarded([&] {
     const auto bytes = bytes_of(pixels);
     engine.begin(bitmar::image_view(bytes, width, height), options_of(options));
-  });
-}
-
-void begin_file(Engine& engine, const val& file, const val& options) {
-  guarded([&] {
-    const auto bytes = bytes_of(file);
-    engine.begin(bitmar::decode_image(bytes).view(), options_of(options));
   });
 }
 
@@ -175,26 +137,11 @@ val memory_teach_pixels(Engine& engine, const val& pixels, int width, int height
   });
 }
 
-val memory_teach_file(Engine& engine, const val& file, const std::string& label, double now_ms) {
-  return guarded(
-      [&] { return written_of(engine.teach(bitmar::decode_image(bytes_of(file)).view(), now_ms, label)); });
-}
-
 val embed_pixels(Engine& engine, const val& pixels, int width, int height, const val& text) {
   return guarded([&] {
     const auto bytes = bytes_of(pixels);
     const bitmar::ImageView view = bitmar::image_view(bytes, width, height);
     return copy_of(engine.embed(&view, optional_of<std::string>(text).value_or("")));
-  });
-}
-
-val embed_file(Engine& engine, const val& file, const val& text) {
-  return guarded([&] {
-    const std::string words = optional_of<std::string>(text).value_or("");
-    if (file.isNull()) return copy_of(engine.embed(nullptr, words));
-    const bitmar::Image image = bitmar::decode_image(bytes_of(file));
-    const bitmar::ImageView view = image.view();
-    return copy_of(engine.embed(&view, words));
   });
 }
 
@@ -333,18 +280,15 @@ EMSCRIPTEN_BINDINGS(bitmar) {
   emscripten::class_<Engine>("Engine")
       .class_function("load", &load)
       .function("beginPixels", &begin_pixels)
-      .function("beginFile", &begin_file)
       .function("beginFeatures", &begin_features)
       .function("step", &step)
       .function("result", &result)
       .function("embedPixels", &embed_pixels)
-      .function("embedFile", &embed_file)
       .function("embedText", &embed_text)
       .function("memoryConfigure", &memory_configure)
       .function("memoryPolicy", &memory_policy)
       .function("memoryWrite", &memory_write)
       .function("memoryTeachPixels", &memory_teach_pixels)
-      .function("memoryTeachFile", &memory_teach_file)
       .function("memoryRecall", &memory_recall)
       .function("memoryRecognise", &memory_recognise)
       .function("memoryTouch", &memory_touch)

@@ -4,12 +4,9 @@ import { copyFile, mkdir } from 'node:fs/promises';
 const root = new URL('../../../', import.meta.url);
 const out = new URL('../dist/wasm/', import.meta.url);
 await mkdir(out, { recursive: true });
-for (const build of ['simd', 'relaxed']) {
-  for (const type of ['mjs', 'wasm']) {
-    const name = `bitmar-${build}.${type}`;
-    await copyFile(new URL(`wasm/dist/${name}`, root), new URL(name, out)).catch((error) => {
-      throw new Error(`${name} is missing: build the WebAssembly first (npm run build at the root)`, { cause: error });
-    });
-  }
+for (const name of ['bitmar-simd.mjs', 'bitmar-simd.wasm', 'bitmar-relaxed.mjs', 'bitmar-relaxed.wasm', 'bitmar-photos.mjs']) {
+  await copyFile(new URL(`wasm/dist/${name}`, root), new URL(name, out)).catch((error) => {
+    throw new Error(`${name} is missing: build the WebAssembly first (npm run build at the root)`, { cause: error });
+  });
 }
 await copyFile(new URL('LICENSE', root), new URL('../LICENSE', import.meta.url));

@@ -18,10 +18,6 @@ export function capturePlain(source: Source): Picture | undefined {
   return undefined;
 }
 
-export async function captureBlob(blob: Blob): Promise<Picture> {
-  return { kind: 'file', bytes: new Uint8Array(await blob.arrayBuffer()) };
-}
-
 export function unknownSource(source: object): BitMarError {
   return new BitMarError('invalid_argument', `Not a kind of picture that is known here: ${source.constructor?.name ?? typeof source}`);
 }

@@ -1,6 +1,7 @@
-// What wasm/bindings.cpp shows to JavaScript.
+// What wasm/bindings.cpp and wasm/photos.cpp show to JavaScript.
 
 import type { LoadReport, Recognition, Written } from './memory-types.js';
+import type { RawPixels } from './types.js';
 
 export interface EngineOptions {
   prompt: string;
@@ -44,7 +45,6 @@ export interface EngineMemoryStats {
 /** One caption: a begin, step until it gives null, result. A new begin drops what was unfinished. Errors have a `code`. */
 export interface Engine {
   beginPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, options: EngineOptions): void;
-  beginFile(bytes: Uint8Array, options: EngineOptions): void;
   beginFeatures(features: Float32Array, options: EngineOptions): void;
   /** The next piece of text; null once the caption is complete. */
   step(): string | null;
@@ -56,14 +56,12 @@ export interface Engine {
   memoryWrite(nowMs: number, label: string | null): Written;
   /** Queries: unit vectors. */
   embedPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, text: string | null): Float32Array;
-  embedFile(bytes: Uint8Array, text: string | null): Float32Array;
   embedText(text: string): Float32Array;
   memoryRecall(query: Float32Array, k: number, minScore: number): (EngineEpisode & { similarity: number })[];
   memoryRecognise(query: Float32Array): Recognition | null;
   /** Throws 'invalid_argument' when there is no such episode; so does memoryLabel. */
   memoryTouch(id: number, nowMs: number): void;
   memoryTeachPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, label: string, nowMs: number): Written;
-  memoryTeachFile(bytes: Uint8Array, label: string, nowMs: number): Written;
   memoryLabel(id: number, label: string | null): void;
   memoryForget(id: number): boolean;
   memoryClear(): void;
@@ -86,6 +84,12 @@ export interface EngineModule {
   Engine: {
     load(config: string, tokenizer: string, preprocessor: string, weights: Uint8Array, options: { int8KvCache: boolean }): Engine;
   };
+}
+
+/** The decoder of photos, which only node has. */
+export interface PhotosModule {
+  /** A JPEG or PNG file. Errors have a `code`. */
+  decode(file: Uint8Array): RawPixels;
 }
 
 /** Emscripten's module factory. `instantiateWasm` hands the instance over when it is there. */

@@ -36,7 +36,7 @@ export class HostClient {
     const reply = (message: Reply) => client.#receive(message);
     if (options.worker === false) {
       const { Host } = await import('./host.js');
-      const host = new Host(reply);
+      const host = new Host(reply, platform().decodePhoto);
       client.#port = { post: (request) => host.receive(request), close: () => host.close(), keepAlive() {} };
     } else {
       client.#port = platform().startWorker({ reply, failed: (error) => client.#die(error) }, options.workerUrl);

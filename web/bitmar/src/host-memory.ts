@@ -2,11 +2,11 @@
 
 import type { Engine } from './engine.js';
 import { BitMarError } from './errors.js';
-import type { Written } from './memory-types.js';
-import { readPixels } from './pixels.js';
-import type { MemoryCalls, MemoryQuestion, Picture } from './protocol.js';
+import type { MemoryCalls, MemoryQuestion } from './protocol.js';
+import type { Features, RawPixels } from './types.js';
 
-type Answers = { [Name in keyof MemoryCalls]: (engine: Engine, question: MemoryCalls[Name][0]) => MemoryCalls[Name][1] };
+type Image = RawPixels | Features | undefined;
+type Answers = { [Name in keyof MemoryCalls]: (engine: Engine, question: MemoryCalls[Name][0], image: Image) => MemoryCalls[Name][1] };
 
 const answers: Answers = {
   configure: (engine, { slots }) => (engine.memoryConfigure(slots), null),
@@ -14,11 +14,14 @@ const answers: Answers = {
   adopt: (engine, { snapshot }) => engine.memoryAdopt(snapshot),
   snapshot: (engine) => ({ bytes: engine.memorySnapshot(), sequence: engine.memoryStats().sequence }),
   changes: (engine, { since }) => ({ bytes: engine.memoryChanges(since), sequence: engine.memoryStats().sequence }),
-  recall(engine, { picture, text, k, minScore }) {
-    const query = embed(engine, picture, text);
+  recall(engine, { text, k, minScore }, image) {
+    const query = embed(engine, image, text);
     return { matches: engine.memoryRecall(query, k, minScore), recognised: engine.memoryRecognise(query) };
   },
-  teach: (engine, { picture, label, nowMs }) => teach(engine, picture, label, nowMs),
+  teach(engine, { label, nowMs }, image) {
+    const { data, width, height } = pixels(image);
+    return engine.memoryTeachPixels(data, width, height, label, nowMs);
+  },
   touch: (engine, { id, nowMs }) => (engine.memoryTouch(id, nowMs), null),
   label: (engine, { id, label }) => (engine.memoryLabel(id, label), null),
   forget: (engine, { id }) => engine.memoryForget(id),
@@ -30,43 +33,21 @@ const answers: Answers = {
   stats: (engine) => engine.memoryStats(),
 };
 
-export function answer(engine: Engine, { name, question }: MemoryQuestion): MemoryCalls[keyof MemoryCalls][1] {
-  return (answers[name] as (engine: Engine, question: object) => MemoryCalls[keyof MemoryCalls][1])(engine, question);
+/** `image`: what the question's picture shows. */
+export function answer(engine: Engine, { name, question }: MemoryQuestion, image: Image): MemoryCalls[keyof MemoryCalls][1] {
+  return (answers[name] as (engine: Engine, question: object, image: Image) => MemoryCalls[keyof MemoryCalls][1])(engine, question, image);
 }
 
-function embed(engine: Engine, picture: Picture | null, text: string | null): Float32Array {
-  switch (picture?.kind) {
-    case 'pixels':
-      return engine.embedPixels(picture.data, picture.width, picture.height, text);
-    case 'file':
-      return engine.embedFile(picture.bytes, text);
-    case 'features':
-      throw featuresOnly();
-    case 'bitmap': {
-      const { data, width, height } = readPixels(picture.bitmap);
-      return engine.embedPixels(data, width, height, text);
-    }
-    case undefined:
-      if (text === null) throw new BitMarError('invalid_argument', 'An image or a text is needed, or both');
-      return engine.embedText(text);
+function embed(engine: Engine, image: Image, text: string | null): Float32Array {
+  if (image) {
+    const { data, width, height } = pixels(image);
+    return engine.embedPixels(data, width, height, text);
   }
+  if (text === null) throw new BitMarError('invalid_argument', 'An image or a text is needed, or both');
+  return engine.embedText(text);
 }
 
-function teach(engine: Engine, picture: Picture, label: string, nowMs: number): Written {
-  switch (picture.kind) {
-    case 'pixels':
-      return engine.memoryTeachPixels(picture.data, picture.width, picture.height, label, nowMs);
-    case 'file':
-      return engine.memoryTeachFile(picture.bytes, label, nowMs);
-    case 'features':
-      throw featuresOnly();
-    case 'bitmap': {
-      const { data, width, height } = readPixels(picture.bitmap);
-      return engine.memoryTeachPixels(data, width, height, label, nowMs);
-    }
-  }
-}
-
-function featuresOnly(): BitMarError {
-  return new BitMarError('invalid_argument', 'Features can be captioned and written; recall and teach need a picture');
+function pixels(image: Image): RawPixels {
+  if (image && 'data' in image) return image;
+  throw new BitMarError('invalid_argument', 'Features can be captioned and written; recall and teach need a picture');
 }

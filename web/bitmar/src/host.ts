@@ -5,15 +5,19 @@ import { BitMarError, ERROR_CODES, messageOf } from './errors.js';
 import type { ErrorCode } from './errors.js';
 import { answer } from './host-memory.js';
 import { readPixels } from './pixels.js';
+import type { Platform } from './platform.js';
 import type { CaptionRequest, LoadRequest, MemoryRequest, Picture, Reply, Request } from './protocol.js';
+import type { Features, RawPixels } from './types.js';
 
 export class Host {
   readonly #reply: (reply: Reply) => void;
+  readonly #decodePhoto: Platform['decodePhoto'];
   #engine: Engine | undefined;
   #active: number | undefined; // the call that is being computed
 
-  constructor(reply: (reply: Reply) => void) {
+  constructor(reply: (reply: Reply) => void, decodePhoto?: Platform['decodePhoto']) {
     this.#reply = reply;
+    this.#decodePhoto = decodePhoto;
   }
 
   receive(request: Request): void {
@@ -53,7 +57,8 @@ export class Host {
 
   async #caption({ id, picture, options, remember }: CaptionRequest): Promise<void> {
     this.#active = id;
-    begin(this.#loaded(), picture, options);
+    const image = await this.#see(picture);
+    begin(this.#loaded(), image, options);
     for (;;) {
       await this.#stillWanted(id);
       const piece = this.#loaded().step();
@@ -68,9 +73,24 @@ export class Host {
 
   async #memory({ id, call }: MemoryRequest): Promise<void> {
     this.#active = id;
+    const picture = 'picture' in call.question ? call.question.picture : null;
+    const image = picture ? await this.#see(picture) : undefined;
     await this.#stillWanted(id);
     this.#active = undefined;
-    this.#reply({ type: 'remembered', id, answer: answer(this.#loaded(), call) });
+    this.#reply({ type: 'remembered', id, answer: answer(this.#loaded(), call, image) });
+  }
+
+  /** What the engine takes of a picture. */
+  async #see(picture: Picture): Promise<RawPixels | Features> {
+    switch (picture.kind) {
+      case 'pixels':
+      case 'features':
+        return picture;
+      case 'bitmap':
+        return readPixels(picture.bitmap);
+      case 'file':
+        return this.#decodePhoto!(picture.bytes); // only a platform with a decoder catches files
+    }
   }
 
   #loaded(): Engine {
@@ -97,19 +117,9 @@ async function instantiate(createBitMar: CreateModule, wasm: Uint8Array): Promis
   });
 }
 
-function begin(engine: Engine, picture: Picture, options: CaptionRequest['options']): void {
-  switch (picture.kind) {
-    case 'pixels':
-      return engine.beginPixels(picture.data, picture.width, picture.height, options);
-    case 'file':
-      return engine.beginFile(picture.bytes, options);
-    case 'features':
-      return engine.beginFeatures(picture.features, options);
-    case 'bitmap': {
-      const { data, width, height } = readPixels(picture.bitmap);
-      return engine.beginPixels(data, width, height, options);
-    }
-  }
+function begin(engine: Engine, image: RawPixels | Features, options: CaptionRequest['options']): void {
+  if ('data' in image) engine.beginPixels(image.data, image.width, image.height, options);
+  else engine.beginFeatures(image.features, options);
 }
 
 /** Resolves after the messages that have arrived were handled. A channel is not slowed to 4 ms as timers are. */

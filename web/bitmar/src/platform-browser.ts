@@ -1,4 +1,4 @@
-import { captureBlob, capturePlain, unknownSource } from './capture.js';
+import { capturePlain, unknownSource } from './capture.js';
 import { BitMarError } from './errors.js';
 import { fetchFile } from './fetch.js';
 import { miniature } from './pixels.js';
@@ -45,6 +45,8 @@ export const browserPlatform: Platform = {
     return capturePlain(source) ?? captureDrawable(source);
   },
 
+  decodePhoto: undefined,
+
   miniature,
 
   // IndexedDB is imported only when something is to be remembered.
@@ -63,6 +65,24 @@ export const browserPlatform: Platform = {
   },
 };
 
+/** Pictures that not every browser shows, by how their files begin. */
+const OTHER_FORMATS: readonly [name: string, beginning: RegExp][] = [
+  ['TIFF', /^(II\*\0|MM\0\*)/],
+  ['AVIF', /^.{4}ftypavi[fs]/s],
+  ['HEIC or video', /^.{4}ftyp/s],
+  ['JPEG XL', /^(\xff\x0a|.{4}JXL )/s],
+  ['JPEG 2000', /^(.{4}jP {2}|\xff\x4f\xff\x51)/s],
+];
+
+/** Why the browser could not decode a file, as far as can be told. */
+async function unreadable(file: Blob, cause: unknown): Promise<BitMarError> {
+  const beginning = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  const other = OTHER_FORMATS.find(([, pattern]) => pattern.test(beginning));
+  if (other) return new BitMarError('unsupported_image', `This browser does not decode ${other[0]}`, { cause });
+  const problem = file.size ? 'damaged, too large, or no image' : 'empty';
+  return new BitMarError('invalid_image', `The browser could not decode the file: it is ${problem}`, { cause });
+}
+
 async function captureDrawable(source: Source): Promise<Picture> {
   if (typeof HTMLVideoElement !== 'undefined' && source instanceof HTMLVideoElement && source.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) {
     throw new BitMarError('invalid_image', 'The video has no picture yet');
@@ -70,8 +90,7 @@ async function captureDrawable(source: Source): Promise<Picture> {
   try {
     return { kind: 'bitmap', bitmap: await createImageBitmap(source as ImageBitmapSource) };
   } catch (error) {
-    // The engine knows what is wrong with a file that the browser cannot show.
-    if (source instanceof Blob) return captureBlob(source);
+    if (source instanceof Blob) throw await unreadable(source, error);
     if (error instanceof TypeError) throw unknownSource(source);
     throw new BitMarError('invalid_image', 'The browser could not take a picture from this source', { cause: error });
   }

@@ -4,9 +4,10 @@ import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
-import { captureBlob, capturePlain, unknownSource } from './capture.js';
+import { capturePlain, unknownSource } from './capture.js';
 import { BitMarError, messageOf } from './errors.js';
 import { fetchFile } from './fetch.js';
+import { decodePhoto } from './photos-node.js';
 import type { OpenFile, Platform, Port, PortEvents } from './platform.js';
 import type { Reply } from './protocol.js';
 
@@ -37,9 +38,11 @@ export const nodePlatform: Platform = {
   capture(source) {
     const plain = capturePlain(source);
     if (plain) return plain;
-    if (source instanceof Blob) return captureBlob(source);
+    if (source instanceof Blob) return source.arrayBuffer().then((bytes) => ({ kind: 'file', bytes: new Uint8Array(bytes) }));
     throw unknownSource(source);
   },
+
+  decodePhoto,
 
   miniature: () => undefined,
 

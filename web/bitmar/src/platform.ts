@@ -4,7 +4,7 @@ import type { BitMarError } from './errors.js';
 import type { MemoryOptions } from './memory-types.js';
 import type { Picture, Reply, Request } from './protocol.js';
 import type { Store, Thumbnail } from './store.js';
-import type { Build, Source } from './types.js';
+import type { Build, RawPixels, Source } from './types.js';
 
 /** The way to a host, in a worker or in this thread. */
 export interface Port {
@@ -38,6 +38,8 @@ export interface Platform {
   startWorker(events: PortEvents, url: string | URL | undefined): Port;
   /** Catches the source as it is at this moment; the caller may change or close it afterwards. */
   capture(source: Source): Picture | Promise<Picture>;
+  /** Decodes what `capture` caught as a file; undefined where it decodes files itself. */
+  readonly decodePhoto: ((file: Uint8Array) => Promise<RawPixels>) | undefined;
   /** Catches a small version too, to be encoded when it is needed. Undefined where pictures cannot be drawn. */
   miniature(picture: Picture): (() => Promise<Thumbnail>) | undefined;
   /** How memories are kept when the caller names no store; undefined where they are not. */

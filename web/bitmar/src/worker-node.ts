@@ -3,8 +3,9 @@
 import { parentPort } from 'node:worker_threads';
 
 import { Host } from './host.js';
+import { decodePhoto } from './photos-node.js';
 import type { Request } from './protocol.js';
 
 const port = parentPort!;
-const host = new Host((reply) => port.postMessage(reply));
+const host = new Host((reply) => port.postMessage(reply), decodePhoto);
 port.on('message', (request: Request) => host.receive(request));

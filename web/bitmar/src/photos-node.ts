@@ -1,0 +1,12 @@
+// Photo files to pixels in node. Browsers decode them before they come to the host.
+
+import type { PhotosModule } from './engine.js';
+import type { RawPixels } from './types.js';
+
+let photos: Promise<PhotosModule> | undefined;
+
+/** A JPEG or PNG file. */
+export async function decodePhoto(file: Uint8Array): Promise<RawPixels> {
+  photos ??= import('./wasm/bitmar-photos.mjs').then(({ default: createPhotos }) => createPhotos());
+  return (await photos).decode(file);
+}
