@@ -25,6 +25,19 @@ constexpr int kMaxStemLayers = 64;
 constexpr int kMaxTokens = 4096;
 constexpr int kMaxWindow = 1 << 14;
 constexpr int kMaxSlots = 1 << 16;
+
+// Of a number; `text` says it in messages, for printing floats takes code that would be downloaded for this alone.
+struct Range {
+  double low, high;
+  const char* text;
+};
+constexpr Range kEpsilon = {1e-12, 1, "1e-12 to 1"};
+constexpr Range kTheta = {1, 1e9, "1 to 1e9"};
+constexpr Range kTemperature = {1e-3, 1e3, "0.001 to 1000"};
+constexpr Range kFraction = {0, 1, "0 to 1"};
+constexpr Range kCosine = {-1, 1, "-1 to 1"};
+constexpr Range kLogit = {-1e3, 1e3, "-1000 to 1000"};
+
 // Bytes of what no tensor of the file vouches for: maps of the stem, activations, memory slots, key-value caches.
 // Together, since a few megabytes of weights could else ask for gigabytes of these.
 constexpr double kMaxMemory = 512.0 * (1 << 20);
@@ -75,10 +88,10 @@ class Section {
     }
     return v.get<int>();
   }
-  double number(const char* key, double low, double high) const {
+  double number(const char* key, const Range& range) const {
     const json& v = at(key);
-    if (!v.is_number() || !(v.get<double>() >= low && v.get<double>() <= high)) {
-      fail(name(key), "must be a number from " + json(low).dump() + " to " + json(high).dump());
+    if (!v.is_number() || !(v.get<double>() >= range.low && v.get<double>() <= range.high)) {
+      fail(name(key), std::string("must be a number from ") + range.text);
     }
     return v.get<double>();
   }
@@ -93,9 +106,9 @@ class Section {
     }
     fail(name(key), "must be " + listed + "\"");
   }
-  float real(const char* key, double low, double high) const { return static_cast<float>(number(key, low, high)); }
-  float real_or(const char* key, float otherwise, double low, double high) const {
-    return value_.contains(key) ? real(key, low, high) : otherwise;
+  float real(const char* key, const Range& range) const { return static_cast<float>(number(key, range)); }
+  float real_or(const char* key, float otherwise, const Range& range) const {
+    return value_.contains(key) ? real(key, range) : otherwise;
   }
   int heads(int width, bool rotary) const {
     const int n = integer("num_heads", 1, width);
@@ -186,7 +199,7 @@ TextEncoderConfig parse_text_encoder(const Section& s, int width, Budget& budget
   const TextEncoderConfig encoder = {.num_layers = s.integer("num_layers", 0, kMaxLayers),
                                      .num_heads = s.heads(width, true),
                                      .intermediate_size = s.packed_width("intermediate_size"),
-                                     .rope_theta = s.number("rope_theta", 1, 1e9),
+                                     .rope_theta = s.number("rope_theta", kTheta),
                                      .max_tokens = s.integer("max_tokens", 1, kMaxTokens)};
   budget.take(transformer(encoder.max_tokens, width, encoder.intermediate_size), s.name("max_tokens"));
   return encoder;
@@ -195,11 +208,11 @@ TextEncoderConfig parse_text_encoder(const Section& s, int width, Budget& budget
 MemoryConfig parse_memory(const Section& s, Budget& budget) {
   MemoryConfig memory = {.num_slots = s.integer("num_slots", 1, kMaxSlots),
                          .width = s.packed_width("width"),
-                         .temperature = s.real("temperature", 1e-3, 1e3),
-                         .alpha = s.real("alpha", 0, 1),
-                         .novelty_threshold = s.real("novelty_threshold", -1, 1)};
-  memory.read_threshold = s.real_or("read_threshold", memory.read_threshold, -1, 1);
-  memory.recall_threshold = s.real_or("recall_threshold", memory.recall_threshold, -1, 1);
+                         .temperature = s.real("temperature", kTemperature),
+                         .alpha = s.real("alpha", kFraction),
+                         .novelty_threshold = s.real("novelty_threshold", kCosine)};
+  memory.read_threshold = s.real_or("read_threshold", memory.read_threshold, kCosine);
+  memory.recall_threshold = s.real_or("recall_threshold", memory.recall_threshold, kCosine);
   // Key, value and the key's int8 copy, and about as much again as a label.
   budget.take(memory.num_slots * (2.25 * memory.width + 40), s.name("num_slots"));
   return memory;
@@ -209,7 +222,7 @@ DecoderConfig parse_decoder(const Section& s, int width, Budget& budget) {
   const DecoderConfig decoder = {.num_layers = s.integer("num_layers", 1, kMaxLayers),
                                  .num_heads = s.heads(width, true),
                                  .intermediate_size = s.packed_width("intermediate_size"),
-                                 .rope_theta = s.number("rope_theta", 1, 1e9),
+                                 .rope_theta = s.number("rope_theta", kTheta),
                                  .num_sinks = s.integer("num_sinks", 0, kMaxWindow),
                                  .window_size = s.integer("window_size", 1, kMaxWindow)};
   const double rows = decoder.num_sinks + decoder.window_size;
@@ -226,7 +239,7 @@ Config parse_config(std::string_view text) {
   s.integer("format_version", 1, 1);
   Config c;
   c.hidden_size = s.packed_width("hidden_size");
-  c.rms_norm_eps = s.real("rms_norm_eps", 1e-12, 1);
+  c.rms_norm_eps = s.real("rms_norm_eps", kEpsilon);
   c.vocab_size = s.integer("vocab_size", 4, kMaxVocabulary);
   c.pad_token_id = s.integer("pad_token_id", 0, c.vocab_size - 1);
   c.bos_token_id = s.integer("bos_token_id", 0, c.vocab_size - 1);
@@ -248,9 +261,9 @@ Config parse_config(std::string_view text) {
 
   if (s.has("confidence")) {
     const Section confidence = s.section("confidence");
-    c.confidence = ConfidenceConfig{.slope = confidence.number("slope", -1e3, 1e3),
-                                    .similarity = confidence.number("similarity", -1e3, 1e3),
-                                    .offset = confidence.number("offset", -1e3, 1e3)};
+    c.confidence = ConfidenceConfig{.slope = confidence.number("slope", kLogit),
+                                    .similarity = confidence.number("similarity", kLogit),
+                                    .offset = confidence.number("offset", kLogit)};
   }
 
   const int side = c.vision.grid_size / c.compressor.pool_size;
@@ -263,14 +276,17 @@ void check_preprocessor(std::string_view text, const Config& config) {
   if (!config.vision.takes_pixels()) return;
   const std::string file = "preprocessor_config.json";
   const json document = parse_json(text, ErrorCode::invalid_config, file);
-  const json size = {{"height", config.vision.image_size}, {"width", config.vision.image_size}};
-  const std::pair<const char*, json> wanted[] = {
-      {"do_resize", true},   {"size", size},          {"resample", 2},        {"do_center_crop", false},
-      {"do_rescale", false}, {"do_normalize", false}, {"pixel_offset", -128}, {"do_convert_rgb", true},
+  const std::string side = std::to_string(config.vision.image_size);
+  const std::pair<const char*, std::string> wanted[] = {
+      {"do_resize", "true"},    {"size", R"({"height":)" + side + R"(,"width":)" + side + "}"},
+      {"resample", "2"},        {"do_center_crop", "false"},
+      {"do_rescale", "false"},  {"do_normalize", "false"},
+      {"pixel_offset", "-128"}, {"do_convert_rgb", "true"},
   };
   for (const auto& [key, value] : wanted) {
-    if (!document.is_object() || !document.contains(key) || document[key] != value) {
-      throw Error(ErrorCode::invalid_config, file + ": " + key + " must be " + value.dump());
+    if (!document.is_object() || !document.contains(key) ||
+        document[key] != parse_json(value, ErrorCode::invalid_config, key)) {
+      throw Error(ErrorCode::invalid_config, file + ": " + key + " must be " + value);
     }
   }
 }

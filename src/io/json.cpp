@@ -1,37 +1,82 @@
 #include "io/json.h"
 
-#include <set>
+#include <utility>
 #include <vector>
 
 namespace bitmar {
 
 namespace {
 
+using nlohmann::json;
+
 // Our deepest document has five levels. Deep nesting costs little to write and much to hold.
-constexpr int kMaxDepth = 16;
+constexpr std::size_t kMaxDepth = 16;
+
+// Makes the document of the parser's events; nlohmann's own builder would keep the last of two equal keys.
+class Builder {
+ public:
+  Builder(ErrorCode code, const std::string& what) : code_(code), what_(what) {}
+
+  json take() { return std::move(root_); }
+
+  bool null() { return put(nullptr); }
+  bool boolean(bool v) { return put(v); }
+  bool number_integer(json::number_integer_t v) { return put(v); }
+  bool number_unsigned(json::number_unsigned_t v) { return put(v); }
+  bool number_float(json::number_float_t v, const std::string&) { return put(v); }
+  bool string(std::string& v) { return put(std::move(v)); }
+  bool binary(json::binary_t&) { return false; }  // not in JSON
+
+  bool start_object(std::size_t) { return open(json::value_t::object); }
+  bool start_array(std::size_t) { return open(json::value_t::array); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+  bool key(std::string& name) {
+    const auto [entry, added] = open_.back()->emplace(name, nullptr);
+    if (!added) fail(" has the key \"" + name + "\" twice");
+    next_ = &*entry;
+    return true;
+  }
+
+  bool parse_error(std::size_t, const std::string&, const json::exception& error) {
+    fail(std::string(" is not JSON: ") + error.what());
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& problem) const { throw Error(code_, what_ + problem); }
+
+  // Where the value went: what encloses an open list or object does not grow meanwhile, so that it stays there.
+  json& place(json value) {
+    if (open_.size() > kMaxDepth) fail(" is nested too deeply");
+    if (!open_.empty() && open_.back()->is_array()) return open_.back()->emplace_back(std::move(value));
+    return *next_ = std::move(value);
+  }
+  bool put(json value) {
+    place(std::move(value));
+    return true;
+  }
+  bool open(json::value_t type) {
+    open_.push_back(&place(type));
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  const ErrorCode code_;
+  const std::string& what_;
+  json root_;
+  json* next_ = &root_;  // the value of the last key
+  std::vector<json*> open_;
+};
 
 }  // namespace
 
 nlohmann::json parse_json(std::string_view text, ErrorCode code, const std::string& what) {
-  using nlohmann::json;
-  std::vector<std::set<std::string>> keys;  // of every object that is open
-  const auto watch = [&](int depth, json::parse_event_t event, json& value) {
-    // `depth` counts what encloses the value; the callback may throw, and the parser lets it pass.
-    if (depth > kMaxDepth) throw Error(code, what + " is nested too deeply");
-    if (event == json::parse_event_t::object_start) {
-      keys.emplace_back();
-    } else if (event == json::parse_event_t::object_end) {
-      keys.pop_back();
-    } else if (event == json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second) {
-      throw Error(code, what + " has the key \"" + value.get<std::string>() + "\" twice");
-    }
-    return true;
-  };
-  try {
-    return json::parse(text.begin(), text.end(), watch);
-  } catch (const json::exception& error) {
-    throw Error(code, what + " is not JSON: " + error.what());
-  }
+  Builder builder(code, what);
+  json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
 }
 
 }  // namespace bitmar
