@@ -18,9 +18,9 @@
 
 namespace {
 
-using bitmar::Engine;
 using bitmar::bytes_of;
 using bitmar::copy_of;
+using bitmar::Engine;
 using bitmar::guarded;
 using emscripten::convertJSArrayToNumberVector;
 using emscripten::val;

@@ -33,7 +33,12 @@ Chosen choose_kernels(std::span<const Kernels* const> candidates, const char* na
 }
 
 const Chosen& chosen_kernels() {
-  static const Chosen chosen = choose_kernels(available_kernels(), std::getenv("BITMAR_KERNELS"));
+#ifdef __EMSCRIPTEN__
+  const char* const wanted = nullptr;  // a page has no environment
+#else
+  const char* const wanted = std::getenv("BITMAR_KERNELS");
+#endif
+  static const Chosen chosen = choose_kernels(available_kernels(), wanted);
   return chosen;
 }
 
