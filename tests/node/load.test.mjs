@@ -177,6 +177,11 @@ describe('loading fails with a typed error', () => {
     await writeFile(file, JSON.stringify(value));
   }
 
+  async function editEpsilon(file, digits) {
+    const text = await readFile(file, 'utf8');
+    await writeFile(file, text.replace(/(?<="rms_norm_eps": )[^,]+/, digits));
+  }
+
   async function editHeader(file, edit) {
     const bytes = await readFile(file);
     const length = Number(bytes.readBigUInt64LE());
@@ -205,6 +210,8 @@ describe('loading fails with a typed error', () => {
     ['a width that the weights do not have', ['invalid_config', 'invalid_model'], () => changed((name) => editJson(name('config.json'), (config) => (config.hidden_size *= 2)))],
     ['a negative width', ['invalid_config'], () => changed((name) => editJson(name('config.json'), (config) => (config.hidden_size = -4)))],
     ['no heads', ['invalid_config'], () => changed((name) => editJson(name('config.json'), (config) => (config.decoder.num_heads = 0)))],
+    ['a number beyond all', ['invalid_config'], () => changed((name) => editEpsilon(name('config.json'), '1e999'))],
+    ['a number out of its range', ['invalid_config'], () => changed((name) => editEpsilon(name('config.json'), '1e-13'))],
     ['a newer format', ['invalid_config'], () => changed((name) => editJson(name('config.json'), (config) => (config.format_version = 99)))],
     ['a tokenizer that is no JSON', ['invalid_model', 'invalid_config'], () => changed((name) => writeFile(name('tokenizer.json'), 'hello'))],
     ['an unknown tensor type', ['unsupported_tensor_type'], () => changed((name) => editHeader(name('model.safetensors'), (header) => (header['embedding.weight'].dtype = 'F8_E4M3')))],
@@ -215,6 +222,16 @@ describe('loading fails with a typed error', () => {
       await assert.rejects(BitMar.load(await make()), code(...codes));
     });
   }
+
+  test('a number in another notation is the same number', async () => {
+    const eps = JSON.parse(await readFile(join(TINY, 'config.json'), 'utf8')).rms_norm_eps;
+    const same = await changed((name) => editEpsilon(name('config.json'), `${(eps * 1e8).toFixed(3)}E-8`));
+    const [one, other] = [await BitMar.load(TINY), await BitMar.load(same)];
+    const image = picture(32, 32, 3);
+    assert.equal((await other.caption(image)).logProbability, (await one.caption(image)).logProbability);
+    one.dispose();
+    other.dispose();
+  });
 
   test('a server that answers 404, 500, half a file, or nothing at all', async () => {
     let answer;
