@@ -1,7 +1,7 @@
 // Ternary product of one row of x for instruction sets that multiply bytes and add neighbours: codes are
 // widened as they are read, sixteen rows of weights or more side by side. `Ops` as in ternary_tiles.h, and
 //   kDotTiles           tiles at once
-//   kChains             1, or 4: a sum for each of a byte's columns, where adding to a single one waits for its last step
+//   kChains             1, or 4: a sum for each of a byte's columns, where adding to one alone waits for its last step
 //   kFlush              tiles until one may be full
 //   codes<Plane>(bytes) one of the four columns that each byte holds
 //   dot_codes<Plane>    the same, or, with four chains, left where it is in the byte;
@@ -15,8 +15,7 @@ namespace {
 
 // y for `Tiles` times sixteen rows of weights; the last tile's padding goes nowhere.
 template <class Ops, int Tiles>
-inline void dot_tiles(const PackedTernary& w, int down, const std::int8_t* x, std::int32_t less,
-                      std::int32_t* y) {
+inline void dot_tiles(const PackedTernary& w, int down, const std::int8_t* x, std::int32_t less, std::int32_t* y) {
   constexpr int kTile = PackedTernary::kTile, kWidth = Tiles * Ops::kRegisters;
   constexpr int kStep = 4;  // columns
   const std::size_t pitch = w.row_bytes();
@@ -63,7 +62,9 @@ inline void ternary_dots(const PackedTernary& w, const std::int8_t* x, std::int3
   const std::int32_t less = sum_row(x, w.cols());
   x = pad_rows(w, x, 1, reinterpret_cast<std::int8_t*>(scratch));
   int down = 0;
-  for (; down + Ops::kDotTiles <= w.tiles_down(); down += Ops::kDotTiles) dot_tiles<Ops, Ops::kDotTiles>(w, down, x, less, y);
+  for (; down + Ops::kDotTiles <= w.tiles_down(); down += Ops::kDotTiles) {
+    dot_tiles<Ops, Ops::kDotTiles>(w, down, x, less, y);
+  }
   if constexpr (Ops::kDotTiles > 1) {
     for (; down < w.tiles_down(); ++down) dot_tiles<Ops, 1>(w, down, x, less, y);
   }

@@ -14,7 +14,7 @@ namespace {
 constexpr int kPairs = PackedTernary::kTile / 2;  // of columns, a tile
 constexpr int kTable = 32;                        // bytes a pair: its low halves, its high halves
 constexpr int kLowBits = 5;
-constexpr int kOffset = 256;     // makes every sum positive: 2 * 127 at most
+constexpr int kOffset = 256;       // makes every sum positive: 2 * 127 at most
 constexpr int kLookupTiles = 256;  // a byte's sum is at most 8 * 31, and uint16 holds 256 of them
 
 // The tables of eight columns: four pairs, 0 and 4 to 3 and 7. `x` has them in its lower half and their
@@ -25,8 +25,8 @@ inline void fill_four(v128_t x, std::uint8_t* tables) {
   for (int pair = 0; pair < 4; ++pair, tables += kTable, x = wasm_u64x2_shr(x, 8)) {
     const v128_t a = wasm_i8x16_swizzle(x, of_a), b = wasm_i8x16_swizzle(x, of_b);
     // Of nine bits the lower ones are those of the bytes' sum, the upper ones those of their mean.
-    const v128_t mean = wasm_u8x16_avgr(wasm_v128_xor(a, wasm_i8x16_const_splat(-128)),
-                                        wasm_i8x16_add(b, wasm_i8x16_const_splat(127)));
+    const v128_t mean =
+        wasm_u8x16_avgr(wasm_v128_xor(a, wasm_i8x16_const_splat(-128)), wasm_i8x16_add(b, wasm_i8x16_const_splat(127)));
     wasm_v128_store(tables, wasm_v128_and(wasm_i8x16_add(a, b), wasm_i8x16_const_splat((1 << kLowBits) - 1)));
     wasm_v128_store(tables + kTable / 2, wasm_v128_and(wasm_u16x8_shr(mean, kLowBits - 1), wasm_i8x16_const_splat(15)));
   }
@@ -56,11 +56,12 @@ struct ByteSums {
   }
 };
 
-// y [16 * Down] (+)= `count` tiles of `Down` times sixteen rows of weights, `pitch` bytes apart. Not inlined: with its
-// caller's variables alive as well the loop runs out of registers.
+// y [16 * Down] (+)= `count` tiles of `Down` times sixteen rows of weights, `pitch` bytes apart, which share the loads
+// of tables. V8 has fifteen registers for all this: the groups are a loop, because unrolled it does their loads first,
+// and the function stays on its own, without its caller's variables.
 template <class Swizzle, int Down>
-[[gnu::noinline]] void look_up(const std::uint8_t* w, std::size_t pitch, const std::uint8_t* tables, int count, bool add,
-                               std::int32_t* y) {
+[[gnu::noinline]] void look_up(const std::uint8_t* w, std::size_t pitch, const std::uint8_t* tables, int count,
+                               bool add, std::int32_t* y) {
   const v128_t nibble = wasm_i8x16_const_splat(15);
   ByteSums sums[Down][2];
   for (int tile = 0; tile < count; ++tile, w += PackedTernary::kTileBytes, tables += kPairs * kTable) {
@@ -105,6 +106,7 @@ template <class Swizzle, int Down>
 template <class Swizzle>
 inline void ternary_lookup(const PackedTernary& w, const std::int8_t* x, std::int32_t* y, std::byte* scratch) {
   constexpr int kTile = PackedTernary::kTile, kDown = 2;
+  // Called by address: what has a single caller the linker's optimiser inlines, whatever the compiler was told.
   static constexpr decltype(&look_up<Swizzle, 1>) kLookUp[kDown] = {look_up<Swizzle, 1>, look_up<Swizzle, 2>};
   auto* tables = reinterpret_cast<std::uint8_t*>(scratch);
   const int padded = w.padded_cols(), across = w.tiles_across();
@@ -115,8 +117,8 @@ inline void ternary_lookup(const PackedTernary& w, const std::int8_t* x, std::in
     std::int32_t line[kTile * kDown];
     std::int32_t* to = have == kTile * count ? y + down * kTile : line;
     for (int tile = 0; tile < across; tile += kLookupTiles) {
-      kLookUp[count - 1](w.tiles(down) + tile * PackedTernary::kTileBytes, w.row_bytes(), tables + tile * kPairs * kTable,
-                         std::min(kLookupTiles, across - tile), tile > 0, to);
+      kLookUp[count - 1](w.tiles(down) + tile * PackedTernary::kTileBytes, w.row_bytes(),
+                         tables + tile * kPairs * kTable, std::min(kLookupTiles, across - tile), tile > 0, to);
     }
     if (to == line) std::copy_n(line, have, y + down * kTile);
   }

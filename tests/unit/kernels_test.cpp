@@ -163,9 +163,10 @@ TEST_P(KernelsTest, TernaryProductsOfLongRowsDoNotOverflow) {
   struct Case {
     int m, rows, cols;
   };
-  for (const auto& [m, rows, cols] : {Case{1, 32, 64 * 70 + 5}, Case{3, 32, 64 * 70 + 5}, Case{16, 32, 64 * 70 + 5},
-                                      Case{1, 4, 16 * 33100 + 5}}) {
-    const PackedTernary w(pack(std::vector<int>(static_cast<std::size_t>(rows) * cols, 1), rows, cols), rows, cols, kernels_.order);
+  for (const auto& [m, rows, cols] :
+       {Case{1, 32, 64 * 70 + 5}, Case{3, 32, 64 * 70 + 5}, Case{16, 32, 64 * 70 + 5}, Case{1, 4, 16 * 33100 + 5}}) {
+    const std::vector<int> ones(static_cast<std::size_t>(rows) * cols, 1);
+    const PackedTernary w(pack(ones, rows, cols), rows, cols, kernels_.order);
     for (const int value : {127, -127}) {
       const std::vector<std::int8_t> x(static_cast<std::size_t>(m) * cols, static_cast<std::int8_t>(value));
       std::vector<std::byte> scratch(w.scratch_bytes(m));
