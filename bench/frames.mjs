@@ -14,7 +14,7 @@ import { film, launch, path, samplePhotos, SAMPLES, webcam } from '../tests/brow
 const SECONDS_A_PHOTO = 1 / 30; // each frame is another photo: what is seen again is not computed again
 
 /** The value that a share of the values is not above. */
-const percentile = (values, share) => values.toSorted((a, b) => a - b)[Math.max(0, Math.ceil(values.length * share) - 1)];
+export const percentile = (values, share) => values.toSorted((a, b) => a - b)[Math.max(0, Math.ceil(values.length * share) - 1)];
 const spread = (values) => ({ p50: percentile(values, 0.5), p95: percentile(values, 0.95), count: values.length });
 
 /** A table of numbers -> the spread of each of its named columns. */
@@ -82,7 +82,7 @@ const show = (what, columns) => {
 };
 
 /** Measures and prints all; returns { [where]: { [column]: { p50, p95, count } } }. */
-export async function frames({ rounds, builds = ['simd', 'relaxed'] }) {
+export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-threads'] }) {
   const results = {};
   const report = (what, result) => show(what, (results[what] = result));
   const stages = ['vision', 'text', 'call'];

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds what people use. usage: npm run build [-- [native] [wasm] [web]]   (none named: all)
 #   native  build/native-release/src/bitmar, the command line
-#   wasm    wasm/dist/bitmar-{simd,relaxed}.{mjs,wasm}, bitmar-photos.mjs
+#   wasm    wasm/dist/bitmar-{simd,relaxed,relaxed-threads}.{mjs,wasm}, bitmar-photos.mjs
 #   web     web/bitmar/dist, the npm package, and web/demo/dist, the page
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -16,6 +16,7 @@ build_wasm() {
   own_emcc
   cmake_build wasm-simd bitmar_wasm bitmar_photos
   cmake_build wasm-relaxed bitmar_wasm
+  cmake_build wasm-relaxed-threads bitmar_wasm
 }
 
 # The TypeScript and the page, if anything that they are made from is newer than the page.

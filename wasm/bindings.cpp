@@ -53,7 +53,8 @@ std::unique_ptr<Engine> load(const std::string& config, const std::string& token
                              const val& weights, const val& options) {
   return guarded([&] {
     const auto bytes = bytes_of(weights);
-    return Engine::load({config, tokenizer, preprocessor, bytes}, {.int8_kv_cache = options["int8KvCache"].as<bool>()});
+    return Engine::load({config, tokenizer, preprocessor, bytes},
+                        {.int8_kv_cache = options["int8KvCache"].as<bool>(), .threads = options["threads"].as<int>()});
   });
 }
 
@@ -263,6 +264,8 @@ val result(const Engine& engine) {
 
 std::string kernels_name(const Engine& engine) { return engine.kernels_name(); }
 
+int threads(const Engine& engine) { return engine.threads(); }
+
 val bytes(const Engine& engine) {
   const bitmar::MemoryReport report = engine.bytes();
   val object = val::object();
@@ -301,6 +304,7 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .function("memoryChanges", &memory_changes)
       .function("memoryLoad", &memory_load)
       .function("memoryAdopt", &memory_adopt)
+      .function("threads", &threads)
       .function("kernelsName", &kernels_name)
       .function("bytes", &bytes);
 }

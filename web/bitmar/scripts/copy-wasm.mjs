@@ -4,7 +4,8 @@ import { copyFile, mkdir } from 'node:fs/promises';
 const root = new URL('../../../', import.meta.url);
 const out = new URL('../dist/wasm/', import.meta.url);
 await mkdir(out, { recursive: true });
-for (const name of ['bitmar-simd.mjs', 'bitmar-simd.wasm', 'bitmar-relaxed.mjs', 'bitmar-relaxed.wasm', 'bitmar-photos.mjs']) {
+const builds = ['simd', 'relaxed', 'relaxed-threads'].flatMap((build) => [`bitmar-${build}.mjs`, `bitmar-${build}.wasm`]);
+for (const name of [...builds, 'bitmar-photos.mjs']) {
   await copyFile(new URL(`wasm/dist/${name}`, root), new URL(name, out)).catch((error) => {
     throw new Error(`${name} is missing: build the WebAssembly first (npm run build at the root)`, { cause: error });
   });

@@ -7,7 +7,7 @@ import type { MemoryOptions } from './memory-types.js';
 import { modelHash } from './model-hash.js';
 import { platform } from './platform.js';
 import { bestBuild } from './simd.js';
-import type { Caption, CaptionOptions, LoadOptions, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
+import type { Build, Caption, CaptionOptions, LoadOptions, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
 import { watch } from './watch.js';
 
 const MODEL_FILES = {
@@ -44,8 +44,8 @@ export class BitMar {
     const { kvCache = 'float32' } = options;
     if (kvCache !== 'float32' && kvCache !== 'int8') throw new BitMarError('invalid_argument', `kvCache is 'float32' or 'int8', not ${String(kvCache)}`);
     const int8KvCache = kvCache === 'int8';
-    const build = options.build ?? bestBuild();
-    const wasm = { wasm: String(options.wasmUrl ?? platform().wasmAddress(build)) };
+    const chosen = chooseBuild(options);
+    const wasm = { wasm: String(options.wasmUrl ?? platform().wasmAddress(chosen.build)) };
 
     let files: Omit<ModelFiles, 'weights'> & { weights: Uint8Array };
     let wasmBytes: Uint8Array;
@@ -67,12 +67,12 @@ export class BitMar {
     }
 
     const hash = await modelHash(files.weights, files.config); // before the worker takes them
-    const host = await HostClient.start(options);
+    const { host, build } = await startHost(options, { ...chosen, wasm: wasmBytes });
     try {
       const texts = [files.config, files.tokenizer, files.preprocessor].map((text) => new TextEncoder().encode(text).length);
       const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length);
-      const { kernels, bytes } = await host.load({ build, wasm: wasmBytes, int8KvCache, ...files }, signal);
-      return new BitMar(host, { build, kernels, bytes, fileBytes }, hash, options.memory ?? {});
+      const { threads, kernels, bytes } = await host.load({ int8KvCache, threads: chosen.threads, ...files }, signal);
+      return new BitMar(host, { build, threads, kernels, bytes, fileBytes }, hash, options.memory ?? {});
     } catch (error) {
       host.close();
       throw error;
@@ -140,6 +140,30 @@ export class BitMar {
     if (!written) return caption;
     await this.memory.wrote(written, caption.text, small);
     return { ...caption, episode: written };
+  }
+}
+
+/** As asked for, as far as the platform goes. */
+function chooseBuild({ build, threads = 2, worker, wasmUrl }: LoadOptions): { build: Build; threads: number } {
+  if (!Number.isSafeInteger(threads) || threads < 1 || threads > 64) {
+    throw new BitMarError('invalid_argument', `threads is a whole number from 1 to 64, not ${String(threads)}`);
+  }
+  const possible = worker === false ? 0 : platform().threads();
+  if (build === 'relaxed-threads' && !possible) {
+    throw new BitMarError('unsupported_platform', 'Threads need a worker, and a page that is cross-origin isolated');
+  }
+  build ??= bestBuild(Math.min(threads, possible) > 1 && wasmUrl === undefined);
+  return { build, threads: build === 'relaxed-threads' ? Math.min(threads, possible) : 1 };
+}
+
+/** Threads that were not asked for, and are not to be had after all, are done without: memory to share can be scarcer than other. */
+async function startHost(options: LoadOptions, module: { build: Build; threads: number; wasm: Uint8Array }): Promise<{ host: HostClient; build: Build }> {
+  try {
+    return { host: await HostClient.start(options, module), build: module.build };
+  } catch (error) {
+    if (options.build || module.build !== 'relaxed-threads' || options.signal?.aborted) throw error;
+    const { wasm } = await download({ wasm: platform().wasmAddress('relaxed') }, { signal: options.signal });
+    return { host: await HostClient.start(options, { build: 'relaxed', threads: 1, wasm }), build: 'relaxed' };
   }
 }
 

@@ -75,6 +75,7 @@ export interface Engine {
   /** A snapshot's episodes instead of those that are there, as one more change. */
   memoryAdopt(snapshot: Uint8Array): LoadReport;
 
+  threads(): number;
   kernelsName(): string;
   bytes(): Record<string, number>;
   delete(): void;
@@ -82,7 +83,7 @@ export interface Engine {
 
 export interface EngineModule {
   Engine: {
-    load(config: string, tokenizer: string, preprocessor: string, weights: Uint8Array, options: { int8KvCache: boolean }): Engine;
+    load(config: string, tokenizer: string, preprocessor: string, weights: Uint8Array, options: { int8KvCache: boolean; threads: number }): Engine;
   };
 }
 
@@ -92,7 +93,10 @@ export interface PhotosModule {
   decode(file: Uint8Array): RawPixels;
 }
 
-/** Emscripten's module factory. `instantiateWasm` hands the instance over when it is there. */
+/** Emscripten's module factory. `instantiateWasm` hands the instance over when it is there, and the module for the threads. */
 export type CreateModule = (options: {
-  instantiateWasm(imports: WebAssembly.Imports, receive: (instance: WebAssembly.Instance) => void): object;
+  instantiateWasm(imports: WebAssembly.Imports, receive: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void): object;
+  threads: number;
+  /** What the workers of the threads run; they are started at once. */
+  mainScriptUrlOrBlob: string | undefined;
 }) => Promise<EngineModule>;

@@ -5,13 +5,14 @@ import { aborted, BitMarError } from './errors.js';
 import { platform } from './platform.js';
 import type { Port } from './platform.js';
 import type { Written } from './memory-types.js';
-import type { CaptionRequest, LoadRequest, MemoryCalls, MemoryQuestion, Picture, Reply, Request } from './protocol.js';
+import type { CaptionRequest, LoadRequest, MemoryCalls, MemoryQuestion, Picture, Reply, Request, StartRequest } from './protocol.js';
 import type { Caption, LoadOptions } from './types.js';
 
+type Started = Extract<Reply, { type: 'started' }>;
 type Loaded = Extract<Reply, { type: 'loaded' }>;
 type Done = Extract<Reply, { type: 'done' }>;
 type Remembered = Extract<Reply, { type: 'remembered' }>;
-type Answer = Loaded | Done | Remembered;
+type Answer = Started | Loaded | Done | Remembered;
 
 /** Calls that change the memory: only the host knows whether an abort came in time. */
 const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'label', 'forget', 'clear', 'adopt']);
@@ -31,7 +32,8 @@ export class HostClient {
   #dead: BitMarError | undefined;
   #nextId = 1;
 
-  static async start(options: LoadOptions): Promise<HostClient> {
+  /** A host with the engine's module in it. */
+  static async start(options: LoadOptions, module: Omit<StartRequest, 'type' | 'id'>): Promise<HostClient> {
     const client = new HostClient();
     const reply = (message: Reply) => client.#receive(message);
     if (options.worker === false) {
@@ -40,6 +42,13 @@ export class HostClient {
       client.#port = { post: (request) => host.receive(request), close: () => host.close(), keepAlive() {} };
     } else {
       client.#port = platform().startWorker({ reply, failed: (error) => client.#die(error) }, options.workerUrl);
+    }
+    const request = { type: 'start', id: client.#nextId++, ...module } as const;
+    try {
+      await client.#call(request, [], undefined, options.signal, () => {});
+    } catch (error) {
+      client.close();
+      throw error;
     }
     return client;
   }

@@ -6,12 +6,20 @@ import type { ErrorCode } from './errors.js';
 import { answer } from './host-memory.js';
 import { readPixels } from './pixels.js';
 import type { Platform } from './platform.js';
-import type { CaptionRequest, LoadRequest, MemoryRequest, Picture, Reply, Request } from './protocol.js';
-import type { Features, RawPixels } from './types.js';
+import type { CaptionRequest, LoadRequest, MemoryRequest, Picture, Reply, Request, StartRequest } from './protocol.js';
+import type { Build, Features, RawPixels } from './types.js';
+
+// Written out so that bundlers see the files.
+const SCRIPTS: Record<Build, () => Promise<{ default: CreateModule }>> = {
+  simd: () => import('./wasm/bitmar-simd.mjs'),
+  relaxed: () => import('./wasm/bitmar-relaxed.mjs'),
+  'relaxed-threads': () => import('./wasm/bitmar-relaxed-threads.mjs'),
+};
 
 export class Host {
   readonly #reply: (reply: Reply) => void;
   readonly #decodePhoto: Platform['decodePhoto'];
+  #module: EngineModule | undefined;
   #engine: Engine | undefined;
   #active: number | undefined; // the call that is being computed
 
@@ -38,6 +46,8 @@ export class Host {
 
   #answer(request: Exclude<Request, { type: 'abort' }>): Promise<void> {
     switch (request.type) {
+      case 'start':
+        return this.#start(request);
       case 'load':
         return this.#load(request);
       case 'caption':
@@ -47,12 +57,16 @@ export class Host {
     }
   }
 
-  async #load({ id, build, wasm, config, tokenizer, preprocessor, weights, int8KvCache }: LoadRequest): Promise<void> {
-    const { default: createBitMar } =
-      build === 'relaxed' ? await import('./wasm/bitmar-relaxed.mjs') : await import('./wasm/bitmar-simd.mjs');
-    const module = await instantiate(createBitMar, wasm);
-    this.#engine = module.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache });
-    this.#reply({ type: 'loaded', id, kernels: this.#engine.kernelsName(), bytes: this.#engine.bytes() });
+  async #start({ id, build, wasm, threads }: StartRequest): Promise<void> {
+    const { default: createBitMar } = await SCRIPTS[build]();
+    this.#module = await instantiate(createBitMar, wasm, threads);
+    this.#reply({ type: 'started', id });
+  }
+
+  async #load({ id, config, tokenizer, preprocessor, weights, int8KvCache, threads }: LoadRequest): Promise<void> {
+    const engine = this.#module!.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache, threads });
+    this.#engine = engine;
+    this.#reply({ type: 'loaded', id, kernels: engine.kernelsName(), threads: engine.threads(), bytes: engine.bytes() });
   }
 
   async #caption({ id, picture, options, remember }: CaptionRequest): Promise<void> {
@@ -106,14 +120,14 @@ export class Host {
 }
 
 /** Compiled here, because Emscripten's own way turns every failure into an abort, or waits for ever. */
-async function instantiate(createBitMar: CreateModule, wasm: Uint8Array): Promise<EngineModule> {
+async function instantiate(createBitMar: CreateModule, wasm: Uint8Array, threads: number): Promise<EngineModule> {
   const compiled = await WebAssembly.compile(wasm as Uint8Array<ArrayBuffer>);
   return new Promise((resolve, reject) => {
-    const instantiateWasm = (imports: WebAssembly.Imports, receive: (instance: WebAssembly.Instance) => void) => {
-      WebAssembly.instantiate(compiled, imports).then(receive, reject);
+    const instantiateWasm = (imports: WebAssembly.Imports, receive: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void) => {
+      WebAssembly.instantiate(compiled, imports).then((instance) => receive(instance, compiled), reject);
       return {};
     };
-    createBitMar({ instantiateWasm }).then(resolve, reject);
+    createBitMar({ instantiateWasm, threads, mainScriptUrlOrBlob: globalThis.location?.href }).then(resolve, reject);
   });
 }
 

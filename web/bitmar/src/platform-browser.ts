@@ -4,7 +4,14 @@ import { fetchFile } from './fetch.js';
 import { miniature } from './pixels.js';
 import type { Platform, Port, PortEvents } from './platform.js';
 import type { Picture, Reply } from './protocol.js';
-import type { Source } from './types.js';
+import type { Build, Source } from './types.js';
+
+// Written out so that bundlers see the files.
+const WASM: Record<Build, () => string> = {
+  simd: () => new URL('./wasm/bitmar-simd.wasm', import.meta.url).href,
+  relaxed: () => new URL('./wasm/bitmar-relaxed.wasm', import.meta.url).href,
+  'relaxed-threads': () => new URL('./wasm/bitmar-relaxed-threads.wasm', import.meta.url).href,
+};
 
 export const browserPlatform: Platform = {
   locate(folder, file) {
@@ -15,11 +22,9 @@ export const browserPlatform: Platform = {
 
   open: fetchFile,
 
-  // Written out so that bundlers see both files.
-  wasmAddress: (build) =>
-    build === 'relaxed'
-      ? new URL('./wasm/bitmar-relaxed.wasm', import.meta.url).href
-      : new URL('./wasm/bitmar-simd.wasm', import.meta.url).href,
+  threads: () => (crossOriginIsolated ? navigator.hardwareConcurrency : 0),
+
+  wasmAddress: (build) => WASM[build](),
 
   startWorker(events: PortEvents, url): Port {
     let worker: Worker;

@@ -21,6 +21,8 @@ export const nodePlatform: Platform = {
 
   open: (address, signal) => (address.startsWith('file:') ? openFromDisk(address) : fetchFile(address, signal)),
 
+  threads: () => 0,
+
   wasmAddress: (build) => new URL(`./wasm/bitmar-${build}.wasm`, import.meta.url).href,
 
   startWorker(events: PortEvents, url): Port {

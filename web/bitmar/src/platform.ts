@@ -33,6 +33,8 @@ export interface Platform {
   /** An absolute address for a file of a folder. */
   locate(folder: string | URL, file: string): string;
   open(address: string, signal: AbortSignal): Promise<OpenFile>;
+  /** How many threads can share memory here; 0 where none can. */
+  threads(): number;
   /** The package's own .wasm. */
   wasmAddress(build: Build): string;
   startWorker(events: PortEvents, url: string | URL | undefined): Port;

@@ -12,16 +12,24 @@ export type Picture =
   | { kind: 'file'; bytes: Uint8Array }
   | { kind: 'features'; features: Float32Array };
 
-export interface LoadRequest {
-  type: 'load';
+/** Makes the engine's module, and its threads; comes first. */
+export interface StartRequest {
+  type: 'start';
   id: number;
   build: Build;
   wasm: Uint8Array;
+  threads: number;
+}
+
+export interface LoadRequest {
+  type: 'load';
+  id: number;
   config: string;
   tokenizer: string;
   preprocessor: string;
   weights: Uint8Array;
   int8KvCache: boolean;
+  threads: number;
 }
 
 export interface CaptionRequest {
@@ -71,10 +79,11 @@ export interface AbortRequest {
   id: number;
 }
 
-export type Request = LoadRequest | CaptionRequest | MemoryRequest | AbortRequest;
+export type Request = StartRequest | LoadRequest | CaptionRequest | MemoryRequest | AbortRequest;
 
 export type Reply =
-  | { type: 'loaded'; id: number; kernels: string; bytes: Record<string, number> }
+  | { type: 'started'; id: number }
+  | { type: 'loaded'; id: number; kernels: string; threads: number; bytes: Record<string, number> }
   | { type: 'token'; id: number; piece: string }
   | ({ type: 'done'; id: number; written: Written | null } & EngineResult)
   | { type: 'remembered'; id: number; answer: MemoryCalls[keyof MemoryCalls][1] }

@@ -1,4 +1,4 @@
-// Feature detection: the smallest module that uses the feature either validates or does not.
+// Which build runs here. Feature detection: the smallest module that uses the feature either validates or does not.
 
 import { BitMarError } from './errors.js';
 import type { Build } from './types.js';
@@ -14,10 +14,11 @@ function validates(bytes: number[]): boolean {
   return typeof WebAssembly === 'object' && WebAssembly.validate(new Uint8Array(bytes));
 }
 
-/** The build that this platform runs best. Throws 'unsupported_platform' where neither runs. */
-export function bestBuild(): Build {
+/** The build that this platform runs best, with threads or without. Throws 'unsupported_platform' where none runs. */
+export function bestBuild(threads: boolean): Build {
   if (!validates(SIMD)) {
     throw new BitMarError('unsupported_platform', 'BitMar needs WebAssembly SIMD, which this browser does not have or has switched off');
   }
-  return validates(RELAXED) ? 'relaxed' : 'simd';
+  if (!validates(RELAXED)) return 'simd';
+  return threads ? 'relaxed-threads' : 'relaxed';
 }

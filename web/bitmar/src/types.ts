@@ -31,8 +31,11 @@ export type Source =
   | Global<'HTMLImageElement'>
   | VideoElement;
 
-/** The two WebAssembly builds: `simd` runs everywhere, `relaxed` is faster where relaxed SIMD exists. */
-export type Build = 'simd' | 'relaxed';
+/**
+ * The WebAssembly builds: `simd` runs everywhere, `relaxed` is faster where relaxed SIMD exists, and `relaxed-threads` has threads
+ * too, in the workers of pages that are cross-origin isolated.
+ */
+export type Build = 'simd' | 'relaxed' | 'relaxed-threads';
 
 export interface Progress {
   /** The file that made progress. */
@@ -62,6 +65,11 @@ export interface LoadOptions {
   worker?: boolean | undefined;
   /** Which WebAssembly build; by default whichever the platform runs best. */
   build?: Build | undefined;
+  /**
+   * At most how many threads share the work on a picture, 1 to 64, where they can: in a worker of a page that is cross-origin
+   * isolated, in a browser with relaxed SIMD. Elsewhere one thread does it all. By default 2, or 1 where there is one core.
+   */
+  threads?: number | undefined;
   /** Where the .wasm file is, when it is not beside the package's own modules. It must be that of `build`. */
   wasmUrl?: string | URL | undefined;
   /** Where the worker's module is, when a bundler moves it out of the package's sight. */
@@ -121,6 +129,8 @@ export interface Caption {
 
 export interface ModelInfo {
   readonly build: Build;
+  /** How many threads share the work on a picture. */
+  readonly threads: number;
   /** Name of the kernels that passed the self-check and are in use. */
   readonly kernels: string;
   /** Bytes of memory by purpose. */

@@ -1,0 +1,1 @@
+export { default } from './bitmar-simd.mjs';
