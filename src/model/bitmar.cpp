@@ -29,6 +29,7 @@ void BitMar::see_pixels(const std::uint8_t* rgb) {
   has_vision_ = true;
   if (s.last_pixels.same({rgb, std::size_t{3} * side * side})) return;
   ++image_;
+  const auto job = pool_ ? std::make_optional<ThreadPool::Job>(*pool_) : std::nullopt;
   s.vision->run(rgb, s.features.data());
   s.compressor.run(s.features.data(), s.vision_tokens.data());
 }

@@ -53,7 +53,7 @@ struct Workspace {
     }
   }
 
-  int threads() const { return pool ? pool->threads() : 1; }
+  int threads() const { return pool ? pool->team() : 1; }  // that now share the work
 
   void observe(std::string_view stage, const float* values, int rows, int columns) const {
     if (observer) observer->values(stage, values, rows, columns);

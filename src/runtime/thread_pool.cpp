@@ -15,7 +15,6 @@ constexpr std::uint64_t kCountMask = (1u << kCountBits) - 1;
 constexpr auto kSpin = std::chrono::microseconds(400);
 // Whoever waits for so long beyond the time that the work itself took waits for a thread that does not run.
 constexpr auto kPatience = std::chrono::microseconds(500);
-constexpr auto kFirstRest = std::chrono::milliseconds(50), kLongestRest = std::chrono::milliseconds(3200);
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -59,7 +58,7 @@ void ThreadPool::run_shared(int pieces, Call call, void* context) {
   }
   const auto finished = Clock::now();
   while (done_.load(std::memory_order_acquire) != pieces) pause();
-  judge(finished - start, Clock::now() - finished);
+  if (Clock::now() - finished > finished - start + kPatience) together_ = false;  // until the next job
 }
 
 // False when none is left. A piece that was taken keeps its call from returning, and so call_ as it is.
@@ -95,14 +94,13 @@ void ThreadPool::work(int thread) {
   }
 }
 
-// Whether the others are worth having.
-void ThreadPool::judge(Clock::duration worked, Clock::duration waited) {
-  if (waited > worked + kPatience) {
-    rest_ = std::clamp<Clock::duration>(2 * rest_, kFirstRest, kLongestRest);
-    rest_until_ = Clock::now() + rest_;
-  } else if (rest_ > Clock::duration::zero() && Clock::now() - rest_until_ > rest_) {
-    rest_ = {};  // together for as long as it was alone
-  }
+void ThreadPool::begin() {
+  together_ = way_.second();
+  job_started_ = Clock::now();
+}
+
+void ThreadPool::end() {
+  way_.took(std::chrono::duration<double>(Clock::now() - job_started_).count());
 }
 
 }  // namespace bitmar

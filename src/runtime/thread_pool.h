@@ -11,12 +11,14 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/faster_way.h"
+
 namespace bitmar {
 
 // Every thread takes the next piece when it is done with its last one, the caller too, so that the work is done
 // however little the others get to run. What remains is a piece that was taken by a thread that then lost its core to
-// another process: a caller that had to wait long for one works alone for a while, longer each time.
-// One caller at a time.
+// another process: a caller that had to wait long for one does the rest of its job alone, and jobs that take longer
+// together than alone are done alone (FasterWay). One caller at a time.
 class ThreadPool {
  public:
   // At least one: the caller's own. Where the system gives fewer, there are fewer.
@@ -27,11 +29,26 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
+  // As many as now work together.
+  int team() const { return together_ ? threads() : 1; }
+
+  // A job is always the same work, in any number of calls of run(). Times are compared from job to job.
+  class Job {
+   public:
+    explicit Job(ThreadPool& pool) : pool_(pool) { pool.begin(); }
+    ~Job() { pool_.end(); }
+    Job(const Job&) = delete;
+    Job& operator=(const Job&) = delete;
+
+   private:
+    ThreadPool& pool_;
+  };
+
   // task(piece, thread) for every piece below `pieces`, thread below threads(); returns when all are done. Tasks do
   // not throw.
   template <class Task>
   void run(int pieces, Task&& task) {
-    if (workers_.empty() || pieces < 2 || resting()) {
+    if (team() == 1 || pieces < 2) {
       for (int i = 0; i < pieces; ++i) task(i, 0);
       return;
     }
@@ -44,12 +61,12 @@ class ThreadPool {
   using Clock = std::chrono::steady_clock;
   using Call = void (*)(void* context, int piece, int thread);
 
-  bool resting() const { return rest_ > Clock::duration::zero() && Clock::now() < rest_until_; }
+  void begin();
+  void end();
   void run_shared(int pieces, Call call, void* context);
   bool take_piece(int thread);
   bool none_left() const;
   void work(int thread);
-  void judge(Clock::duration worked, Clock::duration waited);
 
   std::vector<std::thread> workers_;
   // Number of the call in the upper half, then its pieces, then the next one of them: one word, so that a thread that
@@ -64,8 +81,9 @@ class ThreadPool {
   std::atomic<int> sleeping_ = 0;
   std::atomic<bool> stop_ = false;
 
-  Clock::duration rest_{};  // the next rest; zero as long as there was none
-  Clock::time_point rest_until_{};
+  bool together_ = true;
+  FasterWay way_;  // alone, or together
+  Clock::time_point job_started_{};
 };
 
 }  // namespace bitmar

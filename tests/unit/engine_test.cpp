@@ -187,6 +187,27 @@ TEST_F(EngineTest, KeysAndValuesAsInt8AreAlmostTheSame) {
   EXPECT_LT(error, 0.05f * largest);
 }
 
+// The model that is shipped, because the tiny one has hardly a piece for a second thread.
+TEST(EngineThreads, ChangeNothing) {
+  const auto files = read_model_directory(std::filesystem::path(BITMAR_SOURCE_DIR) / "models" / "default");
+  const auto load = [&](int threads) { return Engine::load(files_of(files), {.threads = threads}, kernels()); };
+  const auto alone = load(1);
+  std::vector<std::uint8_t> pixels(std::size_t{3} * 160 * 120);
+  std::uint32_t random = 1;
+  for (const int threads : {2, 5}) {
+    const auto together = load(threads);
+    EXPECT_LE(together->threads(), threads);
+    for (int round = 0; round < 12; ++round) {  // the first 8 together, then three alone
+      for (std::uint8_t& v : pixels) v = static_cast<std::uint8_t>((random = random * 1664525 + 1013904223) >> 24);
+      const ImageView image{pixels.data(), 160, 120, 3};
+      const auto one = alone->caption(image, {.max_tokens = 4}), many = together->caption(image, {.max_tokens = 4});
+      ASSERT_EQ(one.tokens, many.tokens) << threads << " threads, image " << round;
+      ASSERT_EQ(one.log_probability, many.log_probability);
+      ASSERT_TRUE(std::ranges::equal(alone->embed(&image, ""), together->embed(&image, "")));
+    }
+  }
+}
+
 TEST_F(EngineTest, ConfidenceIsOfProbabilityAndLikeness) {
   ModelDirectory directory = read_model_directory(tiny_folder());
   auto config = nlohmann::json::parse(directory.config_json);

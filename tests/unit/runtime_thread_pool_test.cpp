@@ -1,0 +1,142 @@
+#include "runtime/thread_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+#include "runtime/faster_way.h"
+
+namespace bitmar {
+namespace {
+
+TEST(ThreadPool, DoesEveryPieceOnce) {
+  for (const int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    EXPECT_GE(pool.threads(), 1);
+    EXPECT_LE(pool.threads(), threads);
+    for (int pieces = 0; pieces < 200; ++pieces) {
+      std::vector<int> done(pieces, 0);
+      std::atomic<bool> strange = false;
+      pool.run(pieces, [&](int piece, int thread) {
+        ++done[piece];  // of one thread alone, or the sanitizers and the counts would tell
+        if (thread < 0 || thread >= pool.threads()) strange = true;
+      });
+      EXPECT_EQ(done, std::vector<int>(pieces, 1)) << threads << " threads";
+      EXPECT_FALSE(strange);
+    }
+  }
+}
+
+TEST(ThreadPool, DoesMorePiecesThanFitIntoItsCounter) {
+  ThreadPool pool(2);
+  std::vector<int> done(70'001, 0);
+  pool.run(static_cast<int>(done.size()), [&](int piece, int) { ++done[piece]; });
+  EXPECT_EQ(std::accumulate(done.begin(), done.end(), 0), 70'001);
+}
+
+TEST(ThreadPool, SharesAPieceOfScratchWithNobody) {
+  ThreadPool pool(4);
+  std::vector<std::atomic<int>> using_it(pool.threads());
+  std::atomic<int> clashes = 0;
+  for (int round = 0; round < 200; ++round) {
+    pool.run(16, [&](int, int thread) {
+      if (using_it[thread]++ != 0) ++clashes;
+      --using_it[thread];
+    });
+  }
+  EXPECT_EQ(clashes, 0);
+}
+
+TEST(ThreadPool, WakesThreadsThatSleep) {
+  ThreadPool pool(2);
+  if (pool.threads() < 2) GTEST_SKIP() << "no threads here";
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // longer than they look for work
+  // Each piece waits for the other one, which begins only if there are two who work.
+  std::atomic<int> begun = 0, met = 0;
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  pool.run(2, [&](int, int) {
+    ++begun;
+    while (begun < 2 && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
+    met += begun == 2;
+  });
+  EXPECT_EQ(met, 2);
+}
+
+TEST(ThreadPool, DoesAJobAloneWhoseOtherThreadIsHeldUp) {
+  ThreadPool pool(2);
+  if (pool.threads() < 2) GTEST_SKIP() << "no threads here";
+  std::atomic<int> others = 0;
+  const auto hold_up = [&](int, int thread) {
+    if (thread > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    else std::this_thread::sleep_for(std::chrono::microseconds(200));
+    others += thread > 0;
+  };
+  for (int tries = 0; tries < 100 && others == 0; ++tries) {
+    const ThreadPool::Job job(pool);
+    pool.run(2, hold_up);
+    if (others == 0) continue;
+    EXPECT_EQ(pool.team(), 1);
+    pool.run(50, hold_up);
+    EXPECT_EQ(others, 1);  // the rest of the job
+  }
+  EXPECT_EQ(others, 1);
+  const ThreadPool::Job next(pool);
+  EXPECT_EQ(pool.team(), 2);
+}
+
+// ---- Which way is the faster one ----
+
+struct Share {
+  int second = 0, of = 0;
+};
+
+// How many of `jobs` were done the second way, when they take so long.
+template <class Time>
+Share jobs_done(FasterWay& way, int jobs, const Time& time) {
+  Share share;
+  for (int i = 0; i < jobs; ++i) {
+    share.second += way.second();
+    ++share.of;
+    way.took(time(way.second(), i));
+  }
+  return share;
+}
+
+TEST(FasterWay, StaysWithTheFasterOne) {
+  FasterWay way;
+  EXPECT_TRUE(way.second());
+  EXPECT_GE(jobs_done(way, 1000, [](bool second, int) { return second ? 6.0 : 10.0; }).second, 960);
+  FasterWay other;
+  EXPECT_LE(jobs_done(other, 1000, [](bool second, int) { return second ? 12.0 : 10.0; }).second, 40);
+}
+
+TEST(FasterWay, TakesTheFirstWhereBothAreTheSame) {
+  FasterWay way;
+  EXPECT_LE(jobs_done(way, 1000, [](bool, int) { return 10.0; }).second, 40);
+}
+
+TEST(FasterWay, NoticesThatThingsHaveChanged) {
+  FasterWay way;
+  const auto quiet = [](bool second, int) { return second ? 6.0 : 10.0; };
+  const auto busy = [](bool second, int) { return second ? 20.0 : 10.0; };
+  jobs_done(way, 1000, quiet);
+  EXPECT_LE(jobs_done(way, 20, busy).second, 8);  // at once
+  EXPECT_LE(jobs_done(way, 1000, busy).second, 40);
+  int waited = 0;
+  for (; !way.second(); ++waited) way.took(quiet(false, 0));
+  EXPECT_LE(waited, 128);
+  EXPECT_EQ(jobs_done(way, 10, quiet).second, 10);  // from the first trial on
+}
+
+TEST(FasterWay, IsNotLedAstrayByOneSlowJob) {
+  FasterWay way;
+  const auto time = [](bool second, int i) { return i % 40 == 39 ? 200.0 : second ? 6.0 : 10.0; };
+  EXPECT_GE(jobs_done(way, 2000, time).second, 1800);
+}
+
+}  // namespace
+}  // namespace bitmar
