@@ -120,7 +120,8 @@ void decode_token_full_window(benchmark::State& state) {
   model.see_pixels(pixels().rgb.data());
   model.read(prompt());
   model.condition(false);
-  for (int i = 0; i < model.config().decoder.num_sinks + model.config().decoder.window_size; ++i) model.next(3 + i % 200);
+  for (int i = 0; i < model.config().decoder.num_sinks + model.config().decoder.window_size; ++i)
+    model.next(3 + i % 200);
   for (auto _ : state) benchmark::DoNotOptimize(model.next(7).data());
 }
 BENCHMARK(decode_token_full_window)->Unit(benchmark::kMillisecond);

@@ -101,7 +101,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     }
   }
   if (a.command == Arguments::Command::caption && a.photos.empty()) throw UsageError("which photo?");
-  if (a.command == Arguments::Command::embed && a.photos.empty() && a.texts.empty()) throw UsageError("which photo or text?");
+  if (a.command == Arguments::Command::embed && a.photos.empty() && a.texts.empty())
+    throw UsageError("which photo or text?");
   if (a.command != Arguments::Command::embed && !a.texts.empty()) throw UsageError("only embed takes a text");
   if (a.command == Arguments::Command::info && !a.photos.empty()) throw UsageError("info takes no photo");
   return a;

@@ -24,12 +24,13 @@ void print(const CaptionResult& result, const std::filesystem::path& photo, Outp
     std::cout << result.text << "\n";
     return;
   }
-  nlohmann::ordered_json line = {{"text", result.text},
-                                 {"tokens", result.tokens},
-                                 {"log_probability", result.log_probability},
-                                 {"confidence", result.confidence ? nlohmann::ordered_json(*result.confidence) : nullptr},
-                                 {"vision_ms", result.vision_ms},
-                                 {"text_ms", result.text_ms}};
+  nlohmann::ordered_json line = {
+      {"text", result.text},
+      {"tokens", result.tokens},
+      {"log_probability", result.log_probability},
+      {"confidence", result.confidence ? nlohmann::ordered_json(*result.confidence) : nullptr},
+      {"vision_ms", result.vision_ms},
+      {"text_ms", result.text_ms}};
   if (output == Output::jsonl) line["photo"] = photo.string();
   std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
 }
@@ -79,10 +80,18 @@ void info(const Arguments& arguments, const char* program) {
 int run(int argc, char** argv) {
   const Arguments arguments = parse_arguments({argv + 1, argv + argc});
   switch (arguments.command) {
-    case Arguments::Command::caption: caption(arguments, argv[0]); break;
-    case Arguments::Command::embed: embed(arguments, argv[0]); break;
-    case Arguments::Command::info: info(arguments, argv[0]); break;
-    case Arguments::Command::help: std::cout << kUsage; break;
+    case Arguments::Command::caption:
+      caption(arguments, argv[0]);
+      break;
+    case Arguments::Command::embed:
+      embed(arguments, argv[0]);
+      break;
+    case Arguments::Command::info:
+      info(arguments, argv[0]);
+      break;
+    case Arguments::Command::help:
+      std::cout << kUsage;
+      break;
   }
   return 0;
 }

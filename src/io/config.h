@@ -57,8 +57,8 @@ struct DecoderConfig {
   int num_sinks = 0, window_size = 0;
 };
 
-// How sure a caption is: 1 / (1 + exp(-(slope * mean + similarity * s + offset))), fitted to validation data (Platt 1999).
-// mean: log-probability a token; s: cosine of picture and caption in the memory's space.
+// How sure a caption is: 1 / (1 + exp(-(slope * mean + similarity * s + offset))), fitted to validation data (Platt
+// 1999). mean: log-probability a token; s: cosine of picture and caption in the memory's space.
 struct ConfidenceConfig {
   double slope = 0, similarity = 0, offset = 0;
 };
@@ -77,8 +77,8 @@ struct Config {
   std::optional<ConfidenceConfig> confidence;  // of a calibrated model
 };
 
-// Every field but `confidence` must be there, and each in its range: what comes out can be computed with, and cannot ask for more
-// memory than a model of this kind has any use for. Throws invalid_config, naming the field.
+// Every field but `confidence` must be there, and each in its range: what comes out can be computed with, and cannot
+// ask for more memory than a model of this kind has any use for. Throws invalid_config, naming the field.
 Config parse_config(std::string_view json);
 
 // preprocessor_config.json must describe what the engine does with pixels: squash them to the model's size,

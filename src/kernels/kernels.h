@@ -55,6 +55,10 @@ class PackedTernary {
   std::vector<std::uint8_t> bytes_;
 };
 
+// Bits of the fraction of a resampling weight, as in Pillow: 32 less 8 of a sample, less 2 to spare.
+inline constexpr int kWeightBits = 22;
+inline constexpr std::int32_t kWeightsHalf = 1 << (kWeightBits - 1);
+
 struct Kernels {
   const char* name;
 
@@ -77,8 +81,8 @@ struct Kernels {
   void (*axpy)(float a, const float* x, int n, float* y);  // y += a * x
   float (*dot_int8)(const float* a, const std::int8_t* b, int n);
   void (*axpy_int8)(float a, const std::int8_t* x, int n, float* y);  // y += a * x
-  void (*add)(const float* x, int n, float* y);            // y += x
-  void (*maximum)(const float* x, int n, float* y);        // y = max(x, y)
+  void (*add)(const float* x, int n, float* y);                       // y += x
+  void (*maximum)(const float* x, int n, float* y);                   // y = max(x, y)
   void (*relu)(float* x, int n);
   void (*relu_squared)(float* x, int n);
   // Folded batch norm of a convolution: y [n] = (float(acc) * scale) * a + b, then ReLU if asked.
@@ -86,6 +90,15 @@ struct Kernels {
   // The same with a scale a channel: y [n] = (float(acc) * scale[i]) * a + b.
   void (*affine_rows)(const std::int32_t* acc, int n, const float* scale, const float* a, const float* b, bool relu,
                       float* y);
+
+  // Weighted means of 8-bit samples: (sum of sample * weight + 1/2) rounded down, at most 255; weights [taps] in units
+  // of 2^-22, not negative, together about 1. Of a line of pixels with 3 or 4 channels, of which the fourth is dropped:
+  // to [n, 3], each of the `taps` pixels from first[i] on with weights [n, taps].
+  void (*resample_row)(const std::uint8_t* from, int channels, const std::int32_t* first, const std::int32_t* weights,
+                       int taps, int n, std::uint8_t* to);
+  // Of `taps` lines that lie `pitch` bytes apart: to [n]
+  void (*resample_column)(const std::uint8_t* from, std::ptrdiff_t pitch, const std::int32_t* weights, int taps, int n,
+                          std::uint8_t* to);
 };
 
 // The reference that defines every result, plain C++ on every platform.

@@ -107,6 +107,25 @@ void affine_rows(const std::int32_t* acc, int n, const float* scale, const float
   if (rectify) relu(y, n);
 }
 
+std::uint8_t weighted_mean(const std::uint8_t* from, std::ptrdiff_t step, const std::int32_t* weights, int taps) {
+  std::int32_t sum = kWeightsHalf;
+  for (int k = 0; k < taps; ++k) sum += from[k * step] * weights[k];
+  return static_cast<std::uint8_t>(std::min(sum >> kWeightBits, 255));
+}
+
+void resample_row(const std::uint8_t* from, int channels, const std::int32_t* first, const std::int32_t* weights,
+                  int taps, int n, std::uint8_t* to) {
+  for (int i = 0; i < n; ++i) {
+    for (int c = 0; c < 3; ++c)
+      to[3 * i + c] = weighted_mean(from + first[i] * channels + c, channels, weights + i * taps, taps);
+  }
+}
+
+void resample_column(const std::uint8_t* from, std::ptrdiff_t pitch, const std::int32_t* weights, int taps, int n,
+                     std::uint8_t* to) {
+  for (int i = 0; i < n; ++i) to[i] = weighted_mean(from + i, pitch, weights, taps);
+}
+
 }  // namespace
 
 const Kernels& scalar_kernels() {
@@ -127,7 +146,9 @@ const Kernels& scalar_kernels() {
                                  .relu = relu,
                                  .relu_squared = relu_squared,
                                  .affine = affine,
-                                 .affine_rows = affine_rows};
+                                 .affine_rows = affine_rows,
+                                 .resample_row = resample_row,
+                                 .resample_column = resample_column};
   return table;
 }
 

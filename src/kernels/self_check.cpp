@@ -83,6 +83,24 @@ std::vector<float> float_results(const Kernels& k, int n) {
   return out;
 }
 
+bool same_resampling(const Kernels& k, int channels) {
+  constexpr int kTaps = 5, kOut = 9, kIn = 23;
+  Noise noise;
+  std::vector<std::uint8_t> from(kIn * channels * kTaps);
+  for (auto& v : from) v = static_cast<std::uint8_t>(noise.next() >> 24);
+  std::vector<std::int32_t> first(kOut), weights(kOut * kTaps);
+  for (int i = 0; i < kOut; ++i) first[i] = 2 * i;
+  for (auto& v : weights) v = static_cast<std::int32_t>(noise.next() >> 11);  // together more than 1, at times
+  std::vector<std::uint8_t> wanted(3 * kOut + kIn * channels), got(wanted.size());
+  const auto both = [&](const Kernels& by, std::uint8_t* to) {
+    by.resample_row(from.data(), channels, first.data(), weights.data(), kTaps, kOut, to);
+    by.resample_column(from.data(), kIn * channels, weights.data(), kTaps, kIn * channels, to + 3 * kOut);
+  };
+  both(scalar_kernels(), wanted.data());
+  both(k, got.data());
+  return same(wanted, got);
+}
+
 }  // namespace
 
 bool passes_self_check(const Kernels& candidate) {
@@ -92,6 +110,7 @@ bool passes_self_check(const Kernels& candidate) {
       !same_products(candidate, 16, 300, 7, Filling::largest)) {
     return false;
   }
+  if (!same_resampling(candidate, 3) || !same_resampling(candidate, 4)) return false;
   for (const int n : {1, 7, 16, 77}) {
     if (!same(float_results(candidate, n), float_results(scalar_kernels(), n))) return false;
   }

@@ -75,7 +75,7 @@ class TernaryTiles {
  private:
   using X = typename Ops::X;
   static constexpr int kTile = PackedTernary::kTile;
-  static constexpr int kColumns = 4 / sizeof(X);  // a step
+  static constexpr int kColumns = 4 / sizeof(X);   // a step
   static constexpr int kBytes = kTile * kColumns;  // a step's codes of a tile
 
   TernaryTiles(const PackedTernary& w, int m, std::uint8_t* codes) : w_(w), m_(m), codes_(codes) {}

@@ -10,6 +10,7 @@
 
 #include "kernels/exponential.h"
 #include "kernels/kernels.h"
+#include "kernels/resample.h"
 
 namespace bitmar {
 namespace {
@@ -197,7 +198,7 @@ void affine_rows(const std::int32_t* acc, int n, const float* scale, const float
   if (rectify) relu(y, n);
 }
 
-// A table with these float operations and an instruction set's own integer products.
+// A table with these operations and an instruction set's own integer products.
 constexpr Kernels vector_kernels(const char* name, PackedTernary::Order order,
                                  decltype(Kernels::ternary_gemm) ternary_gemm, decltype(Kernels::int8_gemm) int8_gemm) {
   return {.name = name,
@@ -217,7 +218,9 @@ constexpr Kernels vector_kernels(const char* name, PackedTernary::Order order,
           .relu = relu,
           .relu_squared = relu_squared,
           .affine = affine,
-          .affine_rows = affine_rows};
+          .affine_rows = affine_rows,
+          .resample_row = resample_row,
+          .resample_column = resample_column};
 }
 
 }  // namespace

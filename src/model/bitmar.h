@@ -38,14 +38,14 @@ class BitMar {
   BitMar& operator=(const BitMar&) = delete;
 
   // ---- 1. Vision: one of these for each image ----
-  void see_pixels(const std::uint8_t* rgb);          // [S, S, 3]
-  void see_features(std::span<const float> grid);    // [P, feature_size]
+  void see_pixels(const std::uint8_t* rgb);        // [S, S, 3]
+  void see_features(std::span<const float> grid);  // [P, feature_size]
   void see_nothing();
   void see_again();  // what was seen last: after see_nothing()
 
   // ---- 2. Prompt and fusion: F, its mean, and the memory's query and value for it ----
-  void check_prompt(std::span<const int> tokens) const;  // throws text_too_long, invalid_argument
-  void read(std::span<const int> tokens);                // BOS first, at most max_tokens
+  void check_prompt(std::span<const int> tokens) const;                   // throws text_too_long, invalid_argument
+  void read(std::span<const int> tokens);                                 // BOS first, at most max_tokens
   std::span<const float> memory_query() const { return stages_->query; }  // [C], unit length
   std::span<const float> memory_value() const { return stages_->value; }  // [C], unit length
   bool has_vision() const { return has_vision_; }
@@ -79,7 +79,7 @@ class BitMar {
     Stages(const Stages&) = delete;
 
     Workspace workspace;
-    std::vector<Workspace> others;  // of the other threads
+    std::vector<Workspace> others;        // of the other threads
     std::optional<VisionEncoder> vision;  // absent when the model takes features
     Compressor compressor;
     TextEncoder text_encoder;
@@ -89,15 +89,15 @@ class BitMar {
     BeamSearch beam_search;
     LastInput<std::uint8_t> last_pixels;
     LastInput<int> last_prompt;
-    std::span<float> text_states;   // [max_tokens, d] of the last prompt
-    std::span<float> features;      // [P, feature_size]
-    std::span<float> conditioning;  // [1 + max_tokens + m, d] = [r ; F ; V]
+    std::span<float> text_states;                                 // [max_tokens, d] of the last prompt
+    std::span<float> features;                                    // [P, feature_size]
+    std::span<float> conditioning;                                // [1 + max_tokens + m, d] = [r ; F ; V]
     float* text(int d) const { return conditioning.data() + d; }  // its second row: F's place
-    std::span<float> vision_tokens; // [m, d]
-    std::span<float> pooled;        // [d]
-    std::span<float> query, value, retrieved;  // [C]
-    std::span<float> states;        // [lanes, d]
-    std::span<float> logits;        // [lanes, V]
+    std::span<float> vision_tokens;                               // [m, d]
+    std::span<float> pooled;                                      // [d]
+    std::span<float> query, value, retrieved;                     // [C]
+    std::span<float> states;                                      // [lanes, d]
+    std::span<float> logits;                                      // [lanes, V]
   };
   static Needs plan(const Config& config, const Weights& weights);
   void embed(std::span<const int> tokens, float* out) const;

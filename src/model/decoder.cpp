@@ -73,8 +73,11 @@ void Decoder::attend_lane(int layer, int lane_index, const Lane& lane) {
   cache_.turn_query(turned);
   const std::size_t conditioning = static_cast<std::size_t>(layer) * longest_ * width_;
   const std::array<KeyRange, 2> ranges{{
-      {q_.data() + at, {.floats = conditioning_keys_.data() + conditioning},
-       {.floats = conditioning_values_.data() + conditioning}, {}, conditioning_size_},
+      {q_.data() + at,
+       {.floats = conditioning_keys_.data() + conditioning},
+       {.floats = conditioning_values_.data() + conditioning},
+       {},
+       conditioning_size_},
       {turned, cache_.keys(layer), cache_.values(layer), lane.rows, static_cast<int>(lane.rows.size())},
   }};
   attend(workspace_, ranges, heads_, width_ / heads_, mixed_.data() + at);

@@ -41,7 +41,7 @@ class Decoder {
   KvCache cache_;
   std::span<float> conditioning_keys_, conditioning_values_;  // [layers, longest, d]
   int conditioning_size_ = 0;
-  LastInput<float> last_conditioning_;  // [longest, d]
+  LastInput<float> last_conditioning_;                          // [longest, d]
   std::span<float> normed_, q_, turned_, k_, v_, mixed_, out_;  // [lanes, d]
   std::span<float> hidden_;                                     // [lanes, intermediate]
 };

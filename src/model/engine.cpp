@@ -41,9 +41,8 @@ std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const LoadOptions&
   try {
     const Config config = parse_config(files.config_json);
     check_preprocessor(files.preprocessor_json, config);
-    return std::unique_ptr<Engine>(
-        new Engine(config, Tokenizer::parse(files.tokenizer_json), SafeTensors::parse(files.safetensors),
-                                              options, kernels));
+    return std::unique_ptr<Engine>(new Engine(config, Tokenizer::parse(files.tokenizer_json),
+                                              SafeTensors::parse(files.safetensors), options, kernels));
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::out_of_memory, "there is not enough memory for this model");
   }
@@ -51,12 +50,15 @@ std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const LoadOptions&
 
 Engine::Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const LoadOptions& options,
                const Kernels& kernels)
-    : model_(config, file, kernels, options.int8_kv_cache, options.threads), tokenizer_(std::move(tokenizer)), decoder_(tokenizer_) {
+    : model_(config, file, kernels, options.int8_kv_cache, options.threads),
+      tokenizer_(std::move(tokenizer)),
+      decoder_(tokenizer_) {
   if (tokenizer_.size() != config.vocab_size) {
     throw Error(ErrorCode::invalid_model, "the tokenizer has " + std::to_string(tokenizer_.size()) +
                                               " tokens, the model " + std::to_string(config.vocab_size));
   }
-  if (config.vision.takes_pixels()) pixels_.resize(std::size_t{3} * config.vision.image_size * config.vision.image_size);
+  if (config.vision.takes_pixels())
+    pixels_.resize(std::size_t{3} * config.vision.image_size * config.vision.image_size);
   prompt_.reserve(config.text_encoder.max_tokens);
   beam_tokens_.reserve(kMaxBeams);
   lanes_.reserve(kMaxBeams);
@@ -118,7 +120,7 @@ void Engine::begin_text(const CaptionOptions& options) {
 void Engine::see(const ImageView& image) {
   require(!pixels_.empty(), "this model takes feature grids, not images");
   const int side = config().vision.image_size;
-  resize_bilinear(image, side, side, pixels_);
+  resize_bilinear(image, side, side, pixels_, model_.kernels());
   model_.see_pixels(pixels_.data());
 }
 

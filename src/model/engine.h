@@ -54,8 +54,8 @@ struct CaptionResult {
   // without a picture, and before the caption's end.
   std::optional<double> confidence = {};
   bool aborted = false;
-  double vision_ms = 0;  // pixels to vision tokens
-  double text_ms = 0;    // prompt, fusion, memory, decoding
+  double vision_ms = 0;                            // pixels to vision tokens
+  double text_ms = 0;                              // prompt, fusion, memory, decoding
   std::optional<EpisodicMemory::Written> written;  // by options.write_memory
 };
 
@@ -137,8 +137,8 @@ class Engine {
   std::vector<std::uint8_t> pixels_;  // [S, S, 3]; empty when the model takes features
   CaptionOptions options_;
   CaptionResult result_;
-  std::vector<int> prompt_;  // BOS first
-  std::vector<float> key_;   // [C], of the last episode
+  std::vector<int> prompt_;                       // BOS first
+  std::vector<float> key_;                        // [C], of the last episode
   bool has_episode_ = false, has_image_ = false;  // that was begun and can be remembered
   std::vector<int> beam_tokens_;
   std::vector<Decoder::Lane> lanes_;

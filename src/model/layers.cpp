@@ -75,14 +75,17 @@ void attend(const Workspace& w, std::span<const KeyRange> ranges, int heads, int
   std::fill_n(out, width, 0.0f);
   for (int h = 0; h < heads; ++h) {
     const int start = h * head;
-    const auto row = [](const KeyRange& r, int i) { return static_cast<std::ptrdiff_t>(r.rows.empty() ? i : r.rows[i]); };
+    const auto row = [](const KeyRange& r, int i) {
+      return static_cast<std::ptrdiff_t>(r.rows.empty() ? i : r.rows[i]);
+    };
     float* score = scores;
     for (const KeyRange& r : ranges) {
       const KvRows& k = r.keys;
       for (int i = 0; i < r.count; ++i) {
         const std::ptrdiff_t at = row(r, i), first = at * width + start;
-        const float dot = k.floats ? kernels.dot(r.query + start, k.floats + first, head)
-                                   : kernels.dot_int8(r.query + start, k.bytes + first, head) * k.scales[at * heads + h];
+        const float dot = k.floats
+                              ? kernels.dot(r.query + start, k.floats + first, head)
+                              : kernels.dot_int8(r.query + start, k.bytes + first, head) * k.scales[at * heads + h];
         *score++ = dot * scale;
       }
     }
@@ -145,7 +148,8 @@ struct Attention {
   void mix(const Workspace& w, int first, int rows, int key_count, float* y) const {
     float* mixed = b.mixed.data() + first * width;
     for (int i = 0; i < rows; ++i) {
-      const KeyRange all{b.q.data() + (first + i) * width, {.floats = b.k.data()}, {.floats = b.v.data()}, {}, key_count};
+      const KeyRange all{
+          b.q.data() + (first + i) * width, {.floats = b.k.data()}, {.floats = b.v.data()}, {}, key_count};
       attend(w, {&all, 1}, heads, width / heads, mixed + i * width);
     }
     rms_norm(w, mixed, weights.sub_norm, rows, mixed);
@@ -163,16 +167,16 @@ void attention(const Workspace& w, const AttentionWeights& weights, int heads, c
   block.mix(w, 0, queries, keys, y);
 }
 
-void feed_forward(const Workspace& w, const FeedForwardWeights& weights, const float* x, int rows,
-                  float* hidden, float* y) {
+void feed_forward(const Workspace& w, const FeedForwardWeights& weights, const float* x, int rows, float* hidden,
+                  float* y) {
   linear(w, weights.up_proj, x, rows, hidden);
   w.kernels.relu_squared(hidden, rows * weights.up_proj.out);
   rms_norm(w, hidden, weights.sub_norm, rows, hidden);
   linear(w, weights.down_proj, hidden, rows, y);
 }
 
-void encoder_layer(const Workspace& w, const EncoderLayerWeights& weights, int heads, int rows,
-                   const RotaryTable* rope, LayerBuffers& b, float* x) {
+void encoder_layer(const Workspace& w, const EncoderLayerWeights& weights, int heads, int rows, const RotaryTable* rope,
+                   LayerBuffers& b, float* x) {
   const Attention block{weights.attention, heads, b.attention};
   const int width = block.width, intermediate = weights.ffn.up_proj.out;
   w.for_rows(rows, [&](int first, int n, const Workspace& own) {

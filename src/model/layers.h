@@ -34,14 +34,14 @@ struct Workspace {
   Workspace(const Kernels& kernels, float eps, const Needs& needs, Arena& arena);
 
   // task(first, count, workspace) for `rows` rows, piece by piece: by several threads where there are some, each
-  // with scratch of its own. Pieces know nothing of each other. One thread where somebody observes, for the order's sake.
+  // with scratch of its own. Pieces know nothing of each other. One thread where somebody observes, for the order's
+  // sake.
   template <class Task>
   void for_rows(int rows, const Task& task) const {
     const int share = (rows + threads() - 1) / threads();
     const int size = threads() == 1 ? kRowsAPiece : std::clamp(share, kFewestRows, kRowsAPiece);
-    for_pieces((rows + size - 1) / size, [&](int piece, const Workspace& own) {
-      task(piece * size, std::min(size, rows - piece * size), own);
-    });
+    for_pieces((rows + size - 1) / size,
+               [&](int piece, const Workspace& own) { task(piece * size, std::min(size, rows - piece * size), own); });
   }
   // task(piece, workspace)
   template <class Task>
@@ -65,13 +65,13 @@ struct Workspace {
   const Kernels& kernels;
   float eps;  // of every RMS norm
   Observer* observer = nullptr;
-  ThreadPool* pool = nullptr;         // absent: one thread
-  const Workspace* others = nullptr;  // of the pool's other threads
-  std::span<std::int8_t> quantised;        // rows of one product's input
-  std::span<float> row_scales;             // their scales
-  std::span<std::int32_t> accumulators;    // [rows, out]
-  std::span<float> scores;                 // of one query with all its keys
-  std::span<std::byte> kernel;             // the kernels' own
+  ThreadPool* pool = nullptr;            // absent: one thread
+  const Workspace* others = nullptr;     // of the pool's other threads
+  std::span<std::int8_t> quantised;      // rows of one product's input
+  std::span<float> row_scales;           // their scales
+  std::span<std::int32_t> accumulators;  // [rows, out]
+  std::span<float> scores;               // of one query with all its keys
+  std::span<std::byte> kernel;           // the kernels' own
 };
 
 // y [rows, n] = norm of each row of x
@@ -124,7 +124,7 @@ void feed_forward(const Workspace& w, const FeedForwardWeights& weights, const f
                   float* y);
 
 // x [rows, width] in place: pre-norm attention among all rows, then the feed-forward.
-void encoder_layer(const Workspace& w, const EncoderLayerWeights& weights, int heads, int rows,
-                   const RotaryTable* rope, LayerBuffers& buffers, float* x);
+void encoder_layer(const Workspace& w, const EncoderLayerWeights& weights, int heads, int rows, const RotaryTable* rope,
+                   LayerBuffers& buffers, float* x);
 
 }  // namespace bitmar

@@ -43,8 +43,8 @@ Stem::Stem(const std::vector<StemLayer>& layers, int image_size, Workspace& work
     if (layers[i].config.type == Type::residual) {
       normed = std::max<std::size_t>(normed, in.with_border(padding(layers[i])).elements());
     }
-    maps_.push_back({.size = output_size(layers[i], in.size), .channels = layers[i].out_channels,
-                     .border = border_for(i + 1)});
+    maps_.push_back(
+        {.size = output_size(layers[i], in.size), .channels = layers[i].out_channels, .border = border_for(i + 1)});
     widest = std::max<std::size_t>(widest, maps_[i].elements());
     parity[i % 2] = std::max<std::size_t>(parity[i % 2], maps_[i].elements());
   }
@@ -65,9 +65,15 @@ const float* Stem::run(const std::uint8_t* rgb) {
     const StemLayer& layer = layers_[i];
     const Map &in = i ? maps_[i - 1] : pixels_, &out = maps_[i];
     switch (layer.config.type) {
-      case Type::conv: convolve(layer.convolutions[0], in, i ? quantise(in) : 1.0f, out); break;
-      case Type::residual: residual(layer, in, out); break;
-      case Type::max_pool: max_pool(layer, in, out); break;
+      case Type::conv:
+        convolve(layer.convolutions[0], in, i ? quantise(in) : 1.0f, out);
+        break;
+      case Type::residual:
+        residual(layer, in, out);
+        break;
+      case Type::max_pool:
+        max_pool(layer, in, out);
+        break;
     }
     if (workspace_.observer) observe(i, out);
   }
@@ -102,16 +108,17 @@ void Stem::convolve_strip(const Convolution& c, const Map& in, float scale, cons
   for (int i = 0; i < count; ++i) {
     const std::int32_t* a = acc + i * out.channels;
     if (is_int8(c)) {
-      k.affine_rows(a, out.channels, c.int8_scale.data(), c.affine_scale.data(), c.affine_bias.data(),
-                    c.relu, out.pixel(start + i));
+      k.affine_rows(a, out.channels, c.int8_scale.data(), c.affine_scale.data(), c.affine_bias.data(), c.relu,
+                    out.pixel(start + i));
     } else {
-      k.affine(a, out.channels, scale * c.ternary.scale, c.affine_scale.data(), c.affine_bias.data(),
-               c.relu, out.pixel(start + i));
+      k.affine(a, out.channels, scale * c.ternary.scale, c.affine_scale.data(), c.affine_bias.data(), c.relu,
+               out.pixel(start + i));
     }
   }
 }
 
-// The patches under output pixels start .. start + count - 1, in `to` if they have to be put together. [count, kh * kw * in]
+// The patches under output pixels start .. start + count - 1, in `to` if they have to be put together. [count, kh * kw
+// * in]
 const std::int8_t* Stem::gather(const Convolution& c, const Map& in, int out_size, int start, int count,
                                 std::int8_t* to) const {
   const int kernel = c.kernel_size, stride = c.stride, run = kernel * in.channels;

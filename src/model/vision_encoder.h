@@ -22,8 +22,8 @@ class VisionEncoder {
   const VisionConfig& config_;
   const VisionWeights& weights_;
   Workspace& workspace_;
-  int patches_;            // P
-  std::span<float> x_;     // [P, vision width]
+  int patches_;         // P
+  std::span<float> x_;  // [P, vision width]
   Stem stem_;
   LayerBuffers buffers_;
 };

@@ -1,8 +1,8 @@
 #include "model/weights.h"
 
 #include <cmath>
-#include <cstring>
 #include <cstdint>
+#include <cstring>
 #include <set>
 #include <span>
 
@@ -22,11 +22,16 @@ std::string text(const Shape& shape) {
 
 std::string text(DType type) {
   switch (type) {
-    case DType::u8: return "U8";
-    case DType::i8: return "I8";
-    case DType::i32: return "I32";
-    case DType::f16: return "F16";
-    case DType::f32: return "F32";
+    case DType::u8:
+      return "U8";
+    case DType::i8:
+      return "I8";
+    case DType::i32:
+      return "I32";
+    case DType::f16:
+      return "F16";
+    case DType::f32:
+      return "F32";
   }
   return "?";
 }
@@ -90,8 +95,12 @@ class Binder {
   }
 
   Convolution convolution(const std::string& name, const StemLayerConfig& config, int in, int out, bool relu) {
-    Convolution c{.name = name, .kernel_size = config.kernel_size, .stride = config.stride, .relu = relu,
-                  .in_channels = in, .out_channels = out};
+    Convolution c{.name = name,
+                  .kernel_size = config.kernel_size,
+                  .stride = config.stride,
+                  .relu = relu,
+                  .in_channels = in,
+                  .out_channels = out};
     const int patch = config.kernel_size * config.kernel_size * in;
     if (config.weights == StemLayerConfig::Weights::int8) {
       c.int8_weight = int8(name + ".weight", out, patch);
@@ -107,7 +116,8 @@ class Binder {
   StemLayer stem_layer(const std::string& name, const StemLayerConfig& config, int channels) {
     StemLayer layer{.config = config, .in_channels = channels, .out_channels = channels};
     switch (config.type) {
-      case StemLayerConfig::Type::max_pool: break;
+      case StemLayerConfig::Type::max_pool:
+        break;
       case StemLayerConfig::Type::conv:
         layer.out_channels = config.out_channels;
         layer.convolutions.push_back(convolution(name, config, channels, config.out_channels, config.relu));

@@ -14,10 +14,10 @@ namespace bitmar {
 
 // d hidden_size, P patches (grid_size^2), C memory width, V vocab_size.
 
-struct Linear {             // y = (int8(x) . t) * activation scale * scale
-  std::string name;         // as in the file, without ".weight"
-  PackedTernary weight;     // [out, in] in {-1, 0, 1}
-  float scale = 0;          // gamma
+struct Linear {          // y = (int8(x) . t) * activation scale * scale
+  std::string name;      // as in the file, without ".weight"
+  PackedTernary weight;  // [out, in] in {-1, 0, 1}
+  float scale = 0;       // gamma
   int in = 0, out = 0;
 };
 

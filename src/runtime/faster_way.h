@@ -14,15 +14,15 @@ class FasterWay {
   void took(double time);
 
  private:
-  static constexpr double kGain = 0.95;      // of the first way's time, that the second has to stay below: it has costs
-  static constexpr double kShare = 0.25;     // of the newest time in a mean
-  static constexpr double kOutlier = 2;      // times the mean: no single job counts for more
-  static constexpr int kTrial = 3;           // jobs
+  static constexpr double kGain = 0.95;   // of the first way's time, that the second has to stay below: it has costs
+  static constexpr double kShare = 0.25;  // of the newest time in a mean
+  static constexpr double kOutlier = 2;   // times the mean: no single job counts for more
+  static constexpr int kTrial = 3;        // jobs
   static constexpr int kSoon = 8, kLate = 128;  // jobs from one trial to the next
 
-  double mean_[2] = {};      // [way], zero as long as it is not known
-  bool favourite_ = true;    // the second
-  int trial_ = 0;            // jobs left of it
+  double mean_[2] = {};    // [way], zero as long as it is not known
+  bool favourite_ = true;  // the second
+  int trial_ = 0;          // jobs left of it
   int interval_ = kSoon;
   int until_trial_ = kSoon;  // jobs
 };

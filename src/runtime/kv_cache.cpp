@@ -83,8 +83,7 @@ void KvCache::place_sinks() {
   for (int i = 0; i < shape_.sinks; ++i) {
     sink_.write_sum(index_, sink_cos_.data(), sink_sin_.data());
     for (int layer = 0; layer < shape_.layers; ++layer) {
-      rotate(sink_key(layer, i), shape_.heads, shape_.head, sink_cos_.data(), sink_sin_.data(),
-             turned_.data());
+      rotate(sink_key(layer, i), shape_.heads, shape_.head, sink_cos_.data(), sink_sin_.data(), turned_.data());
       keys_.put(shape_, kernels_, layer, i, turned_.data());
     }
     index_.advance();

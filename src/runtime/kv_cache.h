@@ -36,8 +36,8 @@ class KvCache {
  public:
   KvCache(const KvShape& shape, const Kernels& kernels, Arena& arena);
 
-  void start();     // forget everything; the next token is the first
-  void advance();   // after start(): the first token; otherwise one more. Call before put().
+  void start();    // forget everything; the next token is the first
+  void advance();  // after start(): the first token; otherwise one more. Call before put().
   long long position() const { return position_; }
 
   // The rows that the current token attends to, its own included, in storage order. [n <= S+W]
@@ -78,7 +78,7 @@ class KvCache {
   std::span<float> sink_keys_;  // [layers, S, width], as projected
   std::span<float> cos_, sin_;  // [head / 2] of the current position
   std::span<float> sink_cos_, sink_sin_;
-  std::span<int> all_rows_;     // 0 .. S+W-1
+  std::span<int> all_rows_;  // 0 .. S+W-1
   RotaryPhase now_, sink_, index_;
   long long position_ = -1;
   int size_ = 0, own_row_ = 0;

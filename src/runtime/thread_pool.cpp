@@ -99,8 +99,6 @@ void ThreadPool::begin() {
   job_started_ = Clock::now();
 }
 
-void ThreadPool::end() {
-  way_.took(std::chrono::duration<double>(Clock::now() - job_started_).count());
-}
+void ThreadPool::end() { way_.took(std::chrono::duration<double>(Clock::now() - job_started_).count()); }
 
 }  // namespace bitmar

@@ -53,8 +53,9 @@ class ThreadPool {
       return;
     }
     using T = std::remove_reference_t<Task>;
-    run_shared(pieces, [](void* context, int piece, int thread) { (*static_cast<T*>(context))(piece, thread); },
-               const_cast<std::remove_const_t<T>*>(&task));
+    run_shared(
+        pieces, [](void* context, int piece, int thread) { (*static_cast<T*>(context))(piece, thread); },
+        const_cast<std::remove_const_t<T>*>(&task));
   }
 
  private:

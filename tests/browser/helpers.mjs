@@ -55,10 +55,10 @@ export function complaints(page, origin) {
   return list;
 }
 
-/** Serves what `target` serves, under a folder, with these headers only: a plain static host, or one with a strict CSP. */
-export async function host(target, folder, headers) {
+/** Serves what `target` serves, but what is refused, under a folder, with these headers only: a plain static host, or one with a strict CSP. */
+export async function host(target, folder, headers, refused = () => false) {
   const server = createServer((request, response) => {
-    if (!request.url.startsWith(folder)) return response.writeHead(404).end();
+    if (!request.url.startsWith(folder) || refused(request.url)) return response.writeHead(404).end();
     forward(new URL(request.url.slice(folder.length), target), (answer) => {
       const kept = ['content-type', 'content-length'].map((name) => [name, answer.headers[name]]).filter(([, value]) => value);
       response.writeHead(answer.statusCode, { ...Object.fromEntries(kept), ...headers });

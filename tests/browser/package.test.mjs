@@ -4,7 +4,7 @@ import { relative } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { serve } from '../../scripts/serve.mjs';
-import { complaints, disposeNodeModel, film, launch, MODEL, nodeCaption, path, samplePhotos, SAMPLES, validationPhotos, webcam } from './helpers.mjs';
+import { complaints, disposeNodeModel, film, host, launch, MODEL, nodeCaption, path, samplePhotos, SAMPLES, validationPhotos, webcam } from './helpers.mjs';
 
 const MODEL_URL = `/${relative(path(''), MODEL)}/`;
 let server;
@@ -108,20 +108,56 @@ describe('the package in Chromium', () => {
     t.diagnostic(`${texts.size} different captions`);
   });
 
-  test('both builds give the same captions', async () => {
+  test('all builds give the same captions', async () => {
     const texts = await page.evaluate(async (address) => {
       const blob = await (await fetch('/web/demo/public/samples/raccoon.jpg')).blob();
       const texts = [];
-      for (const build of ['simd', 'relaxed']) {
-        const other = await bitmar.BitMar.load(address, { build });
-        if (other.info.build !== build) throw new Error(other.info.build);
-        if (!other.info.kernels.startsWith(build)) throw new Error(other.info.kernels);
+      for (const [build, threads] of [['simd', 1], ['relaxed', 1], ['relaxed-threads', 1], ['relaxed-threads', 2]]) {
+        const other = await bitmar.BitMar.load(address, { build, threads });
+        if (other.info.build !== build || other.info.threads !== threads) throw new Error(JSON.stringify(other.info));
+        if (!other.info.kernels.startsWith(build.split('-')[0])) throw new Error(other.info.kernels);
         texts.push((await other.caption(blob)).tokens.join());
         other.dispose();
       }
       return texts;
     }, MODEL_URL);
-    assert.equal(texts[0], texts[1]);
+    assert.deepEqual(new Set(texts).size, 1, texts.join('\n'));
+  });
+
+  test('two threads where there are two cores and memory can be shared; one where the caller wants it so', async () => {
+    const infos = await page.evaluate(async (address) => {
+      const infos = [model.info];
+      for (const options of [{ threads: 1 }, { threads: 64 }, { worker: false }, { wasmUrl: '/web/bitmar/dist/wasm/bitmar-relaxed.wasm' }]) {
+        const other = await bitmar.BitMar.load(address, options);
+        infos.push(other.info);
+        other.dispose();
+      }
+      const cores = navigator.hardwareConcurrency;
+      const codes = [await codeOf(bitmar.BitMar.load(address, { build: 'relaxed-threads', worker: false })), await codeOf(bitmar.BitMar.load(address, { threads: 0 }))];
+      return { infos: infos.map(({ build, threads }) => `${build} ${threads}`), cores, codes };
+    }, MODEL_URL);
+    const { cores } = infos;
+    const many = (most) => (cores > 1 ? `relaxed-threads ${Math.min(most, cores)}` : 'relaxed 1');
+    assert.deepEqual(infos.infos, [many(2), 'relaxed 1', many(64), 'relaxed 1', 'relaxed 1']);
+    assert.deepEqual(infos.codes, ['unsupported_platform', 'invalid_argument']);
+  });
+
+  test('captions from two threads, a hundred in a row, are those of one', async () => {
+    const wrong = await page.evaluate(async (address) => {
+      const one = await bitmar.BitMar.load(address, { threads: 1 });
+      let wrong = 0;
+      const context = new OffscreenCanvas(90, 70).getContext('2d', { willReadFrequently: true });
+      for (let i = 0; i < 100; i += 1) {
+        context.fillStyle = `hsl(${37 * i} 80% 50%)`;
+        context.fillRect(i % 60, 0, 30, 70);
+        const pixels = context.getImageData(0, 0, 90, 70);
+        const captions = await Promise.all([model.caption(pixels), one.caption(pixels)]);
+        if (captions[0].logProbability !== captions[1].logProbability || captions[0].text !== captions[1].text) wrong += 1;
+      }
+      one.dispose();
+      return wrong;
+    }, MODEL_URL);
+    assert.equal(wrong, 0);
   });
 
   test('a photo of 20 million pixels, read in strips, is the same picture', async () => {
@@ -213,6 +249,43 @@ describe('the package in Chromium', () => {
   });
 
   test('nothing was complained about', () => assert.deepEqual(wrong, []));
+});
+
+/** What a page of that host loads by itself, and says of a grey picture. */
+async function loadedFrom(url) {
+  const browser = await launch();
+  const page = await browser.page();
+  await page.goto(`${url}tests/browser/blank.html`);
+  const result = await page.evaluate(async (address) => {
+    const { BitMar } = await import('bitmar');
+    const model = await BitMar.load(address);
+    const { text, tokens } = await model.caption({ data: new Uint8Array(30 * 30 * 3).fill(127), width: 30, height: 30 });
+    const refused = await BitMar.load(address, { build: 'relaxed-threads' }).then(() => 'none', (error) => error.code);
+    model.dispose();
+    return { isolated: crossOriginIsolated, cores: navigator.hardwareConcurrency, info: `${model.info.build} ${model.info.threads}`, caption: { text, tokens }, refused };
+  }, MODEL_URL);
+  await browser.close();
+  assert.deepEqual(result.caption, await nodeCaption({ base64: Buffer.alloc(30 * 30 * 3, 127).toString('base64'), width: 30, height: 30 }));
+  return result;
+}
+
+test('a page that is not cross-origin isolated: one thread, by itself', async () => {
+  const plain = await host(server.url, '/', {});
+  const { isolated, info, refused } = await loadedFrom(plain.url);
+  await plain.close();
+  assert.deepEqual({ isolated, info, refused }, { isolated: false, info: 'relaxed 1', refused: 'unsupported_platform' });
+});
+
+test('threads that do not start: one thread, by itself; an error where they were asked for', async (t) => {
+  const headers = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
+  let workers = 0;
+  // The first is the engine's own; then its other thread; then, without it, the engine's own again. And so for the second call.
+  const refuse = (path) => path.endsWith('/worker.js') && [2, 5].includes((workers += 1));
+  const broken = await host(server.url, '/', headers, refuse);
+  const { isolated, cores, info, refused } = await loadedFrom(broken.url);
+  await broken.close();
+  if (cores < 2) return t.skip('one core');
+  assert.deepEqual({ isolated, info, refused, workers }, { isolated: true, info: 'relaxed 1', refused: 'worker_failed', workers: 5 });
 });
 
 for (const [what, photosOf] of [['bundled photos', samplePhotos], ['validation photos', () => validationPhotos(8)]]) {

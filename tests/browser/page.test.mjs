@@ -67,7 +67,7 @@ describe('the page', () => {
       assert.equal((await page.textContent('#caption')).trim(), text);
     }
     for (const id of ['vision-ms', 'text-ms', 'total-ms']) assert.match(await page.textContent(`#${id}`), /^[\d.]+ms$/);
-    assert.match(await page.textContent('#model'), /^Model: \d+\.\d MB downloaded, .+ kernels$/);
+    assert.match(await page.textContent('#model'), /^Model: \d+\.\d MB downloaded, .+ kernels(, 2 threads)?$/);
     assert.deepEqual(wrong, []);
     await page.close();
   });

@@ -54,6 +54,7 @@ describe('loading', () => {
     const sizes = await Promise.all(files.map(async (file) => (await stat(join(MODEL, file))).size));
     assert.ok(Math.abs(info.fileBytes - sizes.reduce((a, b) => a + b)) < 100);
     assert.match(info.build, /^(simd|relaxed)$/);
+    assert.equal(info.threads, 1);
     assert.match(info.kernels, /simd|relaxed/);
     assert.ok(info.bytes.weights > 1000);
     model.dispose();
@@ -120,6 +121,17 @@ describe('loading', () => {
       await promisify(execFile)(process.execPath, [file], { timeout: 30_000 });
     } finally {
       await rm(file);
+    }
+  });
+
+  test('threads are for browsers: asked for, they are done without', async () => {
+    const model = await BitMar.load(TINY, { threads: 4 });
+    assert.equal(model.info.threads, 1);
+    assert.ok((await model.caption(picture(20, 20))).text);
+    model.dispose();
+    await assert.rejects(BitMar.load(TINY, { build: 'relaxed-threads' }), code('unsupported_platform'));
+    for (const threads of [0, -1, 1.5, 65, NaN, '2', null]) {
+      await assert.rejects(BitMar.load(TINY, { threads }), code('invalid_argument'), `${threads}`);
     }
   });
 

@@ -93,7 +93,7 @@ test('the package holds what it needs and nothing else', async () => {
   for (const file of ['dist/index.js', 'dist/index.d.ts', 'dist/index-node.js', 'dist/worker.js', 'dist/worker-node.js', 'dist/cli.js', 'LICENSE', 'README.md']) {
     assert.ok(files.includes(file), file);
   }
-  for (const build of ['simd', 'relaxed']) {
+  for (const build of ['simd', 'relaxed', 'relaxed-threads']) {
     for (const type of ['mjs', 'wasm']) assert.ok(files.includes(`dist/wasm/bitmar-${build}.${type}`));
   }
   for (const file of files) assert.match(file, /^(dist\/.+\.(js|d\.ts|mjs|wasm)|LICENSE|README\.md|package\.json)$/);

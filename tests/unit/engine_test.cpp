@@ -35,7 +35,8 @@ struct EngineTest : testing::Test {
 
 TEST_F(EngineTest, PiecesMakeTheTextHoweverItIsDecoded) {
   for (const CaptionOptions& options :
-       {CaptionOptions{}, CaptionOptions{.temperature = 1.5f, .top_p = 0.95f, .seed = 9}, CaptionOptions{.max_tokens = 8, .num_beams = 4}}) {
+       {CaptionOptions{}, CaptionOptions{.temperature = 1.5f, .top_p = 0.95f, .seed = 9},
+        CaptionOptions{.max_tokens = 8, .num_beams = 4}}) {
     std::string pieces;
     const auto result = engine->caption(image, options, [&](std::string_view piece) {
       pieces += piece;
@@ -94,8 +95,9 @@ TEST_F(EngineTest, SpeaksPastItsWindowInConstantMemory) {
 
 #ifndef __EMSCRIPTEN__
 TEST_F(EngineTest, TokensCostNoAllocation) {
-  for (const CaptionOptions& options : {CaptionOptions{.max_tokens = 60}, CaptionOptions{.max_tokens = 60, .temperature = 3},
-                                        CaptionOptions{.max_tokens = 60, .temperature = 3, .top_p = 0.9f}}) {
+  for (const CaptionOptions& options :
+       {CaptionOptions{.max_tokens = 60}, CaptionOptions{.max_tokens = 60, .temperature = 3},
+        CaptionOptions{.max_tokens = 60, .temperature = 3, .top_p = 0.9f}}) {
     engine->begin(image, options);
     engine->step();
     const std::size_t before = allocations();
@@ -121,7 +123,9 @@ TEST_F(EngineTest, RepeatedInputsChangeNothing) {
   const auto pick = [&](std::uint32_t n) { return ((state = state * 1664525u + 1013904223u) >> 16) % n; };
   for (int i = 0; i < 300; ++i) {
     const ImageView& seen = images[pick(2)];
-    const CaptionOptions options{.prompt = prompts[pick(3)], .max_tokens = 4, .num_beams = 1 + static_cast<int>(pick(2)),
+    const CaptionOptions options{.prompt = prompts[pick(3)],
+                                 .max_tokens = 4,
+                                 .num_beams = 1 + static_cast<int>(pick(2)),
                                  .read_memory = pick(2) == 1};
     const auto fresh = load_tiny();
     const auto copy = [&](EpisodicMemory& to) {
@@ -140,7 +144,9 @@ TEST_F(EngineTest, RepeatedInputsChangeNothing) {
         ASSERT_TRUE(std::equal(got.begin(), got.end(), wanted.begin())) << i;
         break;
       }
-      case 2: engine->teach(seen, i, "a name"); break;
+      case 2:
+        engine->teach(seen, i, "a name");
+        break;
       default:
         ASSERT_EQ(engine->caption(seen, options).log_probability, fresh->caption(seen, options).log_probability) << i;
     }
@@ -334,9 +340,9 @@ TEST_F(EngineTest, RefusesBadOptions) {
   for (const CaptionOptions& options :
        {CaptionOptions{.max_tokens = 0}, CaptionOptions{.max_tokens = 1 << 30}, CaptionOptions{.num_beams = 0},
         CaptionOptions{.num_beams = 9}, CaptionOptions{.max_tokens = 17, .num_beams = 2},
-        CaptionOptions{.num_beams = 2, .temperature = 1}, CaptionOptions{.temperature = -1}, CaptionOptions{.temperature = nan},
-        CaptionOptions{.top_p = 0}, CaptionOptions{.top_p = nan}, CaptionOptions{.length_penalty = nan},
-        CaptionOptions{.now_ms = nan}}) {
+        CaptionOptions{.num_beams = 2, .temperature = 1}, CaptionOptions{.temperature = -1},
+        CaptionOptions{.temperature = nan}, CaptionOptions{.top_p = 0}, CaptionOptions{.top_p = nan},
+        CaptionOptions{.length_penalty = nan}, CaptionOptions{.now_ms = nan}}) {
     EXPECT_EQ(code_of([&] { engine->caption(image, options); }), ErrorCode::invalid_argument);
   }
   EXPECT_EQ(code_of([&] { engine->embed(nullptr, ""); }), ErrorCode::invalid_argument);
@@ -368,7 +374,8 @@ struct ModelFilesTest : testing::Test {
 
 TEST_F(ModelFilesTest, TruncatedAnywhere) {
   const auto whole = directory.safetensors;
-  for (std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{100}, whole.size() / 2, whole.size() - 1}) {
+  for (std::size_t size :
+       {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{100}, whole.size() / 2, whole.size() - 1}) {
     directory.safetensors.assign(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
     EXPECT_EQ(load_code(), ErrorCode::invalid_model) << size;
   }
@@ -391,7 +398,9 @@ TEST_F(ModelFilesTest, FewerLayersThanTheFileHas) {
 
 TEST_F(ModelFilesTest, AVocabularyThatIsNotTheTokenizers) {
   auto tokenizer = nlohmann::json::parse(directory.tokenizer_json);
-  tokenizer["model"]["vocab"].erase("\xc4\xa0" "dog");
+  tokenizer["model"]["vocab"].erase(
+      "\xc4\xa0"
+      "dog");
   directory.tokenizer_json = tokenizer.dump();
   EXPECT_EQ(load_code(), ErrorCode::invalid_model);
 }
@@ -447,7 +456,8 @@ TEST_F(ModelFilesTest, FeaturesInsteadOfPixels) {
   for (DType type : {DType::f32, DType::i8, DType::u8}) {
     for (const auto& [name, tensor] : file.tensors()) {
       if (tensor.dtype != type || name.starts_with("vision.")) continue;
-      header[name] = {{"dtype", names.at(type)}, {"shape", tensor.shape},
+      header[name] = {{"dtype", names.at(type)},
+                      {"shape", tensor.shape},
                       {"data_offsets", {data.size(), data.size() + tensor.data.size()}}};
       data.insert(data.end(), tensor.data.begin(), tensor.data.end());
     }

@@ -266,6 +266,43 @@ TEST_P(KernelsTest, QuantisedRowsHaveTheReferencesBits) {
   }
 }
 
+TEST_P(KernelsTest, ResampledRowsHaveTheReferencesBits) {
+  for (const int channels : {3, 4}) {
+    for (int in = 1; in <= 80; in += in < 20 ? 1 : 7) {
+      const int offset = below(16), n = 1 + below(40), taps = 1 + below(std::min(in, 24));
+      // Nothing may be read beyond the last pixel: an allocation that ends there.
+      std::vector<std::uint8_t> from(static_cast<std::size_t>(in) * channels + offset);
+      for (auto& v : from) v = static_cast<std::uint8_t>(random_());
+      std::vector<std::int32_t> first(n), weights(static_cast<std::size_t>(n) * taps);
+      for (auto& v : first) v = below(in - taps + 1);
+      first[below(n)] = in - taps;
+      // Sums from below one half to above 255.
+      for (auto& v : weights) v = below(2 * (1 << kWeightBits) / taps);
+      Misaligned<std::uint8_t> got(3 * n, offset), wanted(3 * n, 0);
+      kernels_.resample_row(from.data() + offset, channels, first.data(), weights.data(), taps, n, got.data());
+      reference_.resample_row(from.data() + offset, channels, first.data(), weights.data(), taps, n, wanted.data());
+      ASSERT_EQ(std::memcmp(got.data(), wanted.data(), 3 * n), 0)
+          << channels << " channels, in " << in << ", taps " << taps;
+      EXPECT_TRUE(got.guarded());
+    }
+  }
+}
+
+TEST_P(KernelsTest, ResampledColumnsHaveTheReferencesBits) {
+  for (int n = 1; n <= 300; n += n < 40 ? 1 : 17) {
+    const int offset = n % 16, taps = 1 + below(24), pitch = n + below(5);
+    std::vector<std::uint8_t> from(static_cast<std::size_t>(taps - 1) * pitch + n + offset);
+    for (auto& v : from) v = static_cast<std::uint8_t>(n % 3 == 0 ? 255 : random_());
+    std::vector<std::int32_t> weights(taps);
+    for (auto& v : weights) v = below(2 * (1 << kWeightBits) / taps);
+    Misaligned<std::uint8_t> got(n, offset), wanted(n, 0);
+    kernels_.resample_column(from.data() + offset, pitch, weights.data(), taps, n, got.data());
+    reference_.resample_column(from.data() + offset, pitch, weights.data(), taps, n, wanted.data());
+    ASSERT_EQ(std::memcmp(got.data(), wanted.data(), n), 0) << "n " << n << ", taps " << taps;
+    EXPECT_TRUE(got.guarded());
+  }
+}
+
 TEST(Quantisation, RoundsHalvesToEvenAndSurvivesZeros) {
   const float x[] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -127.0f};
   std::int8_t q[7];
@@ -306,6 +343,12 @@ TEST(SelfCheck, RejectsATableThatIsWrong) {
   wrong.ternary_gemm = [](const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
     scalar_kernels().ternary_gemm(w, x, m, y, scratch);
     if (m > 5) --y[0];
+  };
+  EXPECT_FALSE(passes_self_check(wrong));
+  wrong = scalar_kernels();
+  wrong.resample_column = [](const std::uint8_t* from, std::ptrdiff_t pitch, const std::int32_t* weights, int taps,
+                             int n, std::uint8_t* to) {
+    scalar_kernels().resample_column(from, pitch, weights, taps - 1, n, to);
   };
   EXPECT_FALSE(passes_self_check(wrong));
   wrong = scalar_kernels();

@@ -31,7 +31,8 @@ TEST(Arena, HandsOutWhatWasMeasured) {
   EXPECT_EQ(arena.bytes(Purpose::kv_cache), 0u);
   arena.commit();
   auto [kept, shared, other] = plan();
-  for (void* p : {static_cast<void*>(kept.data()), static_cast<void*>(shared.data()), static_cast<void*>(other.data())}) {
+  for (void* p :
+       {static_cast<void*>(kept.data()), static_cast<void*>(shared.data()), static_cast<void*>(other.data())}) {
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % Arena::kAlignment, 0u);
   }
   EXPECT_EQ(kept[2], 0.0f);

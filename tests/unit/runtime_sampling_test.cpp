@@ -19,7 +19,8 @@ namespace bitmar {
 namespace {
 
 TEST(Elementary, AgreesWithTheCLibrary) {
-  for (double x : {5e-324, 1e-310, 1e-300, 1e-9, 0.3, 0.70710678, 0.99999, 1.0, 1.4142135623730951, 2.0, 24.0, 1e5, 1e300}) {
+  for (double x :
+       {5e-324, 1e-310, 1e-300, 1e-9, 0.3, 0.70710678, 0.99999, 1.0, 1.4142135623730951, 2.0, 24.0, 1e5, 1e300}) {
     EXPECT_NEAR(natural_log(x), std::log(x), 1e-15 + std::abs(std::log(x)) * 4e-16) << x;
   }
   for (double x : {-650.0, -20.0, -0.34, 0.0, 1e-12, 0.5, 1.0, 3.17, 100.0, 690.0}) {
@@ -178,8 +179,11 @@ TEST(BeamSearch, OneBeamIsGreedyUntilTheEndIsBest) {
 }
 
 TEST(BeamSearch, StopsAtTheLimitWithoutAnEnd) {
-  const Found found = search([](const auto&) { return std::vector<float>{-9, -50, 1, 2}; }, 4,
-                             {.beams = 3, .max_tokens = 5, .end_token = 1});
+  const Found found = search(
+      [](const auto&) {
+        return std::vector<float>{-9, -50, 1, 2};
+      },
+      4, {.beams = 3, .max_tokens = 5, .end_token = 1});
   EXPECT_EQ(found.tokens, (std::vector<int>{3, 3, 3, 3, 3}));
   EXPECT_EQ(found.steps, 5);
   EXPECT_NEAR(found.score * 5, found.log_probability, 1e-9);

@@ -71,8 +71,10 @@ TEST(ThreadPool, DoesAJobAloneWhoseOtherThreadIsHeldUp) {
   if (pool.threads() < 2) GTEST_SKIP() << "no threads here";
   std::atomic<int> others = 0;
   const auto hold_up = [&](int, int thread) {
-    if (thread > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    else std::this_thread::sleep_for(std::chrono::microseconds(200));
+    if (thread > 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    else
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
     others += thread > 0;
   };
   for (int tries = 0; tries < 100 && others == 0; ++tries) {

@@ -97,6 +97,4 @@ export interface PhotosModule {
 export type CreateModule = (options: {
   instantiateWasm(imports: WebAssembly.Imports, receive: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void): object;
   threads: number;
-  /** What the workers of the threads run; they are started at once. */
-  mainScriptUrlOrBlob: string | undefined;
 }) => Promise<EngineModule>;

@@ -127,7 +127,7 @@ async function instantiate(createBitMar: CreateModule, wasm: Uint8Array, threads
       WebAssembly.instantiate(compiled, imports).then((instance) => receive(instance, compiled), reject);
       return {};
     };
-    createBitMar({ instantiateWasm, threads, mainScriptUrlOrBlob: globalThis.location?.href }).then(resolve, reject);
+    createBitMar({ instantiateWasm, threads }).then(resolve, reject);
   });
 }
 

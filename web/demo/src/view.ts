@@ -115,7 +115,8 @@ export function showLoading(loading: boolean): void {
 export function showModel(info: ModelInfo): void {
   const memory = Object.values(info.bytes).reduce((sum, bytes) => sum + bytes, 0);
   const using = memory ? `, ${megabytes(memory)} in use` : '';
-  element('model').textContent = `Model: ${megabytes(info.fileBytes)} downloaded${using}, ${info.kernels} kernels`;
+  const threads = info.threads > 1 ? `, ${info.threads} threads` : '';
+  element('model').textContent = `Model: ${megabytes(info.fileBytes)} downloaded${using}, ${info.kernels} kernels${threads}`;
 }
 
 export function enableControls(): void {
