@@ -56,7 +56,7 @@ for (const { title, unit, better, threads, entries } of peers?.groups ?? []) {
     const times = ours ? '' : `; ours is ${ratio.toFixed(1)} x`;
     return { label: `${runtime}, ${variant}`, value: median, figure: `${digits(median)} ${unit}${times}`, ours: runtime === 'BitMar' };
   });
-  const count = threads === 1 ? 'one thread' : `peers with ${threads} threads, ours with one`;
+  const count = threads === 1 ? 'one thread' : `${threads} threads`;
   panels.push([`${title}, ${count}: ${unit}, ${better} is better`, bars]);
 }
 if (peers?.sizes) {

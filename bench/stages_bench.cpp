@@ -1,12 +1,18 @@
 // The stages of a caption, on models/default where it is there, else on the tiny random model of the tests.
 #include <benchmark/benchmark.h>
 
+#include <chrono>
 #include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "default_engine.h"
 #include "io/image.h"
 #include "io/resize.h"
+#include "model/observer.h"
 
 namespace {
 
@@ -136,6 +142,61 @@ void whole_caption(benchmark::State& state) {
     benchmark::DoNotOptimize(engine().caption(pixels().view(), options).text.data());
   }
 }
+// Where the time of a frame and its caption goes: a camera's picture, every stage from its first input to its output.
+class StageClock : public Observer {
+ public:
+  void accumulators(std::string_view, const std::int32_t*, int, int) override {}
+  void values(std::string_view name, const float*, int, int) override {
+    if (name == last_name_) return;  // one more pixel of the same layer of the stem
+    last_name_ = name;
+    static constexpr std::pair<std::string_view, const char*> kStages[] = {{"stem", "2 stem"},
+                                                                           {"vision.layers", "3 vision layers"},
+                                                                           {"features", "3 vision layers"},
+                                                                           {"vision_", "4 compress"},
+                                                                           {"text", "5 text encoder"},
+                                                                           {"fus", "6 fusion"},
+                                                                           {"pooled", "6 fusion"},
+                                                                           {"memory", "7 memory"},
+                                                                           {"conditioning", "7 memory"},
+                                                                           {"decoder", "8 decoder"},
+                                                                           {"logits", "9 head"}};
+    for (const auto& [prefix, stage] : kStages) {
+      if (name.starts_with(prefix)) return lap(stage);
+    }
+    lap("other");
+  }
+  void lap(const char* stage) {
+    const auto now = std::chrono::steady_clock::now();
+    if (stage) ms[stage] += std::chrono::duration<double, std::milli>(now - last_).count();
+    last_ = now;
+  }
+  std::map<std::string, double> ms;
+
+ private:
+  std::chrono::steady_clock::time_point last_;
+  std::string last_name_;
+};
+
+void caption_by_stage(benchmark::State& state) {
+  const Image photo = decode_image(photo_file());
+  std::vector<std::uint8_t> frame(std::size_t{640} * 480 * 3);
+  resize_bilinear(photo.view(), 640, 480, frame);
+  std::vector<std::uint8_t> rgb(pixels().rgb.size());
+  StageClock clock;
+  engine().model().set_observer(&clock);
+  for (auto _ : state) {
+    engine().model().forget_inputs();
+    clock.lap(nullptr);
+    resize_bilinear({frame.data(), 640, 480, 3}, pixels().side, pixels().side, rgb);
+    clock.lap("1 resize");
+    engine().caption({rgb.data(), pixels().side, pixels().side, 3}, {.max_tokens = 8});
+    clock.lap("sampling, text");
+  }
+  engine().model().set_observer(nullptr);
+  for (const auto& [stage, ms] : clock.ms) state.counters[stage] = {ms, benchmark::Counter::kAvgIterations};
+}
+BENCHMARK(caption_by_stage)->Unit(benchmark::kMillisecond);
+
 // The same picture again, as when it is asked about with the same prompt.
 void whole_caption_again(benchmark::State& state) {
   const CaptionOptions options{.max_tokens = 8};

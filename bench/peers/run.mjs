@@ -1,6 +1,6 @@
 // Our engine and its peers on the same shapes, in headless Chromium, interleaved: A B C A B C ...
 // usage: npm run bench:peers -- [--rounds N] [--threads 1,2] [--only REGEX] [--json FILE] [--machine WORDS]
-//   --threads  how many the peers may use, one table each (ours uses one); more than one wants idle cores
+//   --threads  how many each may use, one table each; more than one wants idle cores
 //   --only     groups whose id matches: decoder-d256-L4, decoder-d512-L6, encoder, start, frames, sizes
 //   --json     where the figures go; without it they are only printed
 import { writeFile } from 'node:fs/promises';
@@ -83,7 +83,7 @@ async function measure(group, threads, server) {
 
 function show({ title, unit, mmac, threads, entries }) {
   const work = mmac ? `; ${mmac.toFixed(1)} MMAC each` : '';
-  console.log(`\n${title}; peers with ${threads} thread${threads > 1 ? 's' : ''}${work}`);
+  console.log(`\n${title}; ${threads} thread${threads > 1 ? 's' : ''}${work}`);
   console.log(`  ${'runtime'.padEnd(38)}${unit.padStart(9)}   lowest  highest   ours is    model`);
   for (const { runtime, variant, ours, median, low, high, ratio, bytes } of entries) {
     const digits = (value) => value.toFixed(value < 100 ? 1 : 0);

@@ -46,8 +46,9 @@ export async function sizes(root) {
     },
   };
   const list = [];
-  for (const [build, title] of Object.entries({ relaxed: 'relaxed SIMD', simd: 'simd128' })) {
-    const js = modules.filter(({ name }) => !/bitmar-/.test(name) || name.includes(`bitmar-${build}`));
+  const titles = { relaxed: 'relaxed SIMD', 'relaxed-threads': 'relaxed SIMD and threads', simd: 'simd128' };
+  for (const [build, title] of Object.entries(titles)) {
+    const js = modules.filter(({ name }) => !/bitmar-/.test(name) || /bitmar-(simd|relaxed-threads|relaxed)-/.exec(name)[1] === build);
     list.push({ name: `BitMar, ${title}`, wasm: await gzip([wasmOf(build)]), js: js.reduce((sum, { bytes }) => sum + bytes, 0) });
   }
   for (const [name, { wasm, js }] of Object.entries(packages)) list.push({ name, wasm: await gzip(wasm), js: await gzip(js) });

@@ -101,7 +101,7 @@ export async function groups(root, wanted) {
       return subject(ORT, kind, { kind, models });
     };
     return [
-      subject(OURS, 'ternary', { model: (await captioner()).model, wasm: '/web/bitmar/dist/wasm/bitmar-relaxed.wasm' }),
+      subject(OURS, 'ternary', { model: (await captioner()).model }),
       await ort('f32'),
       await ort('int8'),
       subject(WLLAMA, 'TQ2_0, no picture', { model: (await decoder('d256 L4', 'tq2')).model }),

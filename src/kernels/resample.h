@@ -65,9 +65,16 @@ void resample_pixels(const std::uint8_t* from, const std::int32_t* first, const 
   for (int i = 0; i < n; ++i, weights += taps, to += 3) {
     const std::uint8_t* pixel = from + static_cast<std::ptrdiff_t>(first[i]) * Channels;
     Four::Sums sum = Four::Sums{} + kWeightsHalf;
-    // Of three channels four bytes are read, but of the last pixel, which may be that of the image.
     for (int k = 0; k < taps - 1; ++k, pixel += Channels) sum += load_samples<Four>(pixel) * weights[k];
-    sum += load_samples<Four>(pixel, Channels) * weights[taps - 1];
+    // Four bytes of three channels reach beyond the last pixel, which may be that of the image: they end there instead.
+    Four::Samples last{};
+    if (Channels == 3 && taps > 1) {
+      std::memcpy(&last, pixel - 1, 4);
+      last = __builtin_shufflevector(last, last, 1, 2, 3, 0);
+    } else {
+      std::memcpy(&last, pixel, Channels);
+    }
+    sum += widen(last) * weights[taps - 1];
     store_mean<Four>(sum, to, 3);
   }
 }
