@@ -79,6 +79,11 @@ struct Kernels {
   void (*softmax)(float* x, int n);
   float (*dot)(const float* a, const float* b, int n);
   void (*axpy)(float a, const float* x, int n, float* y);  // y += a * x
+  // Attention's two halves over `count` rows that lie `stride` floats apart: row i is the at[i]-th, or the i-th where
+  // at is null. y [count] = dot(x, row i); y [n] += a[0] * row 0, then a[1] * row 1, and so on.
+  void (*dot_rows)(const float* x, const float* rows, const int* at, std::ptrdiff_t stride, int count, int n, float* y);
+  void (*axpy_rows)(const float* a, const float* rows, const int* at, std::ptrdiff_t stride, int count, int n,
+                    float* y);
   float (*dot_int8)(const float* a, const std::int8_t* b, int n);
   void (*axpy_int8)(float a, const std::int8_t* x, int n, float* y);  // y += a * x
   void (*add)(const float* x, int n, float* y);                       // y += x

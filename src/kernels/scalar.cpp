@@ -70,6 +70,18 @@ void axpy(float a, const float* x, int n, float* y) {
   for (int i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
+const float* row_of(const float* rows, const int* at, std::ptrdiff_t stride, int i) {
+  return rows + (at ? at[i] : i) * stride;
+}
+
+void dot_rows(const float* x, const float* rows, const int* at, std::ptrdiff_t stride, int count, int n, float* y) {
+  for (int i = 0; i < count; ++i) y[i] = dot(x, row_of(rows, at, stride, i), n);
+}
+
+void axpy_rows(const float* a, const float* rows, const int* at, std::ptrdiff_t stride, int count, int n, float* y) {
+  for (int i = 0; i < count; ++i) axpy(a[i], row_of(rows, at, stride, i), n, y);
+}
+
 float dot_int8(const float* a, const std::int8_t* b, int n) {
   float sums[8] = {};
   for (int i = 0; i < n; ++i) sums[i % 8] += a[i] * static_cast<float>(b[i]);
@@ -139,6 +151,8 @@ const Kernels& scalar_kernels() {
                                  .softmax = softmax,
                                  .dot = dot,
                                  .axpy = axpy,
+                                 .dot_rows = dot_rows,
+                                 .axpy_rows = axpy_rows,
                                  .dot_int8 = dot_int8,
                                  .axpy_int8 = axpy_int8,
                                  .add = add,

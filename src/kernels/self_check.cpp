@@ -71,6 +71,15 @@ std::vector<float> float_results(const Kernels& k, int n) {
   k.dequantize(acc.data(), n, 0.37f, y.data()), keep();
   k.rms_norm(a.data(), b.data(), n, 1e-5f, y.data()), keep();
   k.axpy(1.3f, a.data(), n, y.data()), keep();
+  std::vector<float> rows(a);
+  for (int i = 0; i < 6; ++i) rows.insert(rows.end(), b.begin(), b.end()), rows.push_back(a[0]);
+  constexpr int kAt[] = {3, 0, 5, 1, 1, 4};
+  for (const int* at : {kAt, static_cast<const int*>(nullptr)}) {
+    float dots[6];
+    k.dot_rows(a.data(), rows.data(), at, n, 6, n, dots);
+    out.insert(out.end(), dots, dots + 6);
+    k.axpy_rows(dots, rows.data(), at, n, 6, n, y.data()), keep();
+  }
   out.push_back(k.dot_int8(a.data(), q.data(), n));
   k.axpy_int8(1.3f, q.data(), n, y.data()), keep();
   k.add(b.data(), n, y.data()), keep();

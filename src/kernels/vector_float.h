@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -154,6 +155,57 @@ void axpy(float a, const float* x, int n, float* y) {
   map(n, y, [&](int i, auto in) { return in(y + i) + a * in(x + i); });
 }
 
+inline const float* row_of(const float* rows, const int* at, std::ptrdiff_t stride, int i) {
+  return rows + (at ? at[i] : i) * stride;
+}
+
+// Four rows at once share the loads of x, and are combined together.
+void dot_rows(const float* x, const float* rows, const int* at, std::ptrdiff_t stride, int count, int n, float* y) {
+  using Half = float __attribute__((vector_size(16)));
+  const auto halves = [](const Floats& s) {  // s0 + s4, s1 + s5, s2 + s6, s3 + s7
+    return __builtin_shufflevector(s, s, 0, 1, 2, 3) + __builtin_shufflevector(s, s, 4, 5, 6, 7);
+  };
+  int i = 0;
+  for (; n % kLanes == 0 && i + 4 <= count; i += 4) {
+    const float* row[4];
+    for (int r = 0; r < 4; ++r) row[r] = row_of(rows, at, stride, i + r);
+    Floats sums[4] = {};
+    for (int k = 0; k < n; k += kLanes) {
+      const Floats v = load(x + k);
+      for (int r = 0; r < 4; ++r) sums[r] += v * load(row[r] + k);
+    }
+    Half t[4];
+    for (int r = 0; r < 4; ++r) t[r] = halves(sums[r]);
+    // Transposed: the first sums of four rows, their second ones, and so on.
+    const Half a = __builtin_shufflevector(t[0], t[1], 0, 4, 1, 5), b = __builtin_shufflevector(t[2], t[3], 0, 4, 1, 5);
+    const Half c = __builtin_shufflevector(t[0], t[1], 2, 6, 3, 7), d = __builtin_shufflevector(t[2], t[3], 2, 6, 3, 7);
+    const Half t0 = __builtin_shufflevector(a, b, 0, 1, 4, 5), t1 = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    const Half t2 = __builtin_shufflevector(c, d, 0, 1, 4, 5), t3 = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+    const Half four = (t0 + t2) + (t1 + t3);
+    std::memcpy(y + i, &four, sizeof four);
+  }
+  for (; i < count; ++i) y[i] = dot(x, row_of(rows, at, stride, i), n);
+}
+
+// A block of y stays in registers for all rows.
+template <int Vectors>
+inline void axpy_block(const float* a, const float* rows, const int* at, std::ptrdiff_t stride, int count, float* y) {
+  Floats sums[Vectors];
+  for (int v = 0; v < Vectors; ++v) sums[v] = load(y + v * kLanes);
+  for (int i = 0; i < count; ++i) {
+    const float* row = row_of(rows, at, stride, i);
+    for (int v = 0; v < Vectors; ++v) sums[v] += a[i] * load(row + v * kLanes);
+  }
+  for (int v = 0; v < Vectors; ++v) store(y + v * kLanes, sums[v]);
+}
+
+void axpy_rows(const float* a, const float* rows, const int* at, std::ptrdiff_t stride, int count, int n, float* y) {
+  int k = 0;
+  for (; k + 4 * kLanes <= n; k += 4 * kLanes) axpy_block<4>(a, rows + k, at, stride, count, y + k);
+  for (; k + kLanes <= n; k += kLanes) axpy_block<1>(a, rows + k, at, stride, count, y + k);
+  for (int i = 0; k < n && i < count; ++i) axpy(a[i], row_of(rows, at, stride, i) + k, n - k, y + k);
+}
+
 float dot_int8(const float* a, const std::int8_t* b, int n) {
   Floats sums{};
   int i = 0;
@@ -211,6 +263,8 @@ constexpr Kernels vector_kernels(const char* name, PackedTernary::Order order,
           .softmax = softmax,
           .dot = dot,
           .axpy = axpy,
+          .dot_rows = dot_rows,
+          .axpy_rows = axpy_rows,
           .dot_int8 = dot_int8,
           .axpy_int8 = axpy_int8,
           .add = add,

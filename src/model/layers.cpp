@@ -72,35 +72,40 @@ void attend(const Workspace& w, std::span<const KeyRange> ranges, int heads, int
   float* const scores = w.scores.data();
   const int width = heads * head;
   const float scale = 1.0f / std::sqrt(static_cast<float>(head));
+  const auto at_of = [](const KeyRange& r) { return r.rows.empty() ? nullptr : r.rows.data(); };
+  const auto row = [](const KeyRange& r, int i) { return static_cast<std::ptrdiff_t>(r.rows.empty() ? i : r.rows[i]); };
   std::fill_n(out, width, 0.0f);
   for (int h = 0; h < heads; ++h) {
     const int start = h * head;
-    const auto row = [](const KeyRange& r, int i) {
-      return static_cast<std::ptrdiff_t>(r.rows.empty() ? i : r.rows[i]);
-    };
     float* score = scores;
     for (const KeyRange& r : ranges) {
       const KvRows& k = r.keys;
-      for (int i = 0; i < r.count; ++i) {
-        const std::ptrdiff_t at = row(r, i), first = at * width + start;
-        const float dot = k.floats
-                              ? kernels.dot(r.query + start, k.floats + first, head)
-                              : kernels.dot_int8(r.query + start, k.bytes + first, head) * k.scales[at * heads + h];
-        *score++ = dot * scale;
+      const float* const query = r.query + start;
+      if (k.floats) {
+        kernels.dot_rows(query, k.floats + start, at_of(r), width, r.count, head, score);
+      } else {
+        for (int i = 0; i < r.count; ++i) {
+          const std::ptrdiff_t at = row(r, i);
+          score[i] = kernels.dot_int8(query, k.bytes + at * width + start, head) * k.scales[at * heads + h];
+        }
       }
+      score += r.count;
     }
-    kernels.softmax(scores, static_cast<int>(score - scores));
+    const int count = static_cast<int>(score - scores);
+    for (int i = 0; i < count; ++i) scores[i] *= scale;
+    kernels.softmax(scores, count);
     score = scores;
     for (const KeyRange& r : ranges) {
       const KvRows& v = r.values;
-      for (int i = 0; i < r.count; ++i, ++score) {
-        const std::ptrdiff_t at = row(r, i), first = at * width + start;
-        if (v.floats) {
-          kernels.axpy(*score, v.floats + first, head, out + start);
-        } else {
-          kernels.axpy_int8(*score * v.scales[at * heads + h], v.bytes + first, head, out + start);
+      if (v.floats) {
+        kernels.axpy_rows(score, v.floats + start, at_of(r), width, r.count, head, out + start);
+      } else {
+        for (int i = 0; i < r.count; ++i) {
+          const std::ptrdiff_t at = row(r, i);
+          kernels.axpy_int8(score[i] * v.scales[at * heads + h], v.bytes + at * width + start, head, out + start);
         }
       }
+      score += r.count;
     }
   }
 }

@@ -249,6 +249,33 @@ TEST_P(KernelsTest, FloatOperationsHaveTheReferencesBits) {
   }
 }
 
+TEST_P(KernelsTest, AttentionHasTheReferencesBits) {
+  std::uniform_real_distribution<float> wide(-3.0f, 3.0f);
+  for (int n = 1; n <= 80; n += n < 40 ? 1 : 8) {
+    for (const int count : {1, 2, 3, 4, 5, 8, 31}) {
+      const int offset = below(4), stride = n + below(7);
+      Misaligned<float> x(n, offset), rows(static_cast<std::size_t>(count + 2) * stride, offset), a(count, 0);
+      for (int i = 0; i < n; ++i) x.data()[i] = wide(random_);
+      for (int i = 0; i < (count + 2) * stride; ++i) rows.data()[i] = wide(random_);
+      for (int i = 0; i < count; ++i) a.data()[i] = wide(random_);
+      std::vector<int> at(count);
+      for (int& index : at) index = below(count + 2);
+      for (const int* index : {static_cast<const int*>(nullptr), static_cast<const int*>(at.data())}) {
+        SCOPED_TRACE(testing::Message() << "n " << n << " count " << count << (index ? " by index" : ""));
+        Misaligned<float> got(count, offset), wanted(count, 0), y(n, offset), sums(n, 0);
+        kernels_.dot_rows(x.data(), rows.data(), index, stride, count, n, got.data());
+        reference_.dot_rows(x.data(), rows.data(), index, stride, count, n, wanted.data());
+        EXPECT_EQ(std::memcmp(got.data(), wanted.data(), count * sizeof(float)), 0);
+        for (int i = 0; i < n; ++i) y.data()[i] = sums.data()[i] = x.data()[i];
+        kernels_.axpy_rows(a.data(), rows.data(), index, stride, count, n, y.data());
+        reference_.axpy_rows(a.data(), rows.data(), index, stride, count, n, sums.data());
+        ASSERT_EQ(std::memcmp(y.data(), sums.data(), n * sizeof(float)), 0);
+        EXPECT_TRUE(got.guarded() && y.guarded());
+      }
+    }
+  }
+}
+
 TEST_P(KernelsTest, QuantisedRowsHaveTheReferencesBits) {
   std::normal_distribution<float> normal(0.0f, 3.0f);
   for (int n = 1; n <= 300; ++n) {
