@@ -1,7 +1,7 @@
 """Captions of validation photos by PyTorch and by the engine, scored and compared.
 
 usage: python -m bitmar.evaluate --model DIR --photos images.tar --captions captions.json
-           [--engine PATH/TO/bitmar] [--limit N] [--beams N] [--recall] [--out captions.jsonl] [--table table.txt]
+           [--engine PATH/TO/bitmar] [--limit N] [--beams N] [--recall] [--int8-kv] [--out captions.jsonl] [--table table.txt]
 
 Both sides get the same pixels: photos are decoded once, by Pillow, and handed to the engine as PNG.
 """
@@ -48,13 +48,13 @@ def write_pngs(photos: list[bytes], folder: Path) -> list[Path]:
     return paths
 
 
-def engine_captions(command: list[str], directory: Path, paths: list[Path], beams: int) -> list[dict]:
+def engine_captions(command: list[str], directory: Path, paths: list[Path], beams: int, *options: str) -> list[dict]:
     """One JSON line a photo from `bitmar caption --jsonl --list FILE` (native, or the node build's CLI)."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as names:
         names.write("\n".join(map(str, paths)) + "\n")
         names.flush()
         done = subprocess.run([*command, "caption", "--model", str(directory), "--beams", str(beams), "--jsonl",
-                               "--list", names.name], check=True, capture_output=True, text=True)
+                               "--list", names.name, *options], check=True, capture_output=True, text=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -81,6 +81,14 @@ def recall_at_10(engine: list[str], directory: Path, paths: list[Path], referenc
             "image -> text": round(float(to_text.any(1).float().mean()), 4)}
 
 
+def compare_int8(rows: list[dict], int8: list[dict], references) -> str:
+    same = [(a["log_probability"], b["log_probability"]) for a, b in zip(rows, int8) if a["text"] == b["text"]]
+    error = np.abs(np.subtract(*zip(*same)))
+    scores = score([row["text"] for row in int8], references)
+    return (f"{len(same)} of {len(rows)} captions stay, their log probability by {error.mean():.4f} on average and {error.max():.4f} at most; "
+            f"CIDEr {scores['CIDEr']}, BLEU-4 {scores['BLEU-4']}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
@@ -90,6 +98,7 @@ def main() -> None:
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--beams", type=int, default=1)
+    parser.add_argument("--int8-kv", action="store_true", help="also with int8 keys and values: captions that stay, the error of log p")
     parser.add_argument("--recall", action="store_true", help="recall@10 by the engine's embeddings")
     parser.add_argument("--out", type=Path, help="the engine's captions, one JSON line a photo")
     parser.add_argument("--table", type=Path, help="the first fifty photos with one reference each, as text")
@@ -109,6 +118,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             paths = write_pngs(photos, Path(folder))
             rows = engine_captions(args.engine, args.model, paths, args.beams)
+            if args.int8_kv:
+                print("int8 keys and values:", compare_int8(rows, engine_captions(args.engine, args.model, paths, args.beams, "--int8-kv"), references))
             if args.recall:
                 print("recall@10", json.dumps(recall_at_10(args.engine, args.model, paths, references)))
         said = [row["text"] for row in rows]

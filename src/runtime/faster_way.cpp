@@ -7,7 +7,8 @@ namespace bitmar {
 void FasterWay::took(double time) {
   double& mean = mean_[second()];
   mean = mean == 0 ? time : mean + kShare * (std::min(time, kOutlier * mean) - mean);
-  const bool trial_ends = trial_ > 0 && --trial_ == 0;
+  const bool trial_ends = trial_ > 0 && (--trial_ == 0 || time > kLost * mean_[favourite_]);
+  if (trial_ends) trial_ = 0;
   if (trial_ > 0) return;
   const bool faster = mean_[0] == 0 || mean_[1] < kGain * mean_[0];
   if (faster != favourite_) {

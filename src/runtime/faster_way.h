@@ -17,6 +17,7 @@ class FasterWay {
   static constexpr double kGain = 0.95;   // of the first way's time, that the second has to stay below: it has costs
   static constexpr double kShare = 0.25;  // of the newest time in a mean
   static constexpr double kOutlier = 2;   // times the mean: no single job counts for more
+  static constexpr double kLost = 1.25;   // times the favourite's mean: a job of a trial that ends it
   static constexpr int kTrial = 3;        // jobs
   static constexpr int kSoon = 8, kLate = 128;  // jobs from one trial to the next
 

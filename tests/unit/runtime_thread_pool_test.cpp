@@ -134,6 +134,14 @@ TEST(FasterWay, NoticesThatThingsHaveChanged) {
   EXPECT_EQ(jobs_done(way, 10, quiet).second, 10);  // from the first trial on
 }
 
+TEST(FasterWay, CutsATrialShortThatIsLost) {
+  FasterWay way;
+  const int tried = 1000 - jobs_done(way, 1000, [](bool second, int) { return second ? 6.0 : 10.0; }).second;
+  FasterWay close;
+  const int tried_closely = 1000 - jobs_done(close, 1000, [](bool second, int) { return second ? 6.0 : 7.0; }).second;
+  EXPECT_EQ(tried_closely, 3 * tried);
+}
+
 TEST(FasterWay, IsNotLedAstrayByOneSlowJob) {
   FasterWay way;
   const auto time = [](bool second, int i) { return i % 40 == 39 ? 200.0 : second ? 6.0 : 10.0; };

@@ -81,7 +81,9 @@ const OTHER_FORMATS: readonly [name: string, beginning: RegExp][] = [
 
 /** Why the browser could not decode a file, as far as can be told. */
 async function unreadable(file: Blob, cause: unknown): Promise<BitMarError> {
-  const beginning = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  const bytes = await file.slice(0, 12).arrayBuffer().catch(() => null); // removed or changed since it was chosen
+  if (!bytes) return new BitMarError('invalid_image', 'The file can no longer be read', { cause });
+  const beginning = String.fromCharCode(...new Uint8Array(bytes));
   const other = OTHER_FORMATS.find(([, pattern]) => pattern.test(beginning));
   if (other) return new BitMarError('unsupported_image', `This browser does not decode ${other[0]}`, { cause });
   const problem = file.size ? 'damaged, too large, or no image' : 'empty';
