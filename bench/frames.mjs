@@ -1,8 +1,8 @@
-// Milliseconds from pixels to caption, greedy, one thread, both builds where the platform has them:
+// Milliseconds from pixels to caption, greedy, every build that the platform has, two threads where the build has threads:
 //   the bundled sample photos (480 pixels at most) over and over, in node and in Chromium, as the package reports them;
 //   in Chromium the first caption of a JPEG file after the model is loaded, in a page that has captioned nothing before;
 //   and a webcam's frames as they come: the sample photos as a film of 30 frames a second, another photo each.
-// usage: npm run build && node bench/frames.mjs [ROUNDS] [simd|relaxed]
+// usage: npm run build && node bench/frames.mjs [ROUNDS] [simd|relaxed|relaxed-threads]
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 

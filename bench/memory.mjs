@@ -17,7 +17,7 @@ await page.goto(`${server.url}tests/browser/blank.html`);
 await page.evaluate(
   async ({ count, captions }) => {
     const { BitMar } = await import('bitmar');
-    const model = await BitMar.load('/models/default/', { memory: { slots: Math.max(64, count) } });
+    const model = await BitMar.load('/models/default/', { threads: 1, memory: { slots: Math.max(64, count) } });
     const { memory } = model;
     await memory.open();
     const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];

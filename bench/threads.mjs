@@ -12,6 +12,7 @@ import { percentile } from './frames.mjs';
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'string' } } });
 const rounds = Number(positionals[0] ?? 15);
 const THREADS = [1, 2];
+const LOADS = ['nothing else', 'one busy process', 'two busy processes']; // as many as its place says
 
 const server = await serve({ root: path('') });
 const browser = await launch();
@@ -50,8 +51,8 @@ function busy() {
 }
 
 const results = [];
-for (const load of ['nothing else', 'one busy process', 'two busy processes']) {
-  const others = Array.from({ length: ['nothing else', 'one busy process', 'two busy processes'].indexOf(load) }, busy);
+for (const [count, load] of LOADS.entries()) {
+  const others = Array.from({ length: count }, busy);
   await new Promise((done) => setTimeout(done, 500));
   const rows = THREADS.map(() => []);
   for (let round = 0; round < rounds; round += 1) {

@@ -264,8 +264,6 @@ val result(const Engine& engine) {
 
 std::string kernels_name(const Engine& engine) { return engine.kernels_name(); }
 
-int threads(const Engine& engine) { return engine.threads(); }
-
 val bytes(const Engine& engine) {
   const bitmar::MemoryReport report = engine.bytes();
   val object = val::object();
@@ -304,7 +302,7 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .function("memoryChanges", &memory_changes)
       .function("memoryLoad", &memory_load)
       .function("memoryAdopt", &memory_adopt)
-      .function("threads", &threads)
+      .function("threads", &Engine::threads)
       .function("kernelsName", &kernels_name)
       .function("bytes", &bytes);
 }

@@ -203,7 +203,7 @@ TEST(EngineThreads, ChangeNothing) {
   for (const int threads : {2, 5}) {
     const auto together = load(threads);
     EXPECT_LE(together->threads(), threads);
-    for (int round = 0; round < 12; ++round) {  // the first 8 together, then three alone
+    for (int round = 0; round < 12; ++round) {  // the first 8 together, then some alone
       for (std::uint8_t& v : pixels) v = static_cast<std::uint8_t>((random = random * 1664525 + 1013904223) >> 24);
       const ImageView image{pixels.data(), 160, 120, 3};
       const auto one = alone->caption(image, {.max_tokens = 4}), many = together->caption(image, {.max_tokens = 4});

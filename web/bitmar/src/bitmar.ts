@@ -71,7 +71,7 @@ export class BitMar {
     try {
       const texts = [files.config, files.tokenizer, files.preprocessor].map((text) => new TextEncoder().encode(text).length);
       const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length);
-      const { threads, kernels, bytes } = await host.load({ int8KvCache, threads: chosen.threads, ...files }, signal);
+      const { threads, kernels, bytes } = await host.load({ int8KvCache, ...files }, signal);
       return new BitMar(host, { build, threads, kernels, bytes, fileBytes }, hash, options.memory ?? {});
     } catch (error) {
       host.close();

@@ -20,6 +20,7 @@ export class Host {
   readonly #reply: (reply: Reply) => void;
   readonly #decodePhoto: Platform['decodePhoto'];
   #module: EngineModule | undefined;
+  #threads = 1; // of the module
   #engine: Engine | undefined;
   #active: number | undefined; // the call that is being computed
 
@@ -60,11 +61,12 @@ export class Host {
   async #start({ id, build, wasm, threads }: StartRequest): Promise<void> {
     const { default: createBitMar } = await SCRIPTS[build]();
     this.#module = await instantiate(createBitMar, wasm, threads);
+    this.#threads = threads;
     this.#reply({ type: 'started', id });
   }
 
-  async #load({ id, config, tokenizer, preprocessor, weights, int8KvCache, threads }: LoadRequest): Promise<void> {
-    const engine = this.#module!.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache, threads });
+  async #load({ id, config, tokenizer, preprocessor, weights, int8KvCache }: LoadRequest): Promise<void> {
+    const engine = this.#module!.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache, threads: this.#threads });
     this.#engine = engine;
     this.#reply({ type: 'loaded', id, kernels: engine.kernelsName(), threads: engine.threads(), bytes: engine.bytes() });
   }

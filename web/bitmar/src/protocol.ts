@@ -29,7 +29,6 @@ export interface LoadRequest {
   preprocessor: string;
   weights: Uint8Array;
   int8KvCache: boolean;
-  threads: number;
 }
 
 export interface CaptionRequest {
