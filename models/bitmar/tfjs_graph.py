@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,16 @@ class Graph:
             return x[0].mean((2, 3), keepdim=True)
         if op == "ConcatV2":
             return torch.cat(x[:-1], 1)
-        if op == "ResizeBilinear":  # of these models: up by two
+        if op == "Pad":
+            (top, bottom), (left, right) = x[1].tolist()[1:3]
+            return F.pad(x[0], (left, right, top, bottom))
+        if op == "MaxPool":
+            window, stride = self.ints(node, "ksize")[1:3], self.ints(node, "strides")[1]
+            image = pad_same(x[0], window, stride, -math.inf) if self.text(node, "padding") == "SAME" else x[0]
+            return F.max_pool2d(image, window, stride)
+        if op == "ResizeNearestNeighbor":  # of these models: up by two
+            return F.interpolate(x[0], scale_factor=2, mode="nearest")
+        if op == "ResizeBilinear":  # likewise
             return F.interpolate(x[0], scale_factor=2, mode="bilinear", align_corners=False)
         if op == "Identity":
             return x[0]

@@ -101,6 +101,24 @@ class TfjsGraph(unittest.TestCase):
         self.assertEqual(tuple(y.shape), (1, 4, 3, 3))
         self.assertTrue(np.allclose(y[0, :, 0, 0].numpy(), np.maximum(first, 0), atol=1e-5))
 
+    def test_pads_pools_and_enlarges_as_tensorflow_does(self):
+        encode = lambda s: base64.b64encode(s.encode()).decode()
+        nodes = [{"name": "x", "op": "Placeholder"},
+                 {"name": "padded", "op": "Pad", "input": ["x", "paddings"]},
+                 {"name": "pooled", "op": "MaxPool", "input": ["x"],
+                  "attr": {"ksize": {"list": {"i": ["1", "3", "3", "1"]}}, "strides": {"list": {"i": ["1", "1", "1", "1"]}},
+                           "padding": {"s": encode("SAME")}}},
+                 {"name": "large", "op": "ResizeNearestNeighbor", "input": ["x", "size"]}]
+        # NHWC: one row above, two rows below, three columns to the right.
+        graph = self.graph(nodes, {"paddings": np.array([[0, 0], [1, 2], [0, 3], [0, 0]], np.int32),
+                                   "size": np.array([4, 6], np.int32)})
+        image = -torch.arange(1, 7.0).view(1, 1, 2, 3)  # below zero: SAME must not pool its padding
+        padded, pooled, large = graph({"x": image}, ["padded", "pooled", "large"])
+        self.assertEqual(tuple(padded.shape), (1, 1, 5, 6))
+        self.assertTrue(torch.equal(padded[:, :, 1:3, :3], image) and padded.sum() == image.sum())
+        self.assertEqual(pooled.tolist(), [[[[-1.0, -1.0, -2.0], [-1.0, -1.0, -2.0]]]])
+        self.assertEqual(large[0, 0].tolist(), [[-1, -1, -2, -2, -3, -3]] * 2 + [[-4, -4, -5, -5, -6, -6]] * 2)
+
     def test_refuses_what_it_does_not_know(self):
         graph = self.graph([{"name": "x", "op": "Placeholder"}, {"name": "y", "op": "Einsum", "input": ["x"]}], {})
         with self.assertRaises(NotImplementedError):
