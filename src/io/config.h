@@ -11,6 +11,7 @@ struct StemLayerConfig {
   enum class Type { conv, max_pool, residual };  // residual: x + conv(norm(relu(conv(norm(x))))), as many channels
   enum class Weights { int8, ternary };
   Type type = Type::conv;
+  static constexpr int kMaxKernel = 15;
   int kernel_size = 0, stride = 1;  // padding is kernel_size / 2; of a residual the stride is 1
   // Of convolutions alone:
   int out_channels = 0;

@@ -85,9 +85,9 @@ struct Kernels {
   void (*axpy_rows)(const float* a, const float* rows, const int* at, std::ptrdiff_t stride, int count, int n,
                     float* y);
   float (*dot_int8)(const float* a, const std::int8_t* b, int n);
-  void (*axpy_int8)(float a, const std::int8_t* x, int n, float* y);  // y += a * x
-  void (*add)(const float* x, int n, float* y);                       // y += x
-  void (*maximum)(const float* x, int n, float* y);                   // y = max(x, y)
+  void (*axpy_int8)(float a, const std::int8_t* x, int n, float* y);      // y += a * x
+  void (*add)(const float* x, int n, float* y);                           // y += x
+  void (*maximum)(const float* const* rows, int count, int n, float* y);  // y [n] = the largest of each column
   void (*relu)(float* x, int n);
   void (*relu_squared)(float* x, int n);
   // Folded batch norm of a convolution: y [n] = (float(acc) * scale) * a + b, then ReLU if asked.

@@ -89,6 +89,79 @@ void dots_product(const PackedTernary& w, const std::int8_t* x, int m, std::int3
   ternary_product<Dots, kFew, Dots::kRows>(w, x, m, y, scratch, dot_row);
 }
 
+// int8 products of eight rows of weights by rows of x in pairs, for the few columns of a first convolution. A weight's
+// code w + 128 has a bit too many for the instruction: its upper seven and its lowest are multiplied apart.
+class Int8Dots {
+ public:
+  static constexpr int kMost = 64;  // columns
+  static constexpr int kRows = 8, kStep = 4;
+
+  Int8Dots(const std::int8_t* w, int rows, int n, int k) : rows_(std::min(rows, kRows)), n_(n), k_(k) {
+    std::int8_t code[kMost / kStep + 1][kRows][kStep] = {};  // columns and rows that are not there weigh nothing
+    for (int row = 0; row < rows_; ++row) {
+      int i = 0;
+      for (; i + kStep <= k; i += kStep) std::memcpy(code[i / kStep][row], w + row * k + i, kStep);
+      std::copy_n(w + row * k + i, k - i, code[i / kStep][row]);
+    }
+    for (int step = 0; step * kStep < k; ++step) {
+      for (int j = 0; j < kQuads; ++j) {
+        const v128_t codes = wasm_v128_xor(Dots::load(code[step][4 * j]), wasm_i8x16_const_splat(-128));
+        upper_[step][j] = wasm_u8x16_shr(codes, 1);
+        lowest_[step][j] = wasm_v128_and(codes, wasm_i8x16_const_splat(1));
+      }
+    }
+  }
+
+  // y [Rows, n] of rows of x that lie k apart; reads to the next multiple of four columns, into the next row of x.
+  template <int Rows>
+  void run(const std::int8_t* x, std::int32_t* y) const {
+    const v128_t one = hidden_splat(1);
+    v128_t sum[Rows], upper[Rows][kQuads], lowest[Rows][kQuads];
+    for (int i = 0; i < Rows; ++i) {
+      sum[i] = wasm_i32x4_const_splat(0);
+      for (int j = 0; j < kQuads; ++j) upper[i][j] = lowest[i][j] = wasm_i32x4_const_splat(0);
+    }
+    for (int step = 0; step * kStep < k_; ++step) {
+      for (int i = 0; i < Rows; ++i) {
+        const v128_t four = Dots::splat(x + i * k_ + step * kStep);
+        sum[i] = Dots::step(sum[i], one, four);
+        for (int j = 0; j < kQuads; ++j) {
+          upper[i][j] = Dots::step(upper[i][j], upper_[step][j], four);
+          lowest[i][j] = Dots::step(lowest[i][j], lowest_[step][j], four);
+        }
+      }
+    }
+    for (int i = 0; i < Rows; ++i) {
+      std::int32_t line[kRows];
+      std::int32_t* to = rows_ == kRows ? y + i * n_ : line;
+      for (int j = 0; j < kQuads; ++j) {
+        const v128_t codes = wasm_i32x4_add(wasm_i32x4_shl(upper[i][j], 1), lowest[i][j]);
+        Dots::store(wasm_i32x4_sub(codes, wasm_i32x4_shl(sum[i], 7)), to + 4 * j);
+      }
+      if (to == line) std::copy_n(line, rows_, y + i * n_);
+    }
+  }
+
+ private:
+  static constexpr int kQuads = kRows / 4;
+  int rows_, n_, k_;
+  v128_t upper_[kMost / kStep][kQuads], lowest_[kMost / kStep][kQuads];
+};
+
+void int8_dots(const std::int8_t* w, const std::int8_t* x, int m, int n, int k, std::int32_t* y) {
+  constexpr int kFew = 8;  // rows of x that do not pay for the codes
+  if (m < kFew || k < Int8Dots::kStep || k > Int8Dots::kMost) return simd128_kernels()->int8_gemm(w, x, m, n, k, y);
+  std::int8_t last[Int8Dots::kMost] = {};
+  std::copy_n(x + (m - 1) * k, k, last);
+  for (int row = 0; row < n; row += Int8Dots::kRows) {
+    const Int8Dots dots(w + row * k, n - row, n, k);
+    int i = 0;
+    for (; i + 2 < m; i += 2) dots.run<2>(x + i * k, y + i * n + row);
+    for (; i + 1 < m; ++i) dots.run<1>(x + i * k, y + i * n + row);
+    dots.run<1>(last, y + i * n + row);
+  }
+}
+
 struct Swizzle {
   static v128_t run(v128_t table, v128_t at) { return wasm_i8x16_relaxed_swizzle(table, at); }
 };
@@ -112,7 +185,7 @@ bool dot_is_fast() {
 }  // namespace
 
 const Kernels* relaxed_simd_kernels() {
-  // Everything but the ternary product is simd128's, and its order is the look-up's.
+  // Everything but the integer products is simd128's, and their order is the look-up's.
   static const Kernels table = [] {
     Kernels t = *simd128_kernels();
     t.name = "relaxed_swizzle";
@@ -121,6 +194,7 @@ const Kernels* relaxed_simd_kernels() {
       t.name = "relaxed_dot";
       t.order = PackedTernary::Order::rows;
       t.ternary_gemm = dots_product;
+      t.int8_gemm = int8_dots;
     }
     return t;
   }();

@@ -96,8 +96,12 @@ void add(const float* x, int n, float* y) {
   for (int i = 0; i < n; ++i) y[i] += x[i];
 }
 
-void maximum(const float* x, int n, float* y) {
-  for (int i = 0; i < n; ++i) y[i] = x[i] > y[i] ? x[i] : y[i];
+void maximum(const float* const* rows, int count, int n, float* y) {
+  for (int i = 0; i < n; ++i) {
+    float most = rows[0][i];
+    for (int r = 1; r < count; ++r) most = rows[r][i] > most ? rows[r][i] : most;
+    y[i] = most;
+  }
 }
 
 void relu(float* x, int n) {

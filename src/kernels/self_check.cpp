@@ -83,7 +83,8 @@ std::vector<float> float_results(const Kernels& k, int n) {
   out.push_back(k.dot_int8(a.data(), q.data(), n));
   k.axpy_int8(1.3f, q.data(), n, y.data()), keep();
   k.add(b.data(), n, y.data()), keep();
-  k.maximum(a.data(), n, y.data()), keep();
+  const float* const three[] = {a.data(), b.data(), rows.data() + 1};
+  k.maximum(three, 3, n, y.data()), keep();
   k.softmax(y.data(), n), keep();
   y = a, k.relu(y.data(), n), keep();
   y = a, k.relu_squared(y.data(), n), keep();
@@ -115,6 +116,7 @@ bool same_resampling(const Kernels& k, int channels) {
 bool passes_self_check(const Kernels& candidate) {
   // One row of x and several, whole tiles and parts, more columns than partial sums of any kernel hold.
   if (!same_products(candidate, 84, 48, 1, Filling::noise) || !same_products(candidate, 36, 300, 15, Filling::noise) ||
+      !same_products(candidate, 20, 27, 9, Filling::noise) || !same_products(candidate, 20, 27, 9, Filling::largest) ||
       !same_products(candidate, 16, 300, 1, Filling::largest) ||
       !same_products(candidate, 16, 300, 7, Filling::largest)) {
     return false;

@@ -224,8 +224,12 @@ void add(const float* x, int n, float* y) {
   map(n, y, [&](int i, auto in) { return in(y + i) + in(x + i); });
 }
 
-void maximum(const float* x, int n, float* y) {
-  map(n, y, [&](int i, auto in) { return larger(in(x + i), in(y + i)); });
+void maximum(const float* const* rows, int count, int n, float* y) {
+  map(n, y, [&](int i, auto in) {
+    Floats most = in(rows[0] + i);
+    for (int r = 1; r < count; ++r) most = larger(in(rows[r] + i), most);
+    return most;
+  });
 }
 
 void relu(float* x, int n) {
@@ -240,14 +244,15 @@ void relu_squared(float* x, int n) {
 }
 
 void affine(const std::int32_t* acc, int n, float scale, const float* a, const float* b, bool rectify, float* y) {
-  map(n, y, [&](int i, auto in) { return to_float(in(acc + i)) * scale * in(a + i) + in(b + i); });
-  if (rectify) relu(y, n);
+  const Floats least = Floats{} + (rectify ? 0.0f : -INFINITY);
+  map(n, y, [&](int i, auto in) { return larger(to_float(in(acc + i)) * scale * in(a + i) + in(b + i), least); });
 }
 
 void affine_rows(const std::int32_t* acc, int n, const float* scale, const float* a, const float* b, bool rectify,
                  float* y) {
-  map(n, y, [&](int i, auto in) { return to_float(in(acc + i)) * in(scale + i) * in(a + i) + in(b + i); });
-  if (rectify) relu(y, n);
+  const Floats least = Floats{} + (rectify ? 0.0f : -INFINITY);
+  map(n, y,
+      [&](int i, auto in) { return larger(to_float(in(acc + i)) * in(scale + i) * in(a + i) + in(b + i), least); });
 }
 
 // A table with these operations and an instruction set's own integer products.

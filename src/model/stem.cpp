@@ -12,12 +12,18 @@ constexpr int kPixelZero = 128;  // the first layer's input is pixel - 128, as i
 
 using Type = StemLayerConfig::Type;
 
+// Steps of `Step` bytes; the last one may copy some of them again.
+template <int Step>
+void copy_steps(const std::int8_t* from, int n, std::int8_t* to) {
+  for (int i = 0; i + Step <= n; i += Step) std::memcpy(to + i, from + i, Step);
+  std::memcpy(to + n - Step, from + n - Step, Step);
+}
+
 // memcpy for the few hundred bytes of a window's row: Emscripten's own asks JavaScript from 512 on.
 void copy_run(const std::int8_t* from, int n, std::int8_t* to) {
-  constexpr int kStep = 16;
-  int i = 0;
-  for (; i + kStep <= n; i += kStep) std::memcpy(to + i, from + i, kStep);
-  for (; i < n; ++i) to[i] = from[i];
+  if (n >= 16) return copy_steps<16>(from, n, to);
+  if (n >= 8) return copy_steps<8>(from, n, to);
+  for (int i = 0; i < n; ++i) to[i] = from[i];
 }
 
 bool is_int8(const Convolution& c) { return !c.int8_weight.empty(); }
@@ -162,11 +168,12 @@ void Stem::max_pool(const StemLayer& layer, const Map& in, const Map& out) {
     const int top = std::max(0, y * stride - pad), bottom = std::min(in.size, y * stride - pad + kernel);
     for (int x = 0; x < out.size; ++x) {
       const int left = std::max(0, x * stride - pad), right = std::min(in.size, x * stride - pad + kernel);
-      float* to = out.data + out.offset(y, x);
-      std::copy_n(in.data + in.offset(top, left), in.channels, to);
+      const float* window[StemLayerConfig::kMaxKernel * StemLayerConfig::kMaxKernel];
+      int count = 0;
       for (int iy = top; iy < bottom; ++iy) {
-        for (int ix = left; ix < right; ++ix) own.kernels.maximum(in.data + in.offset(iy, ix), in.channels, to);
+        for (int ix = left; ix < right; ++ix) window[count++] = in.data + in.offset(iy, ix);
       }
+      own.kernels.maximum(window, count, in.channels, out.data + out.offset(y, x));
     }
   });
 }

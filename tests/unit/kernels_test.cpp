@@ -180,7 +180,7 @@ TEST_P(KernelsTest, TernaryProductsOfLongRowsDoNotOverflow) {
 TEST_P(KernelsTest, Int8ProductsAreExact) {
   for (int k = 1; k <= 300; k += k < 70 ? 1 : 13) {
     for (const int fill : {kRandom, 127, -128}) {
-      const int m = 1 + below(4), n = 1 + below(9);
+      const int m = 1 + below(k % 2 ? 4 : 20), n = 1 + below(k % 3 ? 9 : 40);
       Misaligned<std::int8_t> w(static_cast<std::size_t>(n) * k, below(16)),
           x(static_cast<std::size_t>(m) * k, below(16));
       for (int i = 0; i < n * k; ++i) w.data()[i] = static_cast<std::int8_t>(fill == kRandom ? below(255) - 127 : fill);
@@ -234,7 +234,10 @@ TEST_P(KernelsTest, FloatOperationsHaveTheReferencesBits) {
       compare("axpy_int8", [&](const Kernels& k, float* y) { return k.axpy_int8(0.7f, b8, n, y), 0.0f; });
       compare("axpy", [&](const Kernels& k, float* y) { return k.axpy(0.7f, a.data(), n, y), 0.0f; });
       compare("add", [&](const Kernels& k, float* y) { return k.add(a.data(), n, y), 0.0f; });
-      compare("maximum", [&](const Kernels& k, float* y) { return k.maximum(a.data(), n, y), 0.0f; });
+      const float* const rows[] = {c.data(), a.data(), b.data()};
+      for (const int count : {1, 2, 3}) {
+        compare("maximum", [&](const Kernels& k, float* y) { return k.maximum(rows, count, n, y), 0.0f; });
+      }
       compare("relu", [&](const Kernels& k, float* y) { return k.relu(y, n), 0.0f; });
       compare("relu_squared", [&](const Kernels& k, float* y) { return k.relu_squared(y, n), 0.0f; });
       for (const bool rectify : {false, true}) {
