@@ -39,10 +39,44 @@ def token_loss(model, logits, tokens, smoothing=0.05):
                            label_smoothing=smoothing)
 
 
-def info_nce(a, b):
-    """Symmetric, for unit vectors [B, C] of which a[i] and b[i] belong together (arXiv 2103.00020)."""
-    similarity, diagonal = a @ b.t() / INFO_NCE_TEMPERATURE, torch.arange(len(a), device=a.device)
-    return (F.cross_entropy(similarity, diagonal) + F.cross_entropy(similarity.t(), diagonal)) / 2
+def info_nce(images, captions, owner, others=(), photos=None):
+    """Symmetric (arXiv 2103.00020) for unit vectors: images [B, C], captions [T, C], of which the i-th belongs to image
+    owner[i]. others: images and captions of earlier steps, [N, C] and [M, C], as further negatives, and photos: the
+    numbers of all the images' photos, [B], [N] and [M], so that none is held against itself."""
+    own = owner[:, None] == torch.arange(len(images), device=images.device)
+    all_images, all_captions = images, captions
+    to_image, to_caption = own, own.t()  # which pairs belong together
+    same_image, same_caption = own, own.t()  # which may not be held against each other
+    if others:
+        all_images, all_captions = torch.cat([images, others[0]]), torch.cat([captions, others[1]])
+        now, past_images, past_captions = photos
+        none = lambda rows, count: torch.zeros(rows, count, dtype=torch.bool, device=images.device)
+        to_image = torch.cat([own, none(len(captions), len(past_images))], 1)
+        to_caption = torch.cat([own.t(), none(len(images), len(past_captions))], 1)
+        same_image = now[owner][:, None] == torch.cat([now, past_images])
+        same_caption = now[:, None] == torch.cat([now[owner], past_captions])
+
+    def towards(queries, keys, pairs, same):
+        similarity = queries @ keys.t() / INFO_NCE_TEMPERATURE
+        against = similarity.masked_fill(same, float("-inf")).logsumexp(1, keepdim=True)
+        return (torch.logaddexp(similarity, against) - similarity)[pairs].mean()
+
+    return (towards(captions, all_images, to_image, same_image)
+            + towards(images, all_captions, to_caption, same_caption)) / 2
+
+
+class Contrast:
+    """info_nce of a step's pictures and captions, against those of the steps before too."""
+
+    def __init__(self, steps: int = 16):
+        self.steps, self.past = steps, []
+
+    def __call__(self, images, captions, owner, photos):
+        photos = torch.as_tensor(photos, device=images.device)
+        past = [torch.cat(part) for part in zip(*self.past)]
+        loss = info_nce(images, captions, owner, past[:2], (photos, *past[2:])) if past else info_nce(images, captions, owner)
+        self.past = [*self.past, (images.detach(), captions.detach(), photos, photos[owner])][-self.steps:]
+        return loss
 
 
 def memory_mask(batch: int, device) -> torch.Tensor:
@@ -113,7 +147,7 @@ class Captioning:
         self.args, self.model, self.tokenizer, self.device = args, model, tokenizer, args.device
         features = model.config["vision"]["feature_size"]
         self.train, self.held = (Split(args, name, features, tokenizer, cache) for name in ("train", "val"))
-        self.near = nearest_photos(self.train.views)
+        self.near = nearest_photos(self.train.views, photos=args.photos)  # whose rows are the photos trained on
         frozen = model.vision.stem[:STEM_LAYERS] if cache else model.vision
         frozen.requires_grad_(False)
         model.train()
@@ -121,6 +155,7 @@ class Captioning:
             layer.dropout = args.dropout
         self.trainer = trainer_of(model.parameters())
         self.pad = model.config["pad_token_id"]
+        self.contrast = Contrast()
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         """Photos in groups of GROUP near neighbours, each photo once, and a view of each."""
@@ -156,20 +191,20 @@ class Captioning:
         chosen = [random.sample(range(len(train.tokens[r])), self.args.captions_each) for r in rows]
         bos = model.config["bos_token_id"]
 
-        said = self.padded([[bos, *train.tokens[r][c[0]][:MAX_TOKENS]] for r, c in zip(rows, chosen)])
+        owner = torch.arange(len(rows), device=self.device).repeat_interleave(self.args.captions_each)
+        said = self.padded([[bos, *train.tokens[r][i][:MAX_TOKENS]] for r, c in zip(rows, chosen) for i in c])
         said_query = model.memory.query(model.fuse(*model.encode_text(said))[1])
-        losses = {"infonce": info_nce(seen.query, said_query)}
+        losses = {"infonce": self.contrast(seen.query, said_query, owner, rows)}
 
         # One prompt a caption; what is read is read once a photo, by its picture alone.
         allowed = memory_mask(len(rows), self.device)
-        values = episode_values(model, seen, said)
+        values = episode_values(model, seen, said[::self.args.captions_each])
         retrieved, found = model.memory.read(seen.query, seen.query.detach(), values, allowed)
         if self.args.consistency:
             # |M' - M|^2 for the paper's write M' = M + alpha w q^T.
             w = (seen.query @ seen.query.t() / model.memory.temperature).masked_fill(~allowed, -1e9).softmax(-1)
             losses["memory"] = (model.memory.alpha * w).square().sum(1).mean()
 
-        owner = torch.arange(len(rows), device=self.device).repeat_interleave(self.args.captions_each)
         prompts = self.padded([self.prompt(r, i) for r, c in zip(rows, chosen) for i in c])
         vision = seen.vision[owner]
         text, keep = model.encode_text(prompts)
@@ -236,7 +271,7 @@ class Critic(Captioning):
         spoken = F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], ignore_index=self.pad, reduction="none")
         real = (tokens[:, 1:] != self.pad).sum(1)
         return {"critic": (spoken.sum(1) * advantage / real.float().mean()).mean(),
-                "infonce": info_nce(seen.query, said_query),
+                "infonce": self.contrast(seen.query, said_query, torch.arange(len(rows), device=self.device), rows),
                 "feature": F.mse_loss(seen.features, train.teacher(model, rows, view)),
                 "reward": rewards.mean().to(self.device)}
 

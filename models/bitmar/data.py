@@ -42,9 +42,10 @@ class Views:
         return torch.from_numpy(np.ascontiguousarray(self._grids[np.asarray(rows), np.asarray(view)][..., :self.features]))
 
 
-def nearest_photos(views: Views, count=12) -> np.ndarray:
-    """[N, count] rows of the photos whose mean teacher feature is most like each photo's, itself left out."""
-    mean = torch.from_numpy(np.stack([grid.astype(np.float32).mean(0) for grid in views.grids_of_view(0)]))
+def nearest_photos(views: Views, count=12, photos: int | None = None) -> np.ndarray:
+    """[N, count] rows of the photos whose mean teacher feature is most like each photo's, itself left out; of the first
+    `photos` photos, or of all."""
+    mean = torch.from_numpy(np.stack([grid.astype(np.float32).mean(0) for grid in views.grids_of_view(0)[:photos]]))
     mean = F.normalize(mean - mean.mean(0), dim=-1)
     similarity = mean @ mean.t()
     return similarity.fill_diagonal_(-1).topk(min(count, len(mean) - 1)).indices.numpy()

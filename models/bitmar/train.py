@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--batch", type=int, default=32, help="photos a step (caption and joint)")
+    parser.add_argument("--photos", type=int, help="train on the first so many alone (caption and joint)")
     parser.add_argument("--captions-each", type=int, default=5)
     parser.add_argument("--infonce", type=float, default=1.0, help="multiplies the paper's weight")
     parser.add_argument("--dropout", type=float, default=0.1, help="of the decoder's branches and of vision tokens")

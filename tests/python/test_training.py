@@ -7,8 +7,10 @@ import unittest
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from bitmar import quant
+from bitmar.captioning import INFO_NCE_TEMPERATURE, Contrast, info_nce
 from bitmar.mix import mix
 from bitmar.model import BitMar
 from bitmar.ordered import engine_order
@@ -96,6 +98,42 @@ class Quantisation(unittest.TestCase):
         alone = layer(x[:1])
         x[1:] *= 1000
         self.assertTrue(torch.equal(layer(x)[:1], alone))
+
+
+class SharedSpace(unittest.TestCase):
+    def setUp(self):
+        torch.manual_seed(0)
+        self.images, self.captions = (F.normalize(torch.randn(n, 8), dim=-1) for n in (4, 12))
+        self.owner = torch.arange(4).repeat_interleave(3)
+
+    def test_one_caption_a_picture_is_clips_loss(self):
+        captions, all_four = self.captions[:4], torch.arange(4)
+        similarity = self.images @ captions.t() / INFO_NCE_TEMPERATURE
+        wanted = (F.cross_entropy(similarity, all_four) + F.cross_entropy(similarity.t(), all_four)) / 2
+        self.assertTrue(torch.allclose(info_nce(self.images, captions, all_four), wanted))
+
+    def test_a_pictures_captions_are_not_held_against_each_other(self):
+        # Each caption of a picture meets the other pictures' captions alone, so the loss is the mean over choices of one.
+        similarity = self.images @ self.captions.t() / INFO_NCE_TEMPERATURE
+        own = self.owner == torch.arange(4)[:, None]
+        wanted = 0.0
+        for i in range(4):
+            for positive in similarity[i][own[i]]:
+                wanted -= torch.cat([positive[None], similarity[i][~own[i]]]).log_softmax(0)[0] / 12
+        to_images = F.cross_entropy(similarity.t(), self.owner)
+        got = info_nce(self.images, self.captions, self.owner)
+        self.assertTrue(torch.allclose(got, (wanted + to_images) / 2, atol=1e-5))
+
+    def test_earlier_steps_are_negatives_but_never_the_same_photos(self):
+        alone = info_nce(self.images, self.captions, self.owner)
+        contrast = Contrast(steps=1)
+        self.assertTrue(torch.equal(contrast(self.images, self.captions, self.owner, [0, 1, 2, 3]), alone))
+        contrast = Contrast(steps=1)
+        contrast(self.images, self.captions, self.owner, [0, 0, 0, 0])
+        self.assertTrue(torch.allclose(contrast(self.images, self.captions, self.owner, [0, 0, 0, 0]), torch.tensor(0.0)))
+        contrast = Contrast(steps=1)
+        contrast(self.images, self.captions, self.owner, [4, 5, 6, 7])
+        self.assertGreater(contrast(self.images, self.captions, self.owner, [0, 1, 2, 3]), alone)
 
 
 class Memory(unittest.TestCase):
