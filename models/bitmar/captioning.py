@@ -39,44 +39,17 @@ def token_loss(model, logits, tokens, smoothing=0.05):
                            label_smoothing=smoothing)
 
 
-def info_nce(images, captions, owner, others=(), photos=None):
+def info_nce(images, captions, owner):
     """Symmetric (arXiv 2103.00020) for unit vectors: images [B, C], captions [T, C], of which the i-th belongs to image
-    owner[i]. others: images and captions of earlier steps, [N, C] and [M, C], as further negatives, and photos: the
-    numbers of all the images' photos, [B], [N] and [M], so that none is held against itself."""
+    owner[i]. An image's captions are not held against each other."""
     own = owner[:, None] == torch.arange(len(images), device=images.device)
-    all_images, all_captions = images, captions
-    to_image, to_caption = own, own.t()  # which pairs belong together
-    same_image, same_caption = own, own.t()  # which may not be held against each other
-    if others:
-        all_images, all_captions = torch.cat([images, others[0]]), torch.cat([captions, others[1]])
-        now, past_images, past_captions = photos
-        none = lambda rows, count: torch.zeros(rows, count, dtype=torch.bool, device=images.device)
-        to_image = torch.cat([own, none(len(captions), len(past_images))], 1)
-        to_caption = torch.cat([own.t(), none(len(images), len(past_captions))], 1)
-        same_image = now[owner][:, None] == torch.cat([now, past_images])
-        same_caption = now[:, None] == torch.cat([now[owner], past_captions])
+    similarity = captions @ images.t() / INFO_NCE_TEMPERATURE
 
-    def towards(queries, keys, pairs, same):
-        similarity = queries @ keys.t() / INFO_NCE_TEMPERATURE
-        against = similarity.masked_fill(same, float("-inf")).logsumexp(1, keepdim=True)
-        return (torch.logaddexp(similarity, against) - similarity)[pairs].mean()
+    def towards(similarity, own):
+        others = similarity.masked_fill(own, float("-inf")).logsumexp(1, keepdim=True)
+        return (torch.logaddexp(similarity, others) - similarity)[own].mean()
 
-    return (towards(captions, all_images, to_image, same_image)
-            + towards(images, all_captions, to_caption, same_caption)) / 2
-
-
-class Contrast:
-    """info_nce of a step's pictures and captions, against those of the steps before too."""
-
-    def __init__(self, steps: int = 16):
-        self.steps, self.past = steps, []
-
-    def __call__(self, images, captions, owner, photos):
-        photos = torch.as_tensor(photos, device=images.device)
-        past = [torch.cat(part) for part in zip(*self.past)]
-        loss = info_nce(images, captions, owner, past[:2], (photos, *past[2:])) if past else info_nce(images, captions, owner)
-        self.past = [*self.past, (images.detach(), captions.detach(), photos, photos[owner])][-self.steps:]
-        return loss
+    return (towards(similarity, own) + towards(similarity.t(), own.t())) / 2
 
 
 def memory_mask(batch: int, device) -> torch.Tensor:
@@ -155,7 +128,6 @@ class Captioning:
             layer.dropout = args.dropout
         self.trainer = trainer_of(model.parameters())
         self.pad = model.config["pad_token_id"]
-        self.contrast = Contrast()
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         """Photos in groups of GROUP near neighbours, each photo once, and a view of each."""
@@ -194,7 +166,7 @@ class Captioning:
         owner = torch.arange(len(rows), device=self.device).repeat_interleave(self.args.captions_each)
         said = self.padded([[bos, *train.tokens[r][i][:MAX_TOKENS]] for r, c in zip(rows, chosen) for i in c])
         said_query = model.memory.query(model.fuse(*model.encode_text(said))[1])
-        losses = {"infonce": self.contrast(seen.query, said_query, owner, rows)}
+        losses = {"infonce": info_nce(seen.query, said_query, owner)}
 
         # One prompt a caption; what is read is read once a photo, by its picture alone.
         allowed = memory_mask(len(rows), self.device)
@@ -271,7 +243,7 @@ class Critic(Captioning):
         spoken = F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], ignore_index=self.pad, reduction="none")
         real = (tokens[:, 1:] != self.pad).sum(1)
         return {"critic": (spoken.sum(1) * advantage / real.float().mean()).mean(),
-                "infonce": self.contrast(seen.query, said_query, torch.arange(len(rows), device=self.device), rows),
+                "infonce": info_nce(seen.query, said_query, torch.arange(len(rows), device=self.device)),
                 "feature": F.mse_loss(seen.features, train.teacher(model, rows, view)),
                 "reward": rewards.mean().to(self.device)}
 

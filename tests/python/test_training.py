@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from bitmar import quant
-from bitmar.captioning import INFO_NCE_TEMPERATURE, Contrast, info_nce
+from bitmar.captioning import INFO_NCE_TEMPERATURE, info_nce
 from bitmar.mix import mix
 from bitmar.model import BitMar
 from bitmar.ordered import engine_order
@@ -123,17 +123,6 @@ class SharedSpace(unittest.TestCase):
         to_images = F.cross_entropy(similarity.t(), self.owner)
         got = info_nce(self.images, self.captions, self.owner)
         self.assertTrue(torch.allclose(got, (wanted + to_images) / 2, atol=1e-5))
-
-    def test_earlier_steps_are_negatives_but_never_the_same_photos(self):
-        alone = info_nce(self.images, self.captions, self.owner)
-        contrast = Contrast(steps=1)
-        self.assertTrue(torch.equal(contrast(self.images, self.captions, self.owner, [0, 1, 2, 3]), alone))
-        contrast = Contrast(steps=1)
-        contrast(self.images, self.captions, self.owner, [0, 0, 0, 0])
-        self.assertTrue(torch.allclose(contrast(self.images, self.captions, self.owner, [0, 0, 0, 0]), torch.tensor(0.0)))
-        contrast = Contrast(steps=1)
-        contrast(self.images, self.captions, self.owner, [4, 5, 6, 7])
-        self.assertGreater(contrast(self.images, self.captions, self.owner, [0, 1, 2, 3]), alone)
 
 
 class Memory(unittest.TestCase):
