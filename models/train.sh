@@ -2,7 +2,8 @@
 # Trains the model from photos and text to models/default, stage by stage. Every stage resumes from its
 # checkpoint, so the script may be stopped and started again at any time.
 # usage: [MINUTES=10] models/train.sh DATA WORK     (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
-# MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is centernet, inception or dinov2 (with TEACHER_WEIGHTS, a file).
+# MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is detectors, yolo, centernet, inception or dinov2
+# (with TEACHER_WEIGHTS, a file).
 # Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU.
 set -euo pipefail
 data=$(realpath "${1:?usage: models/train.sh DATA WORK}") work=$(realpath -m "${2:?usage: models/train.sh DATA WORK}")
@@ -21,16 +22,16 @@ train() {
 }
 
 "$python" -m bitmar.views --photos "$data/flickr8k/images.tar" --captions "$captions" --out "$work/views" --cache "$cache" \
-  --teacher "${TEACHER:-centernet}" ${TEACHER_WEIGHTS:+--teacher-weights "$TEACHER_WEIGHTS"}
+  --teacher "${TEACHER:-detectors}" ${TEACHER_WEIGHTS:+--teacher-weights "$TEACHER_WEIGHTS"}
 [ -f "$work/stem.pt" ] || "$python" -m bitmar.stem --views "$work/views" --out "$work/stem.pt" --cache "$cache"
 [ -f "$work/tokenizer.json" ] || "$python" -m bitmar.tokenizer --out "$work/tokenizer.json" "$captions" "${spoken[@]}"
-train language --steps "${LANGUAGE_STEPS:-600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
+train language --steps "${LANGUAGE_STEPS:-2600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
 train encoder --steps "${ENCODER_STEPS:-3500}"
-train caption --steps "${CAPTION_STEPS:-1500}" --start "decoder,embedding=$work/language.pt"
-train joint --steps "${JOINT_STEPS:-1500}" --rate 8e-4 --infonce 1.0 --start "vision=$work/encoder.pt" \
+train caption --steps "${CAPTION_STEPS:-1000}" --dropout 0.15 --start "decoder,embedding=$work/language.pt"
+train joint --steps "${JOINT_STEPS:-800}" --rate 8e-4 --infonce 1.0 --start "vision=$work/encoder.pt" \
   "compressor,embedding,text_encoder,fusion,memory,decoder=$work/caption.pt"
-train critic --steps "${CRITIC_STEPS:-300}" --rate 1e-4 --infonce 1.0 \
+train critic --steps "${CRITIC_STEPS:-330}" --rate 1e-4 --infonce 1.0 \
   --start "vision,compressor,embedding,text_encoder,fusion,memory,decoder=$work/joint.pt"
-"$python" -m bitmar.mix --start "$work/joint.pt" --end "$work/critic.pt" --out "$work/mixed.pt"
+"$python" -m bitmar.mix --start "$work/joint.pt" --end "$work/critic.pt" --share 0.75 --out "$work/mixed.pt"
 # To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 1 --engine ... (see README.md)
 "$python" -m bitmar.export --checkpoint "$work/mixed.pt" --tokenizer "$work/tokenizer.json" --out default

@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--captions", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
-    parser.add_argument("--teacher", choices=TEACHERS, default="centernet")
+    parser.add_argument("--teacher", choices=TEACHERS, default="detectors")
     parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint")
     parser.add_argument("--views", type=int, default=6)
     parser.add_argument("--shard", default="0/1")
