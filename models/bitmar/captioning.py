@@ -12,6 +12,7 @@ other photos and its own, so that the memory it learns to read is like one in us
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,10 +21,12 @@ import torch.nn.functional as F
 from . import quant
 from .data import Views, clean_caption, load_captions, nearest_photos, pad
 from .metrics import Cider, score, words
+from .model import BitMar
 from .stem import STEM_LAYERS
 
 INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
 FEATURE_WEIGHT = 3.0  # holds the encoder near the teacher's grid: at 0.5 it drifted away within 150 steps
+DISTIL_SHARE = 0.7  # of the word loss, where there are tutors
 GROUP = 4  # photos that look alike in a batch
 HINTS = 0.2  # of the captions are asked for with a few of their own words
 MAX_TOKENS = 32
@@ -37,6 +40,13 @@ def token_loss(model, logits, tokens, smoothing=0.05):
     """Mean next-token cross entropy; tokens [B, n + 1] start with BOS, padding is not counted."""
     return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=model.config["pad_token_id"],
                            label_smoothing=smoothing)
+
+
+def distil_loss(logits, targets, real):
+    """Mean cross entropy of logits [T, n, V] against probabilities [T, n, V] (arXiv 1503.02531, at temperature 1) where
+    real [T, n]."""
+    spoken = logits.logsumexp(-1) - (targets * logits).sum(-1)
+    return spoken[real].mean()
 
 
 def info_nce(images, captions, owner):
@@ -66,8 +76,8 @@ def memory_mask(batch: int, device) -> torch.Tensor:
 class Split:
     """Photos of one split with their captions, as words and as tokens."""
 
-    def __init__(self, args, name: str, features: int, tokenizer, cache=None):
-        self.views = Views(args.work / "views", name, features)
+    def __init__(self, args, name: str, tokenizer, cache=None):
+        self.views = Views(args.work / "views", name)
         self.cache = cache(self.views) if cache else None
         self.captions = [[clean_caption(c) for c in rows] for rows in load_captions(args.captions, name)[1]]
         self.tokens = [[tokenizer.encode(c) for c in rows] for rows in self.captions]
@@ -79,7 +89,9 @@ class Split:
         return self.teacher(model, rows, view)
 
     def teacher(self, model, rows, view):
-        return self.views.grids(rows, view).to(model.embedding.weight.device).float()
+        """The teacher's grid, as many of its components as the model takes."""
+        features = model.config["vision"]["feature_size"]
+        return self.views.grids(rows, view, features).to(model.embedding.weight.device).float()
 
 
 class Seen:
@@ -91,6 +103,19 @@ class Seen:
         text, self.keep = model.encode_text(bos)
         self.fused, pooled = model.fuse(text, self.keep, self.vision)
         self.query = model.memory.query(pooled)
+
+
+@dataclass
+class Batch:
+    """B photos and T captions of theirs, the photo's own ones together, the same number each."""
+
+    rows: np.ndarray  # [B] photos
+    view: np.ndarray  # [B] and the view of each
+    owner: torch.Tensor  # [T] whose caption each is, as an index into rows
+    said: torch.Tensor  # [T, n] captions, BOS first
+    prompts: torch.Tensor  # [T, n] what is asked for each, BOS first
+    tokens: torch.Tensor  # [T, n] captions from BOS to EOS
+    allowed: torch.Tensor  # [B, B] bool: which photos' episodes each photo may read
 
 
 def episode_values(model, seen: Seen, captions) -> torch.Tensor:
@@ -115,11 +140,18 @@ def greedy_captions(model, tokenizer, split: Split, limit: int, memory=None) -> 
     return said
 
 
+def load_tutor(path, device):
+    state = torch.load(path, map_location=device)
+    tutor = BitMar(state["config"]).to(device).requires_grad_(False).eval()
+    tutor.load_state_dict(state["model"])
+    return tutor
+
+
 class Captioning:
     def __init__(self, args, model, tokenizer, trainer_of, cache=None):
         self.args, self.model, self.tokenizer, self.device = args, model, tokenizer, args.device
-        features = model.config["vision"]["feature_size"]
-        self.train, self.held = (Split(args, name, features, tokenizer, cache) for name in ("train", "val"))
+        self.train, self.held = (Split(args, name, tokenizer, cache) for name in ("train", "val"))
+        self.tutors = [load_tutor(path, args.device) for path in args.tutors]
         self.near = nearest_photos(self.train.views, photos=args.photos)  # whose rows are the photos trained on
         frozen = model.vision.stem[:STEM_LAYERS] if cache else model.vision
         frozen.requires_grad_(False)
@@ -156,36 +188,54 @@ class Captioning:
     def padded(self, rows) -> torch.Tensor:
         return pad(rows, self.pad).to(self.device)
 
-    def losses(self) -> dict[str, torch.Tensor]:
-        model, train = self.model, self.train
+    def draw(self) -> Batch:
+        train, each, bos = self.train, self.args.captions_each, self.model.config["bos_token_id"]
         rows, view = self.batch()
-        seen = Seen(model, train.features(model, rows, view))
-        chosen = [random.sample(range(len(train.tokens[r])), self.args.captions_each) for r in rows]
-        bos = model.config["bos_token_id"]
+        chosen = [(r, i) for r in rows for i in random.sample(range(len(train.tokens[r])), each)]
+        return Batch(rows, view, torch.arange(len(rows), device=self.device).repeat_interleave(each),
+                     self.padded([[bos, *train.tokens[r][i][:MAX_TOKENS]] for r, i in chosen]),
+                     self.padded([self.prompt(r, i) for r, i in chosen]),
+                     self.padded([wrap(self.model.config, train.tokens[r][i]) for r, i in chosen]),
+                     memory_mask(len(rows), self.device))
 
-        owner = torch.arange(len(rows), device=self.device).repeat_interleave(self.args.captions_each)
-        said = self.padded([[bos, *train.tokens[r][i][:MAX_TOKENS]] for r, c in zip(rows, chosen) for i in c])
-        said_query = model.memory.query(model.fuse(*model.encode_text(said))[1])
-        losses = {"infonce": info_nce(seen.query, said_query, owner)}
+    def conditioning(self, model, seen: Seen, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each caption, by its own prompt; what is read is read once a photo, by its picture alone."""
+        owner = batch.owner
+        values = episode_values(model, seen, batch.said[::self.args.captions_each])
+        retrieved, found = model.memory.read(seen.query, seen.query.detach(), values, batch.allowed)
+        vision = seen.vision[owner]
+        text, keep = model.encode_text(batch.prompts)
+        return model.condition(retrieved[owner], model.fuse(text, keep, vision)[0], keep, vision, found[owner])
 
-        # One prompt a caption; what is read is read once a photo, by its picture alone.
-        allowed = memory_mask(len(rows), self.device)
-        values = episode_values(model, seen, said[::self.args.captions_each])
-        retrieved, found = model.memory.read(seen.query, seen.query.detach(), values, allowed)
+    def losses(self) -> dict[str, torch.Tensor]:
+        model, train, batch = self.model, self.train, self.draw()
+        seen = Seen(model, train.features(model, batch.rows, batch.view))
+        said_query = model.memory.query(model.fuse(*model.encode_text(batch.said))[1])
+        losses = {"infonce": info_nce(seen.query, said_query, batch.owner)}
         if self.args.consistency:
             # |M' - M|^2 for the paper's write M' = M + alpha w q^T.
-            w = (seen.query @ seen.query.t() / model.memory.temperature).masked_fill(~allowed, -1e9).softmax(-1)
+            w = seen.query @ seen.query.t() / model.memory.temperature
+            w = w.masked_fill(~batch.allowed, -1e9).softmax(-1)
             losses["memory"] = (model.memory.alpha * w).square().sum(1).mean()
 
-        prompts = self.padded([self.prompt(r, i) for r, c in zip(rows, chosen) for i in c])
-        vision = seen.vision[owner]
-        text, keep = model.encode_text(prompts)
-        sequence, mask = model.condition(retrieved[owner], model.fuse(text, keep, vision)[0], keep, vision, found[owner])
-        tokens = self.padded([wrap(model.config, train.tokens[r][i]) for r, c in zip(rows, chosen) for i in c])
-        losses["lm"] = token_loss(model, model.logits(tokens[:, :-1], sequence, self.drop_patches(mask)), tokens)
+        sequence, mask = self.conditioning(model, seen, batch)
+        logits = model.logits(batch.tokens[:, :-1], sequence, self.drop_patches(mask))
+        losses["lm"] = token_loss(model, logits, batch.tokens)
+        if self.tutors:
+            losses["distil"] = distil_loss(logits, self.tutored(batch), batch.tokens[:, 1:] != self.pad)
         if train.cache:
-            losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, view))
+            losses["feature"] = F.mse_loss(seen.features, train.teacher(model, batch.rows, batch.view))
         return losses
+
+    def tutored(self, batch: Batch) -> torch.Tensor:
+        """The tutors' mean probabilities [T, n, V] of the next tokens of the batch's captions."""
+        mean = 0.0
+        with torch.no_grad():
+            for tutor in self.tutors:
+                seen = Seen(tutor, self.train.teacher(tutor, batch.rows, batch.view))
+                sequence, mask = self.conditioning(tutor, seen, batch)
+                mean = mean + tutor.logits(batch.tokens[:, :-1], sequence, mask).softmax(-1) / len(self.tutors)
+        return mean
 
     def evaluate(self, limit: int) -> None:
         said = greedy_captions(self.trainer.average, self.tokenizer, self.held, limit)
@@ -250,7 +300,8 @@ class Critic(Captioning):
 
 def caption(args, model, tokenizer, trainer_of, cache=None) -> None:
     stage = Captioning(args, model, tokenizer, trainer_of, cache)
-    stage.run(stage.losses, {"lm": 1.0, "infonce": INFO_NCE_WEIGHT * args.infonce, "memory": CONSISTENCY_WEIGHT,
+    share = DISTIL_SHARE if stage.tutors else 0.0
+    stage.run(stage.losses, {"lm": 1.0 - share, "distil": share, "infonce": INFO_NCE_WEIGHT * args.infonce, "memory": CONSISTENCY_WEIGHT,
                              "feature": FEATURE_WEIGHT})
 
 

@@ -13,9 +13,7 @@ import torch.nn.functional as F
 class Views:
     """Memory-mapped views of one split; `count` views a photo."""
 
-    def __init__(self, folder: Path, split: str, features: int | None = None):
-        """features: how many of the teacher's principal components grids() gives, the first ones; None for all"""
-        self.features = features
+    def __init__(self, folder: Path, split: str):
         self.folder = Path(folder) / split
         done = np.memmap(self.folder / "done.u8", np.uint8, "r")
         pixels = np.memmap(self.folder / "pixels.u8", np.uint8, "r")
@@ -37,9 +35,9 @@ class Views:
         """float16 [N, P, features], not yet read"""
         return self._grids[:, view]
 
-    def grids(self, rows, view) -> torch.Tensor:
-        """float16 [len(rows), P, features]"""
-        return torch.from_numpy(np.ascontiguousarray(self._grids[np.asarray(rows), np.asarray(view)][..., :self.features]))
+    def grids(self, rows, view, features: int | None = None) -> torch.Tensor:
+        """float16 [len(rows), P, features]: the teacher's first principal components, or all"""
+        return torch.from_numpy(np.ascontiguousarray(self._grids[np.asarray(rows), np.asarray(view)][..., :features]))
 
 
 def nearest_photos(views: Views, count=12, photos: int | None = None) -> np.ndarray:

@@ -158,7 +158,8 @@ def language(args, model, tokenizer) -> None:
 
 
 def encoder(args, model, tokenizer) -> None:
-    views, held = (Views(args.work / "views", split, model.config["vision"]["feature_size"]) for split in ("train", "val"))
+    views, held = (Views(args.work / "views", split) for split in ("train", "val"))
+    features = model.config["vision"]["feature_size"]
     cache, held_cache = StemCache(model, views, args.device), StemCache(model, held, args.device)
     vision = model.vision
     vision.stem[:STEM_LAYERS].requires_grad_(False)
@@ -170,12 +171,12 @@ def encoder(args, model, tokenizer) -> None:
 
     while trainer.running():
         rows, view = np.random.randint(len(views), size=64), np.random.randint(views.count, size=64)
-        wanted = views.grids(rows, view).to(args.device).float()
+        wanted = views.grids(rows, view, features).to(args.device).float()
         trainer.update(losses(vision, cache(rows, view), wanted), {"mse": 1.0, "cosine": 0.5})
         if trainer.step % 250 == 0:
             rows = np.arange(200)
             with torch.no_grad():
-                got = losses(trainer.average.vision, held_cache(rows, 0), held.grids(rows, 0).to(args.device).float())
+                got = losses(trainer.average.vision, held_cache(rows, 0), held.grids(rows, 0, features).to(args.device).float())
             trainer.log({"val_" + name: round(float(v), 4) for name, v in got.items()})
 
 
@@ -193,6 +194,8 @@ def main() -> None:
     parser.add_argument("--captions-each", type=int, default=5)
     parser.add_argument("--infonce", type=float, default=1.0, help="multiplies the paper's weight")
     parser.add_argument("--dropout", type=float, default=0.1, help="of the decoder's branches and of vision tokens")
+    parser.add_argument("--tutors", type=Path, nargs="*", default=[],
+                        help="checkpoints of the caption stage to learn from (caption and joint): their next words, by the teacher's grid")
     parser.add_argument("--no-consistency", dest="consistency", action="store_false", help="leave that loss out")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after so long; resumable")
     parser.add_argument("--evaluate-every", type=int, default=300)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from bitmar import quant
-from bitmar.captioning import INFO_NCE_TEMPERATURE, info_nce
+from bitmar.captioning import INFO_NCE_TEMPERATURE, distil_loss, info_nce
 from bitmar.mix import mix
 from bitmar.model import BitMar
 from bitmar.ordered import engine_order
@@ -98,6 +98,19 @@ class Quantisation(unittest.TestCase):
         alone = layer(x[:1])
         x[1:] *= 1000
         self.assertTrue(torch.equal(layer(x)[:1], alone))
+
+
+class Distillation(unittest.TestCase):
+    def test_it_is_least_at_the_tutors_own_words_and_counts_no_padding(self):
+        torch.manual_seed(2)
+        logits, real = torch.randn(2, 3, 5), torch.tensor([[True, True, False], [True, False, False]])
+        targets = torch.randn(2, 3, 5).softmax(-1)
+        wanted = F.cross_entropy(logits[real], targets[real])
+        self.assertTrue(torch.allclose(distil_loss(logits, targets, real), wanted, atol=1e-6))
+        padded = torch.where(real[..., None], logits, logits + 7 * torch.randn_like(logits))
+        self.assertTrue(torch.allclose(distil_loss(padded, targets, real), wanted, atol=1e-6))
+        own = distil_loss(targets.log(), targets, real)
+        self.assertLess(float(own), float(distil_loss(targets.log() + 0.1 * torch.randn(2, 3, 5), targets, real)))
 
 
 class SharedSpace(unittest.TestCase):
