@@ -179,11 +179,16 @@ class Captioning:
         start = random.randrange(len(spoken))
         return [bos, *self.tokenizer.encode(" ".join(spoken[start:start + random.randint(1, 3)]))]
 
-    def drop_patches(self, mask):
-        """The mask [B, 1, 1, c] of a conditioning sequence with some of its vision tokens hidden."""
+    def hide(self, mask, batch: Batch):
+        """The mask [T, 1, 1, c] of the captions' conditioning with some vision tokens hidden, and from some captions whose
+        photo read episodes like it all but what was read: by a picture in full view nobody learns to read."""
         count = (self.model.config["vision"]["grid_size"] // self.model.config["compressor"]["pool_size"]) ** 2
         hidden = torch.rand(len(mask), 1, 1, count, device=mask.device) < self.args.dropout
-        return torch.cat([mask[..., :-count], mask[..., -count:].masked_fill(hidden, float("-inf"))], -1)
+        mask = torch.cat([mask[..., :-count], mask[..., -count:].masked_fill(hidden, float("-inf"))], -1)
+        group = torch.arange(len(batch.rows), device=mask.device) // GROUP
+        alike = (batch.allowed & (group[:, None] == group)).any(1)[batch.owner]
+        blind = alike & (torch.rand(len(mask), device=mask.device) < self.args.blind)
+        return torch.cat([mask[..., :1], mask[..., 1:].masked_fill(blind[:, None, None, None], float("-inf"))], -1)
 
     def padded(self, rows) -> torch.Tensor:
         return pad(rows, self.pad).to(self.device)
@@ -219,7 +224,7 @@ class Captioning:
             losses["memory"] = (model.memory.alpha * w).square().sum(1).mean()
 
         sequence, mask = self.conditioning(model, seen, batch)
-        logits = model.logits(batch.tokens[:, :-1], sequence, self.drop_patches(mask))
+        logits = model.logits(batch.tokens[:, :-1], sequence, self.hide(mask, batch))
         losses["lm"] = token_loss(model, logits, batch.tokens)
         if self.tutors:
             losses["distil"] = distil_loss(logits, self.tutored(batch), batch.tokens[:, 1:] != self.pad)

@@ -50,7 +50,7 @@ def main() -> None:
     model, tokenizer = BitMar(state["config"]).eval(), Tokenizer(args.work / "tokenizer.json")
     model.load_state_dict(state["model"])
     cache = None if args.teacher_grid else lambda views: StemCache(model, views, "cpu")
-    train, held = (Split(args, name, state["config"]["vision"]["feature_size"], tokenizer, cache) for name in ("train", "val"))
+    train, held = (Split(args, name, tokenizer, cache) for name in ("train", "val"))
     keys, values = episodes(model, train)
     references = load_captions(args.captions, "val")[1][:args.limit]
     rng = np.random.default_rng(0)
