@@ -49,17 +49,19 @@ def distil_loss(logits, targets, real):
     return spoken[real].mean()
 
 
+def contrast(queries, keys, own):
+    """Mean over a query's own keys of -log softmax(q . k / temperature) among them and the keys of others (arXiv 2103.00020,
+    for several own keys): unit vectors [Q, C] and [K, C], own [Q, K] bool."""
+    similarity = queries @ keys.t() / INFO_NCE_TEMPERATURE
+    others = similarity.masked_fill(own, float("-inf")).logsumexp(1, keepdim=True)
+    return (torch.logaddexp(similarity, others) - similarity)[own].mean()
+
+
 def info_nce(images, captions, owner):
-    """Symmetric (arXiv 2103.00020) for unit vectors: images [B, C], captions [T, C], of which the i-th belongs to image
-    owner[i]. An image's captions are not held against each other."""
+    """Symmetric, for unit vectors: images [B, C], captions [T, C], of which the i-th belongs to image owner[i]. An image's
+    captions are not held against each other."""
     own = owner[:, None] == torch.arange(len(images), device=images.device)
-    similarity = captions @ images.t() / INFO_NCE_TEMPERATURE
-
-    def towards(similarity, own):
-        others = similarity.masked_fill(own, float("-inf")).logsumexp(1, keepdim=True)
-        return (torch.logaddexp(similarity, others) - similarity)[own].mean()
-
-    return (towards(similarity, own) + towards(similarity.t(), own.t())) / 2
+    return (contrast(captions, images, own) + contrast(images, captions, own.t())) / 2
 
 
 def memory_mask(batch: int, device) -> torch.Tensor:
@@ -147,11 +149,34 @@ def load_tutor(path, device):
     return tutor
 
 
+class Anchors:
+    """What a tutor makes of every training photo and of every caption, in the memory's space: fixed, so that a batch is
+    held against all of them and the space cannot drift."""
+
+    def __init__(self, tutor, split: Split):
+        config, images, captions = tutor.config, [], []
+        with torch.no_grad():
+            for start in range(0, len(split.views), 50):
+                rows = np.arange(start, min(len(split.views), start + 50))
+                images.append(Seen(tutor, split.teacher(tutor, rows, 0)).query)
+                said = pad([[config["bos_token_id"], *t[:MAX_TOKENS]] for r in rows for t in split.tokens[r]], config["pad_token_id"])
+                captions.append(tutor.memory.query(tutor.fuse(*tutor.encode_text(said.to(images[0].device)))[1]))
+        self.images, self.captions = torch.cat(images), torch.cat(captions)
+        self.photo = torch.arange(len(self.images), device=self.images.device)
+        self.owner = torch.repeat_interleave(self.photo, torch.tensor([len(t) for t in split.tokens[:len(self.images)]]))
+
+    def __call__(self, images, captions, photos, photo_of_caption) -> torch.Tensor:
+        """images [B, C] of the photos, captions [T, C] of photo_of_caption"""
+        towards_captions = contrast(images, self.captions, photos[:, None] == self.owner)
+        return (towards_captions + contrast(captions, self.images, photo_of_caption[:, None] == self.photo)) / 2
+
+
 class Captioning:
     def __init__(self, args, model, tokenizer, trainer_of, cache=None):
         self.args, self.model, self.tokenizer, self.device = args, model, tokenizer, args.device
         self.train, self.held = (Split(args, name, tokenizer, cache) for name in ("train", "val"))
         self.tutors = [load_tutor(path, args.device) for path in args.tutors]
+        self.anchors = Anchors(self.tutors[0], self.train) if self.tutors else None
         self.near = nearest_photos(self.train.views, photos=args.photos)  # whose rows are the photos trained on
         frozen = model.vision.stem[:STEM_LAYERS] if cache else model.vision
         frozen.requires_grad_(False)
@@ -217,6 +242,9 @@ class Captioning:
         seen = Seen(model, train.features(model, batch.rows, batch.view))
         said_query = model.memory.query(model.fuse(*model.encode_text(batch.said))[1])
         losses = {"infonce": info_nce(seen.query, said_query, batch.owner)}
+        if self.anchors:
+            photos = torch.from_numpy(batch.rows).to(self.device)
+            losses["anchors"] = self.anchors(seen.query, said_query, photos, photos[batch.owner])
         if self.args.consistency:
             # |M' - M|^2 for the paper's write M' = M + alpha w q^T.
             w = seen.query @ seen.query.t() / model.memory.temperature
@@ -306,7 +334,8 @@ class Critic(Captioning):
 def caption(args, model, tokenizer, trainer_of, cache=None) -> None:
     stage = Captioning(args, model, tokenizer, trainer_of, cache)
     share = DISTIL_SHARE if stage.tutors else 0.0
-    stage.run(stage.losses, {"lm": 1.0 - share, "distil": share, "infonce": INFO_NCE_WEIGHT * args.infonce, "memory": CONSISTENCY_WEIGHT,
+    stage.run(stage.losses, {"lm": 1.0 - share, "distil": share, "infonce": INFO_NCE_WEIGHT * args.infonce,
+                             "anchors": args.anchors, "memory": CONSISTENCY_WEIGHT,
                              "feature": FEATURE_WEIGHT})
 
 

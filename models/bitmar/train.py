@@ -196,6 +196,8 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.1, help="of the decoder's branches and of vision tokens")
     parser.add_argument("--tutors", type=Path, nargs="*", default=[],
                         help="checkpoints of the caption stage to learn from (caption and joint): their next words, by the teacher's grid")
+    parser.add_argument("--anchors", type=float, default=1.0,
+                        help="weight of the contrast against the first tutor's space")
     parser.add_argument("--blind", type=float, default=0.2,
                         help="share of the captions with episodes like them to read that see nothing else (caption and joint)")
     parser.add_argument("--no-consistency", dest="consistency", action="store_false", help="leave that loss out")
