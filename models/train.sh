@@ -26,12 +26,15 @@ train() {
 [ -f "$work/stem.pt" ] || "$python" -m bitmar.stem --views "$work/views" --out "$work/stem.pt" --cache "$cache"
 [ -f "$work/tokenizer.json" ] || "$python" -m bitmar.tokenizer --out "$work/tokenizer.json" "$captions" "${spoken[@]}"
 train language --steps "${LANGUAGE_STEPS:-2600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
-train encoder --steps "${ENCODER_STEPS:-3500}"
-train caption --steps "${CAPTION_STEPS:-1000}" --dropout 0.15 --start "decoder,embedding=$work/language.pt"
-train joint --steps "${JOINT_STEPS:-800}" --rate 8e-4 --infonce 1.0 --start "vision=$work/encoder.pt" \
-  "compressor,embedding,text_encoder,fusion,memory,decoder=$work/caption.pt"
-train critic --steps "${CRITIC_STEPS:-330}" --rate 1e-4 --infonce 1.0 \
-  --start "vision,compressor,embedding,text_encoder,fusion,memory,decoder=$work/joint.pt"
+train encoder --steps "${ENCODER_STEPS:-6000}"
+after=compressor,embedding,text_encoder,fusion,memory,decoder
+train caption --steps "${CAPTION_STEPS:-1000}" --dropout 0.15 --blind 0 --start "decoder,embedding=$work/language.pt"
+# A second captioner that sees three times as much of the teacher's grid: with the first a tutor of those that follow.
+train caption --name tutor --components 768 --seed 1 --steps "${CAPTION_STEPS:-1000}" --dropout 0.2 --blind 0 --start "decoder,embedding=$work/language.pt"
+tutors=("$work/tutor.pt" "$work/caption.pt")
+train caption --name taught --steps "${TAUGHT_STEPS:-450}" --rate 8e-4 --dropout 0.15 --tutors "${tutors[@]}" --start "$after=$work/caption.pt"
+train joint --steps "${JOINT_STEPS:-900}" --rate 8e-4 --tutors "${tutors[@]}" --start "vision=$work/encoder.pt" "$after=$work/taught.pt"
+train critic --steps "${CRITIC_STEPS:-330}" --rate 1e-4 --start "vision,$after=$work/joint.pt"
 "$python" -m bitmar.mix --start "$work/joint.pt" --end "$work/critic.pt" --share 0.75 --out "$work/mixed.pt"
 # To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 1 --engine ... (see README.md)
 "$python" -m bitmar.export --checkpoint "$work/mixed.pt" --tokenizer "$work/tokenizer.json" --out default

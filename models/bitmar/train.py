@@ -75,7 +75,7 @@ class Trainer:
 
     def __init__(self, args, stage: str, model: BitMar, parameters, rate: float, steps: int, decay=0.02):
         self.model, self.steps, self.rate = model, steps, rate
-        self.path, self.log_path = args.work / f"{stage}.pt", args.work / f"{stage}.jsonl"
+        self.path, self.log_path = args.work / f"{args.name or stage}.pt", args.work / f"{args.name or stage}.jsonl"
         parameters = [p for p in parameters if p.requires_grad]
         groups = [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
                   {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0}]
@@ -187,6 +187,8 @@ def main() -> None:
     parser.add_argument("--captions", type=Path, required=True)
     parser.add_argument("--text", type=Path, nargs="*", default=[])
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("default_config.json"))
+    parser.add_argument("--name", help="of checkpoint and curve, where it is not the stage's")
+    parser.add_argument("--components", type=int, help="of the teacher's grid, where they are not the configuration's (a tutor's)")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--batch", type=int, default=32, help="photos a step (caption and joint)")
@@ -212,7 +214,10 @@ def main() -> None:
     seed(args.seed)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     quant.matmul_dtype, quant.ternary = torch.bfloat16, not args.float
-    model = BitMar(load_config(args.config))
+    config = load_config(args.config)
+    if args.components:
+        config["vision"]["feature_size"] = args.components
+    model = BitMar(config)
     stem = torch.load(args.work / "stem.pt")["stem"]
     model.vision.stem[:STEM_LAYERS].load_state_dict(stem)
     for item in args.start:

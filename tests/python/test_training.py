@@ -49,7 +49,7 @@ class Resume(unittest.TestCase):
         def train(folder, chunks):
             for steps in chunks:
                 model = tiny_model()
-                args = types.SimpleNamespace(work=Path(folder), device="cpu", seed=0, minutes=1e9)
+                args = types.SimpleNamespace(work=Path(folder), device="cpu", name=None, seed=0, minutes=1e9)
                 trainer = Trainer(args, "test", model, model.parameters(), 1e-3, steps=4)
                 while trainer.step < steps:
                     trainer.update({"lm": loss_of(model, trainer.step)}, {"lm": 1.0})
@@ -64,7 +64,7 @@ class Resume(unittest.TestCase):
 
     def test_a_run_out_of_time_saves_and_fails(self):
         with tempfile.TemporaryDirectory() as folder:
-            args = types.SimpleNamespace(work=Path(folder), device="cpu", seed=0, minutes=-1)
+            args = types.SimpleNamespace(work=Path(folder), device="cpu", name=None, seed=0, minutes=-1)
             model = tiny_model()
             trainer = Trainer(args, "test", model, model.parameters(), 1e-3, steps=4)
             with self.assertRaisesRegex(SystemExit, "step 0 of 4"):
