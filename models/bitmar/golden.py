@@ -36,6 +36,10 @@ CONFIG = {
             {"type": "residual", "kernel_size": 3},
             {"type": "conv", "out_channels": 16, "kernel_size": 1, "stride": 1, "weights": "ternary",
              "activation": "relu"},
+            # From 16 channels on the engine may take another way (Winograd's).
+            {"type": "conv", "out_channels": 16, "kernel_size": 3, "stride": 1, "weights": "ternary",
+             "activation": "relu"},
+            {"type": "residual", "kernel_size": 3},
             {"type": "conv", "out_channels": 24, "kernel_size": 3, "stride": 2, "weights": "ternary",
              "activation": "none"},
             {"type": "residual", "kernel_size": 1},

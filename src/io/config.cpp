@@ -157,12 +157,12 @@ void parse_stem(const Section& s, VisionConfig& vision, Budget& budget) {
   for (std::size_t i = 0; i < stem.size(); ++i) {
     const Section entry(stem[i], s.name("stem") + "[" + std::to_string(i) + "]");
     const StemLayerConfig layer = parse_stem_layer(entry, i == 0);
-    size = (size + 2 * (layer.kernel_size / 2) - layer.kernel_size) / layer.stride + 1;
+    size = layer.output_size(size);
     if (layer.type == StemLayerConfig::Type::conv) channels = layer.out_channels;
-    // Three maps are held at a time, the third inside a residual, and one as int8.
+    // Three maps are held at a time, the third inside a residual, one as int8, and what Winograd's products read of it.
     const double padded = size + 2.0 * (kMaxKernel / 2), map = padded * padded * channels;
     if (map > largest) {
-      budget.take(3.25 * (map - largest), entry.name("out_channels"));
+      budget.take(3.75 * (map - largest), entry.name("out_channels"));
       largest = map;
     }
     vision.stem.push_back(layer);

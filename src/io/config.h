@@ -12,11 +12,14 @@ struct StemLayerConfig {
   enum class Weights { int8, ternary };
   Type type = Type::conv;
   static constexpr int kMaxKernel = 15;
-  int kernel_size = 0, stride = 1;  // padding is kernel_size / 2; of a residual the stride is 1
+  int kernel_size = 0, stride = 1;  // of a residual the stride is 1
   // Of convolutions alone:
   int out_channels = 0;
   Weights weights = Weights::ternary;  // int8 is for the first one, whose input has no scale of its own
   bool relu = false;
+
+  int padding() const { return kernel_size / 2; }
+  int output_size(int size) const { return (size + 2 * padding() - kernel_size) / stride + 1; }
 };
 
 struct VisionConfig {

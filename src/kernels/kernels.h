@@ -55,6 +55,39 @@ class PackedTernary {
   std::vector<std::uint8_t> bytes_;
 };
 
+// A ternary convolution of 3 x 3 and stride 1 as Winograd's minimal filtering F(2, 3) takes it along every line
+// (arXiv 1509.09308): two neighbouring outputs of inputs d0..d3 and weights g0..g2 want four products instead of six,
+//   s0 = (d0 - d2) g0, s1 = (d1 + d2) (g0 + g1 + g2), s2 = (d2 - d1) (g0 - g1 + g2), s3 = (d1 - d3) g2,
+//   y0 = s0 + (s1 + s2) / 2, y1 = (s1 - s2) / 2 - s3,
+// in integers without a remainder. Inputs are 0..127, so that all sums of two are an int8, d1 + d2 less kLargest. The
+// sums of weights, -3..3, are held as codes of a byte each (value + 3), which is what the products read.
+class WinogradFilter {
+ public:
+  static constexpr int kProducts = 4, kLines = 3, kCode = 3, kLargest = 127;
+  static constexpr int kTile = PackedTernary::kTile, kStep = 4;
+
+  WinogradFilter() = default;
+  // w is [out, 3 * 3 * in] and fits().
+  explicit WinogradFilter(const PackedTernary& w);
+  static bool fits(int in, int out) { return in % kTile == 0 && out % kTile == 0; }
+
+  int in() const { return in_; }
+  int out() const { return out_; }
+  bool empty() const { return codes_.empty(); }
+  std::size_t bytes() const { return codes_.size() + middle_.size() * sizeof(std::int32_t); }
+  // Of outputs 16 * tile .. 16 * tile + 15: [3 * in / 4, 16, 4], four neighbouring inputs a step.
+  const std::uint8_t* codes(int tile, int product) const {
+    return codes_.data() + (static_cast<std::size_t>(tile) * kProducts + product) * kTile * kLines * in_;
+  }
+  // What s1 lacks for kLargest having been taken from its inputs. [out]
+  const std::int32_t* middle() const { return middle_.data(); }
+
+ private:
+  int in_ = 0, out_ = 0;
+  std::vector<std::uint8_t> codes_;
+  std::vector<std::int32_t> middle_;
+};
+
 // Bits of the fraction of a resampling weight, as in Pillow: 32 less 8 of a sample, less 2 to spare.
 inline constexpr int kWeightBits = 22;
 inline constexpr std::int32_t kWeightsHalf = 1 << (kWeightBits - 1);
@@ -68,6 +101,13 @@ struct Kernels {
   void (*ternary_gemm)(const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch);
   // y [m, n] = x [m, k] . w [n, k]^T, exact in int32 (k <= 131071).
   void (*int8_gemm)(const std::int8_t* w, const std::int8_t* x, int m, int n, int k, std::int32_t* y);
+
+  // The two halves of a convolution by w, null where plain products are as fast. Of a line of 2 * pairs + 2 pixels
+  // [.., in] with values 0..127 the inputs u [4, pairs, in] of the four products and their sums [4, pairs].
+  void (*winograd_input)(const std::int8_t* line, int pairs, int in, std::int8_t* u, std::int32_t* sums);
+  // Of `lines` + 2 such lines, u [lines + 2, 4, pairs, in] and sums [lines + 2, 4, pairs]: y [lines, 2 * pairs, out].
+  void (*winograd_gemm)(const WinogradFilter& w, const std::int8_t* u, const std::int32_t* sums, int lines, int pairs,
+                        std::int32_t* y);
 
   // q [n] = round-to-nearest-even(x / s), s = max(max|x|, 1e-5) / 127; returns s (BitNet b1.58, arXiv 2402.17764).
   float (*quantize_row)(const float* x, int n, std::int8_t* q);

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "kernels/ternary_dots.h"
+#include "kernels/winograd.h"
 
 namespace bitmar {
 namespace {
@@ -16,7 +17,7 @@ struct Dots {
   using Wide = __m512i;
   using Sums = __m512i;
   static constexpr int kCode = 1, kRegisters = 1, kSteps = 1 << 24, kRows = 8, kTiles = 2;
-  static constexpr int kDotTiles = 4, kChains = 4;
+  static constexpr int kDotTiles = 4, kChains = 4, kWinogradRows = 8;
   static constexpr int kFlush = 1 << 15;  // each adds at most 4 * 127 * (2 << 6)
   static Wide load(const void* p) { return _mm512_loadu_si512(p); }
   static void save(Wide v, void* p) { _mm512_storeu_si512(p, v); }
@@ -54,6 +55,8 @@ const Kernels* avx512_kernels() {
     Kernels t = *avx2_kernels();
     t.name = "avx512_vnni";
     t.ternary_gemm = dots_gemm<Dots>;
+    t.winograd_input = winograd_input<Dots>;
+    t.winograd_gemm = WinogradTiles<Dots>::run;
     return t;
   }();
   return &table;

@@ -10,6 +10,7 @@
 
 #include "kernels/ternary_dots.h"
 #include "kernels/ternary_lookup_simd128.h"
+#include "kernels/winograd.h"
 
 namespace bitmar {
 namespace {
@@ -19,6 +20,7 @@ struct Dots {
   using Wide = v128_t;
   using Sums = v128_t;
   static constexpr int kCode = 1, kRegisters = 4, kSteps = 0, kRows = 2, kTiles = 1;
+  static constexpr int kWinogradRows = 2;
   static Wide load(const void* p) { return wasm_v128_load(p); }
   static void save(Wide v, void* p) { wasm_v128_store(p, v); }
   static Wide splat(const std::int8_t* x) { return wasm_v128_load32_splat(x); }
@@ -195,6 +197,8 @@ const Kernels* relaxed_simd_kernels() {
       t.order = PackedTernary::Order::rows;
       t.ternary_gemm = dots_product;
       t.int8_gemm = int8_dots;
+      t.winograd_input = winograd_input<Dots>;
+      t.winograd_gemm = WinogradTiles<Dots>::run;
     }
     return t;
   }();

@@ -31,6 +31,47 @@ void int8_gemm(const std::int8_t* w, const std::int8_t* x, int m, int n, int k, 
   }
 }
 
+void winograd_input(const std::int8_t* line, int pairs, int in, std::int8_t* u, std::int32_t* sums) {
+  for (int p = 0; p < pairs; ++p) {
+    const std::int8_t* d = line + 2 * p * in;
+    for (int product = 0; product < WinogradFilter::kProducts; ++product) {
+      std::int8_t* to = u + (product * pairs + p) * in;
+      sums[product * pairs + p] = 0;
+      for (int c = 0; c < in; ++c) {
+        const int d0 = d[c], d1 = d[in + c], d2 = d[2 * in + c], d3 = d[3 * in + c];
+        const int values[] = {d0 - d2, d1 + d2 - WinogradFilter::kLargest, d2 - d1, d1 - d3};
+        to[c] = static_cast<std::int8_t>(values[product]);
+        sums[product * pairs + p] += values[product];
+      }
+    }
+  }
+}
+
+// Where the codes lie is WinogradFilter's; their meaning is here.
+void winograd_gemm(const WinogradFilter& w, const std::int8_t* u, const std::int32_t*, int lines, int pairs,
+                   std::int32_t* y) {
+  constexpr int kTile = WinogradFilter::kTile, kStep = WinogradFilter::kStep;
+  const int in = w.in(), out = w.out();
+  for (int line = 0; line < lines; ++line) {
+    for (int p = 0; p < pairs; ++p) {
+      for (int row = 0; row < out; ++row) {
+        std::int32_t s[WinogradFilter::kProducts] = {0, w.middle()[row], 0, 0};
+        for (int product = 0; product < WinogradFilter::kProducts; ++product) {
+          const std::uint8_t* codes = w.codes(row / kTile, product);
+          for (int i = 0; i < WinogradFilter::kLines * in; ++i) {
+            const int code = codes[(i / kStep * kTile + row % kTile) * kStep + i % kStep];
+            const int place = ((line + i / in) * WinogradFilter::kProducts + product) * pairs + p;
+            s[product] += (code - WinogradFilter::kCode) * u[place * in + i % in];
+          }
+        }
+        std::int32_t* first = y + (line * 2 * pairs + 2 * p) * out + row;
+        first[0] = s[0] + (s[1] + s[2]) / 2;
+        first[out] = (s[1] - s[2]) / 2 - s[3];
+      }
+    }
+  }
+}
+
 float quantize_row(const float* x, int n, std::int8_t* q) {
   float largest = 1e-5f;
   for (int i = 0; i < n; ++i) largest = std::max(largest, std::fabs(x[i]));
@@ -149,6 +190,8 @@ const Kernels& scalar_kernels() {
                                  .order = PackedTernary::Order::rows,
                                  .ternary_gemm = ternary_gemm,
                                  .int8_gemm = int8_gemm,
+                                 .winograd_input = winograd_input,
+                                 .winograd_gemm = winograd_gemm,
                                  .quantize_row = quantize_row,
                                  .dequantize = dequantize,
                                  .rms_norm = rms_norm,

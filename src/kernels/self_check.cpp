@@ -23,16 +23,21 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
 
 enum class Filling { noise, largest };
 
-bool same_products(const Kernels& k, int rows, int cols, int m, Filling filling) {
-  const Kernels& reference = scalar_kernels();
-  Noise noise;
+// Codes of ternary weights, four to a byte.
+std::vector<std::uint8_t> packed_weights(int rows, int cols, Filling filling, Noise& noise) {
   std::vector<std::uint8_t> packed(static_cast<std::size_t>(rows) / 4 * cols);
   for (auto& byte : packed) {
     byte = filling == Filling::largest ? 0xaa : 0;
     for (int shift = 0; shift < 8 && filling == Filling::noise; shift += 2)
       byte = static_cast<std::uint8_t>(byte | (noise.next() >> 8) % 3 << shift);
   }
-  const PackedTernary w(packed, rows, cols, k.order);
+  return packed;
+}
+
+bool same_products(const Kernels& k, int rows, int cols, int m, Filling filling) {
+  const Kernels& reference = scalar_kernels();
+  Noise noise;
+  const PackedTernary w(packed_weights(rows, cols, filling, noise), rows, cols, k.order);
   std::vector<std::int8_t> x(static_cast<std::size_t>(m) * cols), full(static_cast<std::size_t>(rows) * cols);
   // The largest magnitudes are where an instruction that saturates shows, and a partial sum that is too full.
   for (std::size_t i = 0; i < x.size(); ++i) {
@@ -52,6 +57,28 @@ bool same_products(const Kernels& k, int rows, int cols, int m, Filling filling)
   reference.int8_gemm(full.data(), x.data(), m, rows, cols, wanted.data());
   k.int8_gemm(full.data(), x.data(), m, rows, cols, got.data());
   return same(wanted, got);
+}
+
+// Noise, or the largest inputs and weights that there are.
+bool same_convolution(const Kernels& k, int in, int out, int lines, int pairs, Filling filling) {
+  constexpr int kTaps = 9;
+  Noise noise;
+  const WinogradFilter w(PackedTernary(packed_weights(out, kTaps * in, filling, noise), out, kTaps * in, k.order));
+  const int pixels = 2 * pairs + 2, sums_of_line = WinogradFilter::kProducts * pairs;
+  std::vector<std::int8_t> x(static_cast<std::size_t>(lines + 2) * pixels * in);
+  for (auto& v : x) v = static_cast<std::int8_t>(filling == Filling::largest ? 127 : noise.next() >> 25);
+  const auto convolved = [&](const Kernels& by) {
+    std::vector<std::int8_t> u(static_cast<std::size_t>(lines + 2) * sums_of_line * in);
+    std::vector<std::int32_t> sums(static_cast<std::size_t>(lines + 2) * sums_of_line);
+    std::vector<std::int32_t> y(static_cast<std::size_t>(lines) * 2 * pairs * out);
+    for (int i = 0; i < lines + 2; ++i) {
+      by.winograd_input(x.data() + i * pixels * in, pairs, in, u.data() + i * sums_of_line * in,
+                        sums.data() + i * sums_of_line);
+    }
+    by.winograd_gemm(w, u.data(), sums.data(), lines, pairs, y.data());
+    return y;
+  };
+  return convolved(k) == convolved(scalar_kernels());
 }
 
 // Every float operation of `k` on the same noise, results one after another.
@@ -119,6 +146,10 @@ bool passes_self_check(const Kernels& candidate) {
       !same_products(candidate, 20, 27, 9, Filling::noise) || !same_products(candidate, 20, 27, 9, Filling::largest) ||
       !same_products(candidate, 16, 300, 1, Filling::largest) ||
       !same_products(candidate, 16, 300, 7, Filling::largest)) {
+    return false;
+  }
+  if (candidate.winograd_gemm && (!same_convolution(candidate, 32, 16, 2, 3, Filling::noise) ||
+                                  !same_convolution(candidate, 176, 32, 1, 1, Filling::largest))) {
     return false;
   }
   if (!same_resampling(candidate, 3) || !same_resampling(candidate, 4)) return false;

@@ -223,7 +223,7 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
 }
 
 BitMar::BitMar(const Config& config, const SafeTensors& file, const Kernels& kernels, bool int8_cache, int threads)
-    : config_(config), kernels_(kernels), weights_(config_, file, kernels.order) {
+    : config_(config), kernels_(kernels), weights_(config_, file, kernels) {
   const Needs needs = plan(config_, weights_);
   if (threads > 1) pool_.emplace(threads);
   ThreadPool* const pool = pool_ ? &*pool_ : nullptr;

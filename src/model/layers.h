@@ -38,10 +38,13 @@ struct Workspace {
   // sake.
   template <class Task>
   void for_rows(int rows, const Task& task) const {
-    const int share = (rows + threads() - 1) / threads();
-    const int size = threads() == 1 ? kRowsAPiece : std::clamp(share, kFewestRows, kRowsAPiece);
+    const int size = rows_a_piece(rows);
     for_pieces((rows + size - 1) / size,
                [&](int piece, const Workspace& own) { task(piece * size, std::min(size, rows - piece * size), own); });
+  }
+  int rows_a_piece(int rows) const {
+    const int share = (rows + threads() - 1) / threads();
+    return threads() == 1 ? kRowsAPiece : std::clamp(share, kFewestRows, kRowsAPiece);
   }
   // task(piece, workspace)
   template <class Task>

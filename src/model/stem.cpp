@@ -28,10 +28,7 @@ void copy_run(const std::int8_t* from, int n, std::int8_t* to) {
 
 bool is_int8(const Convolution& c) { return !c.int8_weight.empty(); }
 int patch_size(const Convolution& c) { return c.kernel_size * c.kernel_size * c.in_channels; }
-int padding(const StemLayer& layer) { return layer.config.kernel_size / 2; }
-int output_size(const StemLayer& layer, int size) {
-  return (size + 2 * padding(layer) - layer.config.kernel_size) / layer.config.stride + 1;
-}
+int padding(const StemLayer& layer) { return layer.config.padding(); }
 
 }  // namespace
 
@@ -40,7 +37,8 @@ void Stem::plan(const std::vector<StemLayer>& layers, Needs& needs) {
     for (const Convolution& c : layer.convolutions) {
       needs.quantised = std::max<std::size_t>(needs.quantised, std::size_t{kRowsAPiece} * patch_size(c));
       needs.accumulators = std::max<std::size_t>(needs.accumulators, std::size_t{kRowsAPiece} * c.out_channels);
-      if (!is_int8(c)) needs.kernel_bytes = std::max(needs.kernel_bytes, c.ternary.weight.scratch_bytes(kRowsAPiece));
+      if (is_int8(c) || !c.winograd.empty()) continue;
+      needs.kernel_bytes = std::max(needs.kernel_bytes, c.ternary.weight.scratch_bytes(kRowsAPiece));
     }
   }
 }
@@ -51,19 +49,27 @@ Stem::Stem(const std::vector<StemLayer>& layers, int image_size, Workspace& work
     return next < layers.size() && layers[next].config.type == Type::conv ? padding(layers[next]) : 0;
   };
   pixels_ = {.size = image_size, .channels = 3, .border = border_for(0)};
-  std::size_t widest = pixels_.elements(), normed = 0, parity[2] = {};
+  std::size_t widest = pixels_.elements(), normed = 0, parity[2] = {}, products = 0, product_sums = 0;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const Map& in = i ? maps_[i - 1] : pixels_;
+    for (const Convolution& c : layers[i].convolutions) {
+      if (c.winograd.empty()) continue;
+      const std::size_t sums = std::size_t{WinogradFilter::kProducts} * (in.size / 2) * (in.size + 2);
+      product_sums = std::max(product_sums, sums), products = std::max(products, sums * in.channels);
+    }
     if (layers[i].config.type == Type::residual) {
       normed = std::max<std::size_t>(normed, in.with_border(padding(layers[i])).elements());
     }
-    maps_.push_back(
-        {.size = output_size(layers[i], in.size), .channels = layers[i].out_channels, .border = border_for(i + 1)});
+    maps_.push_back({.size = layers[i].config.output_size(in.size),
+                     .channels = layers[i].out_channels,
+                     .border = border_for(i + 1)});
     widest = std::max<std::size_t>(widest, maps_[i].elements());
     parity[i % 2] = std::max<std::size_t>(parity[i % 2], maps_[i].elements());
   }
   normed_ = arena.take<float>(Purpose::activations, normed);
   quantised_ = arena.take<std::int8_t>(Purpose::activations, std::max(widest, normed));
+  winograd_ = arena.take<std::int8_t>(Purpose::activations, products);
+  winograd_sums_ = arena.take<std::int32_t>(Purpose::activations, product_sums);
   const std::span<float> shared[2] = {arena.take<float>(Purpose::activations, parity[0]),
                                       arena.take<float>(Purpose::activations, parity[1])};
   for (std::size_t i = 0; i < maps_.size(); ++i) maps_[i].data = shared[i % 2].data();
@@ -102,6 +108,7 @@ float Stem::quantise(const Map& map) {
 
 // The input is in quantised_, laid out as `in`.
 void Stem::convolve(const Convolution& c, const Map& in, float scale, const Map& out) {
+  if (!c.winograd.empty()) return convolve_winograd(c, in, scale, out);
   workspace_.for_rows(out.pixels(), [&](int start, int count, const Workspace& own) {
     convolve_strip(c, in, scale, out, start, count, own);
   });
@@ -118,6 +125,31 @@ void Stem::convolve_strip(const Convolution& c, const Map& in, float scale, cons
   } else {
     k.ternary_gemm(c.ternary.weight, patches, count, acc, own.kernel.data());
   }
+  finish(c, acc, scale, out, start, count, own);
+}
+
+// The same two pixels at once; in and out are of one size, which is even.
+static_assert(kWinogradSize <= kRowsAPiece, "a piece of work is a line at least");
+void Stem::convolve_winograd(const Convolution& c, const Map& in, float scale, const Map& out) {
+  const int pairs = in.size / 2, sums_of_line = WinogradFilter::kProducts * pairs, line = sums_of_line * in.channels;
+  workspace_.for_pieces(in.size + 2, [&](int y, const Workspace& own) {
+    own.kernels.winograd_input(quantised_.data() + y * in.pitch(), pairs, in.channels, winograd_.data() + y * line,
+                               winograd_sums_.data() + y * sums_of_line);
+  });
+  const int lines = std::max(1, workspace_.rows_a_piece(out.pixels()) / out.size);
+  workspace_.for_pieces((out.size + lines - 1) / lines, [&](int piece, const Workspace& own) {
+    const int y = piece * lines, count = std::min(lines, out.size - y);
+    std::int32_t* acc = own.accumulators.data();
+    own.kernels.winograd_gemm(c.winograd, winograd_.data() + y * line, winograd_sums_.data() + y * sums_of_line, count,
+                              pairs, acc);
+    finish(c, acc, scale, out, y * out.size, count * out.size, own);
+  });
+}
+
+// Output pixels start .. start + count - 1 of their products.
+void Stem::finish(const Convolution& c, const std::int32_t* acc, float scale, const Map& out, int start, int count,
+                  const Workspace& own) const {
+  const Kernels& k = own.kernels;
   own.observe(c.name, acc, count, out.channels);
   for (int i = 0; i < count; ++i) {
     const std::int32_t* a = acc + i * out.channels;

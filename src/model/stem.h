@@ -39,6 +39,9 @@ class Stem {
   void convolve(const Convolution& c, const Map& in, float scale, const Map& out);
   void convolve_strip(const Convolution& c, const Map& in, float scale, const Map& out, int start, int count,
                       const Workspace& own) const;
+  void convolve_winograd(const Convolution& c, const Map& in, float scale, const Map& out);
+  void finish(const Convolution& c, const std::int32_t* acc, float scale, const Map& out, int start, int count,
+              const Workspace& own) const;
   const std::int8_t* gather(const Convolution& c, const Map& in, int out_size, int start, int count,
                             std::int8_t* to) const;
   void residual(const StemLayer& layer, const Map& in, const Map& out);
@@ -47,10 +50,12 @@ class Stem {
 
   const std::vector<StemLayer>& layers_;
   Workspace& workspace_;
-  Map pixels_;                        // the first layer's input; its data is in quantised_
-  std::vector<Map> maps_;             // of each layer; neighbours have different memory
-  std::span<float> normed_;           // the map between a residual's norm and its convolution
-  std::span<std::int8_t> quantised_;  // the current convolution's input, border included
+  Map pixels_;                             // the first layer's input; its data is in quantised_
+  std::vector<Map> maps_;                  // of each layer; neighbours have different memory
+  std::span<float> normed_;                // the map between a residual's norm and its convolution
+  std::span<std::int8_t> quantised_;       // the current convolution's input, border included
+  std::span<std::int8_t> winograd_;        // or what it makes of that: [size + 2, 4, size / 2, channels]
+  std::span<std::int32_t> winograd_sums_;  // [size + 2, 4, size / 2]
 };
 
 }  // namespace bitmar

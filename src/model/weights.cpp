@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -36,11 +37,17 @@ std::string text(DType type) {
   return "?";
 }
 
+// What a layer of the stem reads.
+struct StemInput {
+  int channels, size;
+  bool positive;  // or zero, all of it
+};
+
 // Takes tensors out of the file one by one; each must be there, with its type and shape, and be used.
 class Binder {
  public:
-  Binder(const SafeTensors& file, PackedTernary::Order order, Weights& weights)
-      : file_(file), order_(order), weights_(weights) {}
+  Binder(const SafeTensors& file, const Kernels& kernels, Weights& weights)
+      : file_(file), kernels_(kernels), weights_(weights) {}
 
   std::vector<float> floats(const std::string& name, const Shape& shape) {
     const std::span<const std::uint8_t> bytes = take(name, DType::f32, shape);
@@ -66,7 +73,7 @@ class Binder {
   Linear linear(const std::string& name, int in, int out) {
     if (out % 4 != 0) fail(name + ".weight", "has a number of rows that is no multiple of 4");
     const std::span<const std::uint8_t> packed = take(name + ".weight", DType::u8, {out / 4, in});
-    Linear layer{name, PackedTernary(packed, out, in, order_), floats(name + ".weight_scale", {1})[0], in, out};
+    Linear layer{name, PackedTernary(packed, out, in, kernels_.order), floats(name + ".weight_scale", {1})[0], in, out};
     if (!layer.weight.valid()) fail(name + ".weight", "holds a code that is not -1, 0 or 1");
     weights_.bytes += layer.weight.bytes();
     weights_.parameters += 3 * packed.size();  // four to a byte
@@ -94,38 +101,53 @@ class Binder {
     return layers;
   }
 
-  Convolution convolution(const std::string& name, const StemLayerConfig& config, int in, int out, bool relu) {
+  Convolution convolution(const std::string& name, const StemLayerConfig& config, const StemInput& in, int out,
+                          bool relu) {
     Convolution c{.name = name,
                   .kernel_size = config.kernel_size,
                   .stride = config.stride,
                   .relu = relu,
-                  .in_channels = in,
+                  .in_channels = in.channels,
                   .out_channels = out};
-    const int patch = config.kernel_size * config.kernel_size * in;
+    const int patch = config.kernel_size * config.kernel_size * in.channels;
     if (config.weights == StemLayerConfig::Weights::int8) {
       c.int8_weight = int8(name + ".weight", out, patch);
       c.int8_scale = floats(name + ".weight_scale", {out});
     } else {
       c.ternary = linear(name, patch, out);
+      if (suits_winograd(config, in, out)) {
+        c.winograd = WinogradFilter(c.ternary.weight);
+        weights_.bytes += c.winograd.bytes() - c.ternary.weight.bytes();
+        c.ternary.weight = PackedTernary();
+      }
     }
     c.affine_scale = floats(name + ".affine_scale", {out});
     c.affine_bias = floats(name + ".affine_bias", {out});
     return c;
   }
 
-  StemLayer stem_layer(const std::string& name, const StemLayerConfig& config, int channels) {
-    StemLayer layer{.config = config, .in_channels = channels, .out_channels = channels};
+  // A byte a weight for two thirds of the products; see bench/README.md for what that gains.
+  bool suits_winograd(const StemLayerConfig& config, const StemInput& in, int out) const {
+    return kernels_.winograd_gemm && in.positive && config.kernel_size == WinogradFilter::kLines &&
+           config.stride == 1 && in.size % 2 == 0 && in.size <= kWinogradSize && WinogradFilter::fits(in.channels, out);
+  }
+
+  StemLayer stem_layer(const std::string& name, const StemLayerConfig& config, const StemInput& in) {
+    StemLayer layer{.config = config, .in_channels = in.channels, .out_channels = in.channels};
     switch (config.type) {
       case StemLayerConfig::Type::max_pool:
         break;
       case StemLayerConfig::Type::conv:
         layer.out_channels = config.out_channels;
-        layer.convolutions.push_back(convolution(name, config, channels, config.out_channels, config.relu));
+        layer.convolutions.push_back(convolution(name, config, in, config.out_channels, config.relu));
         break;
       case StemLayerConfig::Type::residual:
         for (const char* i : {"1", "2"}) {
-          layer.norms.push_back(norm(name + ".norm" + i, channels));
-          layer.convolutions.push_back(convolution(name + ".conv" + i, config, channels, channels, *i == '1'));
+          layer.norms.push_back(norm(name + ".norm" + i, in.channels));
+          // The second one's input has been rectified; what multiplies it may turn it around.
+          const bool positive = *i == '2' && std::ranges::all_of(layer.norms[1], [](float w) { return w >= 0; });
+          const StemInput normed{in.channels, in.size, positive};
+          layer.convolutions.push_back(convolution(name + ".conv" + i, config, normed, in.channels, *i == '1'));
         }
     }
     return layer;
@@ -154,23 +176,25 @@ class Binder {
   }
 
   const SafeTensors& file_;
-  PackedTernary::Order order_;
+  const Kernels& kernels_;
   Weights& weights_;
   std::set<std::string> used_;
 };
 
 }  // namespace
 
-Weights::Weights(const Config& c, const SafeTensors& file, PackedTernary::Order order) {
-  Binder bind(file, order, *this);
+Weights::Weights(const Config& c, const SafeTensors& file, const Kernels& kernels) {
+  Binder bind(file, kernels, *this);
   const int d = c.hidden_size, width = c.vision.hidden_size, memory_width = c.memory.width;
   const auto at = [](const char* prefix, int i) { return prefix + std::to_string(i); };
 
   if (c.vision.takes_pixels()) {
-    int channels = 3;
+    StemInput in{3, c.vision.image_size, false};
     for (int i = 0; i < static_cast<int>(c.vision.stem.size()); ++i) {
-      vision.stem.push_back(bind.stem_layer(at("vision.stem.", i), c.vision.stem[i], channels));
-      channels = vision.stem.back().out_channels;
+      const StemLayerConfig& config = c.vision.stem[i];
+      vision.stem.push_back(bind.stem_layer(at("vision.stem.", i), config, in));
+      const bool pool = config.type == StemLayerConfig::Type::max_pool;
+      in = {vision.stem.back().out_channels, config.output_size(in.size), pool ? in.positive : config.relu};
     }
     vision.position_embedding =
         bind.floats("vision.position_embedding", {c.vision.grid_size * c.vision.grid_size, width});

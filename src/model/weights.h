@@ -23,12 +23,15 @@ struct Linear {          // y = (int8(x) . t) * activation scale * scale
 
 using Norm = std::vector<float>;  // [n]
 
+inline constexpr int kWinogradSize = 64;  // pixels of a line of output, at most
+
 struct Convolution {  // y = product * scales * affine_scale + affine_bias, then ReLU if `relu`
   std::string name;
   int kernel_size = 0, stride = 1;
   bool relu = false;
   int in_channels = 0, out_channels = 0;
-  Linear ternary{};                        // [out, kh * kw * in]; of the first layer int8 instead:
+  Linear ternary{};                        // [out, kh * kw * in]; its weight is in `winograd` instead, or empty, if
+  WinogradFilter winograd{};               // the kernels have that and the inputs fit it. Of the first layer int8:
   std::vector<std::int8_t> int8_weight{};  // [out, kh * kw * in]
   std::vector<float> int8_scale{};         // [out]
   std::vector<float> affine_scale{};       // [out]
@@ -124,9 +127,9 @@ struct Weights {
   std::size_t bytes = 0;       // held in memory
   std::size_t parameters = 0;  // elements of the file's tensors, packed ones counted unpacked
 
-  // Copies what it needs: the file's bytes may go afterwards. `order` is that of the kernels that will run. Throws
+  // Copies what it needs, in the form that suits the kernels that will run: the file's bytes may go afterwards. Throws
   // invalid_model.
-  Weights(const Config& config, const SafeTensors& file, PackedTernary::Order order);
+  Weights(const Config& config, const SafeTensors& file, const Kernels& kernels);
 };
 
 }  // namespace bitmar

@@ -177,6 +177,61 @@ TEST_P(KernelsTest, TernaryProductsOfLongRowsDoNotOverflow) {
   }
 }
 
+// Against the convolution itself: every size, and values that fill the sums of two inputs and of three weights.
+TEST_P(KernelsTest, WinogradConvolutionsAreExact) {
+  if (!kernels_.winograd_gemm) GTEST_SKIP() << kernels_.name << " has none";
+  constexpr int kTaps = 9, kZigzag = 1000;  // 1, -1, 1 along a line
+  const Filling fillings[] = {{"random", kRandom, kRandom},
+                              {"extreme", 127, 1},
+                              {"negative", 127, -1},
+                              {"zigzag", 127, kZigzag},
+                              {"alternating", kAlternating, kZigzag},
+                              {"alternating, random", kAlternating, kRandom}};
+  for (int round = 0; round < 40; ++round) {
+    const int in = 16 * (1 + below(round % 8 ? 4 : 22)), out = 16 * (1 + below(5)), lines = 1 + below(9),
+              pairs = 1 + below(round % 4 ? 9 : 40), offset = below(64), line = (2 * pairs + 2) * in;
+    for (const Filling& fill : fillings) {
+      SCOPED_TRACE(testing::Message() << fill.name << " in " << in << " out " << out << " lines " << lines << " pairs "
+                                      << pairs << " offset " << offset);
+      std::vector<int> values(static_cast<std::size_t>(out) * kTaps * in);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const int zigzag = i / in % 3 == 1 ? -1 : 1;
+        values[i] = fill.weight == kRandom ? below(3) - 1 : fill.weight == kZigzag ? zigzag : fill.weight;
+      }
+      const WinogradFilter w(PackedTernary(pack(values, out, kTaps * in), out, kTaps * in, kernels_.order));
+      Misaligned<std::int8_t> x(static_cast<std::size_t>(lines + 2) * line, offset);
+      for (int i = 0; i < (lines + 2) * line; ++i) {
+        const int alternating = i / in % 2 ? 127 : 0;
+        x.data()[i] = static_cast<std::int8_t>(fill.x == kRandom        ? below(128)
+                                               : fill.x == kAlternating ? alternating
+                                                                        : fill.x);
+      }
+      const int sums_of_line = WinogradFilter::kProducts * pairs;
+      Misaligned<std::int8_t> u(static_cast<std::size_t>(lines + 2) * sums_of_line * in, offset);
+      Misaligned<std::int32_t> sums(static_cast<std::size_t>(lines + 2) * sums_of_line, offset % 16);
+      Misaligned<std::int32_t> got(static_cast<std::size_t>(lines) * 2 * pairs * out, offset % 16);
+      for (int y = 0; y < lines + 2; ++y) {
+        kernels_.winograd_input(x.data() + y * line, pairs, in, u.data() + y * sums_of_line * in,
+                                sums.data() + y * sums_of_line);
+      }
+      kernels_.winograd_gemm(w, u.data(), sums.data(), lines, pairs, got.data());
+      for (int i = 0; i < lines * 2 * pairs; ++i) {
+        const int pixel = i % (2 * pairs);
+        const std::int8_t* corner = x.data() + i / (2 * pairs) * line + pixel * in;
+        for (int r = 0; r < out; r += 1 + below(5)) {
+          int wanted = 0;
+          for (int ky = 0; ky < 3; ++ky) {
+            const int* row = values.data() + (r * 3 + ky) * 3 * in;
+            wanted = std::inner_product(row, row + 3 * in, corner + ky * line, wanted);
+          }
+          ASSERT_EQ(got.data()[i * out + r], wanted) << "pixel " << i << ", output " << r;
+        }
+      }
+      EXPECT_TRUE(u.guarded() && sums.guarded() && got.guarded());
+    }
+  }
+}
+
 TEST_P(KernelsTest, Int8ProductsAreExact) {
   for (int k = 1; k <= 300; k += k < 70 ? 1 : 13) {
     for (const int fill : {kRandom, 127, -128}) {
