@@ -34,7 +34,7 @@ train caption --name tutor --components 768 --seed 1 --steps "${CAPTION_STEPS:-1
 tutors=("$work/tutor.pt" "$work/caption.pt")
 train caption --name taught --steps "${TAUGHT_STEPS:-450}" --rate 8e-4 --dropout 0.15 --tutors "${tutors[@]}" --start "$after=$work/caption.pt"
 train joint --steps "${JOINT_STEPS:-900}" --rate 8e-4 --tutors "${tutors[@]}" --start "vision=$work/encoder.pt" "$after=$work/taught.pt"
-train critic --steps "${CRITIC_STEPS:-330}" --rate 1e-4 --start "vision,$after=$work/joint.pt"
+train critic --steps "${CRITIC_STEPS:-330}" --rate 1e-4 --tutors "$work/tutor.pt" --start "vision,$after=$work/joint.pt"
 "$python" -m bitmar.mix --start "$work/joint.pt" --end "$work/critic.pt" --share 0.25 --out "$work/mixed.pt"
 # To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 1 --engine ... (see README.md)
 "$python" -m bitmar.export --checkpoint "$work/mixed.pt" --tokenizer "$work/tokenizer.json" --out default

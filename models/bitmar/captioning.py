@@ -114,7 +114,7 @@ class Batch:
     rows: np.ndarray  # [B] photos
     view: np.ndarray  # [B] and the view of each
     owner: torch.Tensor  # [T] whose caption each is, as an index into rows
-    said: torch.Tensor  # [T, n] captions, BOS first
+    said: torch.Tensor  # [T, n] captions, BOS first, or [B, n], one a photo
     prompts: torch.Tensor  # [T, n] what is asked for each, BOS first
     tokens: torch.Tensor  # [T, n] captions from BOS to EOS
     allowed: torch.Tensor  # [B, B] bool: which photos' episodes each photo may read
@@ -231,7 +231,7 @@ class Captioning:
     def conditioning(self, model, seen: Seen, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each caption, by its own prompt; what is read is read once a photo, by its picture alone."""
         owner = batch.owner
-        values = episode_values(model, seen, batch.said[::self.args.captions_each])
+        values = episode_values(model, seen, batch.said[::len(batch.said) // len(batch.rows)])
         retrieved, found = model.memory.read(seen.query, seen.query.detach(), values, batch.allowed)
         vision = seen.vision[owner]
         text, keep = model.encode_text(batch.prompts)
@@ -306,29 +306,33 @@ class Critic(Captioning):
         self.cider = Cider(self.references)
 
     def losses(self) -> dict[str, torch.Tensor]:
-        model, train, each = self.model, self.train, self.args.captions_each
+        model, train, each, bos = self.model, self.train, self.args.captions_each, self.model.config["bos_token_id"]
         rows, view = self.batch()
-        seen = Seen(model, train.features(model, rows, view))
         owner = torch.arange(len(rows), device=self.device).repeat_interleave(each)
-        said = self.padded([[model.config["bos_token_id"], *random.choice(train.tokens[r])[:MAX_TOKENS]] for r in rows])
+        said = self.padded([[bos, *random.choice(train.tokens[r])[:MAX_TOKENS]] for r in rows])
+        batch = Batch(rows, view, owner, said, torch.full((len(owner), 1), bos, device=self.device), said,
+                      memory_mask(len(rows), self.device))
+        seen = Seen(model, train.features(model, rows, view))
         said_query = model.memory.query(model.fuse(*model.encode_text(said))[1])
-        retrieved, found = model.memory.read(seen.query, seen.query.detach(), episode_values(model, seen, said),
-                                             memory_mask(len(rows), self.device))
-        sequence, mask = model.condition(retrieved[owner], seen.fused[owner], seen.keep[owner], seen.vision[owner],
-                                         found[owner])
+        sequence, mask = self.conditioning(model, seen, batch)
         sampled = model.generate(sequence.detach(), mask, sample=True)
         rewards = torch.tensor([self.cider(words(self.tokenizer.decode(ids)), self.references[rows[i]])
                                 for ids, i in zip(sampled, owner.tolist())]).view(-1, each)
         advantage = (rewards - (rewards.sum(1, keepdim=True) - rewards) / (each - 1)).flatten().to(self.device)
 
-        tokens = self.padded([wrap(model.config, ids) for ids in sampled])
-        logits = model.logits(tokens[:, :-1], sequence, mask)
-        spoken = F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], ignore_index=self.pad, reduction="none")
-        real = (tokens[:, 1:] != self.pad).sum(1)
-        return {"critic": (spoken.sum(1) * advantage / real.float().mean()).mean(),
-                "infonce": info_nce(seen.query, said_query, torch.arange(len(rows), device=self.device)),
-                "feature": F.mse_loss(seen.features, train.teacher(model, rows, view)),
-                "reward": rewards.mean().to(self.device)}
+        batch.tokens = self.padded([wrap(model.config, ids) for ids in sampled])
+        logits = model.logits(batch.tokens[:, :-1], sequence, mask)
+        spoken = F.cross_entropy(logits.transpose(1, 2), batch.tokens[:, 1:], ignore_index=self.pad, reduction="none")
+        real = batch.tokens[:, 1:] != self.pad
+        losses = {"critic": (spoken.sum(1) * advantage / real.sum(1).float().mean()).mean(),
+                  "infonce": info_nce(seen.query, said_query, torch.arange(len(rows), device=self.device))}
+        if self.tutors:
+            # What the tutors would say next in the model's own sentences (arXiv 2306.13649): without it the model ends in a
+            # few sentences that suit many photos.
+            losses["distil"] = distil_loss(logits, self.tutored(batch), real)
+        if train.cache:
+            losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, view))
+        return {**losses, "reward": rewards.mean().to(self.device)}
 
 
 def caption(args, model, tokenizer, trainer_of, cache=None) -> None:
@@ -341,5 +345,5 @@ def caption(args, model, tokenizer, trainer_of, cache=None) -> None:
 
 def critic(args, model, tokenizer, trainer_of, cache) -> None:
     stage = Critic(args, model, tokenizer, trainer_of, cache)
-    stage.run(stage.losses, {"critic": 1.0, "infonce": INFO_NCE_WEIGHT * args.infonce, "feature": FEATURE_WEIGHT,
-                             "reward": 0.0})
+    stage.run(stage.losses, {"critic": 1.0, "distil": args.imitation, "infonce": INFO_NCE_WEIGHT * args.infonce,
+                             "feature": FEATURE_WEIGHT, "reward": 0.0})

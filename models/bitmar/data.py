@@ -11,33 +11,53 @@ import torch.nn.functional as F
 
 
 class Views:
-    """Memory-mapped views of one split; `count` views a photo."""
+    """Memory-mapped views of one split: `count` views of a photo, those that were finished when last looked for."""
 
     def __init__(self, folder: Path, split: str):
         self.folder = Path(folder) / split
-        done = np.memmap(self.folder / "done.u8", np.uint8, "r")
-        pixels = np.memmap(self.folder / "pixels.u8", np.uint8, "r")
-        grids = np.memmap(self.folder / "grids.f16", np.float16, "r")
-        self.count = 1 if split == "val" else 6
-        photos = len(done) // self.count
-        self.size = int(round((len(pixels) / (photos * self.count * 3)) ** 0.5))
-        self._pixels = pixels.reshape(photos, self.count, 3, self.size, self.size)
-        self._grids = grids.reshape(photos, self.count, 64, -1)
+        self._pixels: list[np.ndarray] = []
+        self._grids: list[np.ndarray] = []
+        self.look()
+        if not self.count:
+            raise SystemExit(f"{self.folder}: no finished view; see bitmar/views.py")
+        self.size = self._pixels[0].shape[-1]
+
+    def look(self) -> None:
+        """Takes up the views that were finished since."""
+        while (done := self.view_folder(self.count) / "done.u8").exists() and (written := np.fromfile(done, np.uint8)).all():
+            photos, folder = len(written), done.parent
+            pixels = np.memmap(folder / "pixels.u8", np.uint8, "r")
+            size = int(round((len(pixels) / (photos * 3)) ** 0.5))
+            self._grids.append(np.memmap(folder / "grids.f16", np.float16, "r").reshape(photos, 64, -1))
+            self._pixels.append(pixels.reshape(photos, 3, size, size))
+
+    @property
+    def count(self) -> int:
+        return len(self._pixels)
+
+    def view_folder(self, view: int) -> Path:
+        return self.folder / str(view)
 
     def __len__(self) -> int:
-        return len(self._pixels)
+        return len(self._pixels[0])
+
+    @staticmethod
+    def gather(arrays: list[np.ndarray], rows, view, *rest) -> np.ndarray:
+        """arrays[view][row] of each row; `view` is one number or one a row."""
+        view = np.broadcast_to(np.asarray(view), len(rows))
+        return np.stack([arrays[v][(r, *rest)] for r, v in zip(rows, view)])
 
     def pixels(self, rows, view) -> torch.Tensor:
         """uint8 [len(rows), 3, S, S]; `view` is one number or one a row."""
-        return torch.from_numpy(np.ascontiguousarray(self._pixels[np.asarray(rows), np.asarray(view)]))
+        return torch.from_numpy(self.gather(self._pixels, rows, view))
 
     def grids_of_view(self, view: int) -> np.ndarray:
         """float16 [N, P, features], not yet read"""
-        return self._grids[:, view]
+        return self._grids[view]
 
     def grids(self, rows, view, features: int | None = None) -> torch.Tensor:
         """float16 [len(rows), P, features]: the teacher's first principal components, or all"""
-        return torch.from_numpy(np.ascontiguousarray(self._grids[np.asarray(rows), np.asarray(view)][..., :features]))
+        return torch.from_numpy(self.gather(self._grids, rows, view, ..., slice(features)))
 
 
 def nearest_photos(views: Views, count=12, photos: int | None = None) -> np.ndarray:

@@ -44,11 +44,17 @@ class StemCache:
 
     def __init__(self, model: BitMar, views: Views, device):
         self.model, self.views, self.device = model, views, device
-        shape = (len(views), views.count, *self._run(views.pixels([0], 0)).shape[1:])
-        path = views.folder / "stem.i8"
-        new = not path.exists()
-        self.maps = np.memmap(path, np.int8, "w+" if new else "r+", shape=shape)
-        self.scales = np.memmap(views.folder / "stem.f32", np.float32, "w+" if new else "r+", shape=shape[:2])
+        self.shape = self._run(views.pixels([0], 0)).shape[1:]
+        self.maps: list[np.ndarray] = []
+        self.scales: list[np.ndarray] = []
+
+    def _open(self) -> None:
+        """Files for the views that have none yet."""
+        for view in range(len(self.maps), self.views.count):
+            folder = self.views.view_folder(view)
+            mode = "r+" if (folder / "stem.f32").exists() else "w+"
+            self.maps.append(np.memmap(folder / "stem.i8", np.int8, mode, shape=(len(self.views), *self.shape)))
+            self.scales.append(np.memmap(folder / "stem.f32", np.float32, mode, shape=len(self.views)))
 
     def _run(self, pixels):
         with torch.no_grad():
@@ -56,14 +62,15 @@ class StemCache:
             return self.model.vision.run_stem(x, 0, STEM_LAYERS)
 
     def __call__(self, rows, view) -> torch.Tensor:
+        self._open()
         rows, view = np.asarray(rows), np.broadcast_to(np.asarray(view), len(rows))
-        missing = [i for i in range(len(rows)) if self.scales[rows[i], view[i]] == 0]
+        missing = [i for i in range(len(rows)) if self.scales[view[i]][rows[i]] == 0]
         if missing:
             q, s = quantize_activation(self._run(self.views.pixels(rows[missing], view[missing])), (1, 2, 3))
-            self.maps[rows[missing], view[missing]] = q.to(torch.int8).cpu().numpy()
-            self.scales[rows[missing], view[missing]] = s.flatten().cpu().numpy()
-        maps = torch.from_numpy(self.maps[rows, view]).to(self.device).float()
-        return maps * torch.from_numpy(self.scales[rows, view]).to(self.device)[:, None, None, None]
+            for i, maps, scale in zip(missing, q.to(torch.int8).cpu().numpy(), s.flatten().cpu().numpy()):
+                self.maps[view[i]][rows[i]], self.scales[view[i]][rows[i]] = maps, scale
+        maps, scales = (torch.from_numpy(Views.gather(arrays, rows, view)).to(self.device) for arrays in (self.maps, self.scales))
+        return maps.float() * scales[:, None, None, None]
 
 
 def seed(value: int) -> None:
@@ -152,7 +159,7 @@ def language(args, model, tokenizer) -> None:
     trainer = Trainer(args, "language", model, [*model.decoder.parameters(), *model.embedding.parameters()],
                       1.5e-3, args.steps or 900)
     while trainer.running():
-        start = random.randrange(0, len(rows) - 256)  # neighbours have the same length: no padding
+        start = random.randrange(max(1, len(rows) - 255))  # neighbours have the same length: no padding
         tokens = pad(rows[start:start + 256], config["pad_token_id"]).to(args.device)
         trainer.update({"lm": token_loss(model, model.logits(tokens[:, :-1]), tokens)}, {"lm": 1.0})
 
@@ -174,10 +181,11 @@ def encoder(args, model, tokenizer) -> None:
         wanted = views.grids(rows, view, features).to(args.device).float()
         trainer.update(losses(vision, cache(rows, view), wanted), {"mse": 1.0, "cosine": 0.5})
         if trainer.step % 250 == 0:
+            views.look()
             rows = np.arange(200)
             with torch.no_grad():
                 got = losses(trainer.average.vision, held_cache(rows, 0), held.grids(rows, 0, features).to(args.device).float())
-            trainer.log({"val_" + name: round(float(v), 4) for name, v in got.items()})
+            trainer.log({"views": views.count, **{"val_" + name: round(float(v), 4) for name, v in got.items()}})
 
 
 def main() -> None:
@@ -197,7 +205,8 @@ def main() -> None:
     parser.add_argument("--infonce", type=float, default=1.0, help="multiplies the paper's weight")
     parser.add_argument("--dropout", type=float, default=0.1, help="of the decoder's branches and of vision tokens")
     parser.add_argument("--tutors", type=Path, nargs="*", default=[],
-                        help="checkpoints of the caption stage to learn from (caption and joint): their next words, by the teacher's grid")
+                        help="checkpoints of the caption stage to learn from: their next words, by the teacher's grid")
+    parser.add_argument("--imitation", type=float, default=0.03, help="weight of the tutors' words beside the reward (critic)")
     parser.add_argument("--anchors", type=float, default=1.0,
                         help="weight of the contrast against the first tutor's space")
     parser.add_argument("--blind", type=float, default=0.2,

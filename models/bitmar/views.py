@@ -1,11 +1,13 @@
 """Packs photos once into training views: student pixels, and the teacher's grid for each.
 
 View 0 of a photo is the whole photo, view 1 its mirror image, the others random crops (mirrored at
-random). Written as flat arrays so that training never decodes an image:
-  pixels.u8  [N, V, 3, S, S]   student input, resized with Pillow's BILINEAR (the engine's arithmetic)
-  grids.f16  [N, V, G*G, D]    the teacher's features, projected to D principal components
+random). Every view has a folder of flat arrays, so that training never decodes an image and more views can
+be added at any time, also while the encoder trains, which takes up every view that is finished:
+  SPLIT/VIEW/pixels.u8  [N, 3, S, S]   student input, resized with Pillow's BILINEAR (the engine's arithmetic)
+  SPLIT/VIEW/grids.f16  [N, G*G, D]    the teacher's features, projected to D principal components
+  SPLIT/VIEW/done.u8    [N]            1 where a photo's row is written
 
-usage: python -m bitmar.views --photos images.tar --captions captions.json --out DIR [--teacher NAME] [--shard i/n]
+usage: python -m bitmar.views --photos images.tar --captions captions.json --out DIR [--teacher NAME] [--views N] [--shard i/n]
 Shards fill disjoint rows of the same files, so several processes may run at once, and a finished
 row is never computed twice.
 """
@@ -103,7 +105,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
     parser.add_argument("--teacher", choices=TEACHERS, default="detectors")
     parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint")
-    parser.add_argument("--views", type=int, default=6)
+    parser.add_argument("--views", type=int, default=20, help="of a photo to train on; more can be added later")
     parser.add_argument("--shard", default="0/1")
     args = parser.parse_args()
     shard, shards = map(int, args.shard.split("/"))
@@ -120,30 +122,29 @@ def main() -> None:
 
     for split in ("val", "train"):
         rows, count = captions[split], args.views if split == "train" else 1
-        folder = args.out / split
-        folder.mkdir(exist_ok=True)
-
-        def array(name, dtype, shape):
-            path = folder / name
-            return np.memmap(path, dtype, "r+" if path.exists() else "w+", shape=shape)
-
-        pixels = array("pixels.u8", np.uint8, (len(rows), count, 3, STUDENT, STUDENT))
-        grids = array("grids.f16", np.float16, (len(rows), count, GRID * GRID, WIDTH))
-        done = array("done.u8", np.uint8, (len(rows), count))
-        # View by view, so that an early start of training already has every photo.
         for view in range(count):
-            todo = [i for i in range(shard, len(rows), shards) if not done[i, view]]
+            folder = args.out / split / str(view)
+            folder.mkdir(parents=True, exist_ok=True)
+
+            def array(name, dtype, *shape):
+                path = folder / name
+                return np.memmap(path, dtype, "r+" if path.exists() else "w+", shape=(len(rows), *shape))
+
+            pixels = array("pixels.u8", np.uint8, 3, STUDENT, STUDENT)
+            grids = array("grids.f16", np.float16, GRID * GRID, WIDTH)
+            done = array("done.u8", np.uint8)
+            todo = [i for i in range(shard, len(rows), shards) if not done[i]]
             for start in range(0, len(todo), 32):
                 index = todo[start:start + 32]
                 batch = []
                 for i in index:
                     image = open_photo(photos[rows[i]["image"]])
                     box, mirrored = view_boxes(*image.size, count, np.random.default_rng(i))[view]
-                    pixels[i, view] = render(image, box, mirrored, STUDENT)
+                    pixels[i] = render(image, box, mirrored, STUDENT)
                     batch.append(render(image, box, mirrored, teacher.image_size))
                 images = torch.from_numpy(np.stack(batch)).float() / 255
-                grids[index, view] = project(raw_grids(teacher, images), projection).half().numpy()
-                done[index, view] = 1
+                grids[index] = project(raw_grids(teacher, images), projection).half().numpy()
+                done[index] = 1
             print(f"{split} view {view}: shard {shard}/{shards} finished", flush=True)
 
 

@@ -1,0 +1,152 @@
+"""Packing photos into views, views added later, and every stage of training on a few of them."""
+
+import contextlib
+import io
+import json
+import sys
+import tarfile
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bitmar import tokenizer, train, views
+from bitmar.data import Views, nearest_photos
+from bitmar.model import BitMar
+from bitmar.stem import STEM_LAYERS
+
+TINY = Path(__file__).parents[1] / "golden/tiny/config.json"
+
+
+class Teacher(torch.nn.Module):
+    """Two grids that are the picture itself, coarser."""
+
+    image_size = 32
+
+    def __init__(self, cache, weights=None):
+        super().__init__()
+
+    def forward(self, images):
+        pool = torch.nn.functional.adaptive_avg_pool2d
+        return [pool(images, 8).repeat(1, 300, 1, 1), pool(images, 4)]
+
+
+def run(module, *arguments) -> None:
+    """A module's command line, silently."""
+    with mock.patch.object(sys, "argv", list(map(str, arguments))), contextlib.redirect_stdout(io.StringIO()):
+        module.main()
+
+
+class Photos(unittest.TestCase):
+    """A few pictures of noise with captions, packed by a teacher that is no network."""
+
+    PHOTOS, STUDENT, WIDTH = 5, 16, 8
+    CAPTIONS = ["a dog", "a dog runs", "a dog runs on grass", "the dog is on the grass", "a dog on grass"]
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        noise = np.random.default_rng(0)
+        self.pictures = [Image.fromarray(noise.integers(0, 256, (40, 48, 3), np.uint8)) for _ in range(self.PHOTOS)]
+        with tarfile.open(self.folder / "images.tar", "w") as archive:
+            for i, picture in enumerate(self.pictures):
+                data = io.BytesIO()
+                picture.save(data, "png")
+                entry = tarfile.TarInfo(f"{i}.png")
+                entry.size = len(data.getvalue())
+                archive.addfile(entry, io.BytesIO(data.getvalue()))
+        rows = [{"image": f"{i}.png", "captions": self.CAPTIONS} for i in range(self.PHOTOS)]
+        (self.folder / "captions.json").write_text(json.dumps({"train": rows, "val": rows[:2]}))
+
+    def pack(self, *more):
+        with mock.patch.dict(views.TEACHERS, fake=Teacher), mock.patch.object(views, "WIDTH", self.WIDTH), \
+                mock.patch.object(views, "STUDENT", self.STUDENT):
+            run(views, "views", "--photos", self.folder / "images.tar", "--captions", self.folder / "captions.json",
+                "--out", self.folder / "views", "--teacher", "fake", *more)
+
+
+class Packing(Photos):
+    def test_whole_mirrored_and_later_views(self):
+        self.pack("--views", 3)
+        seen = Views(self.folder / "views", "train")
+        self.assertEqual((len(seen), seen.count, seen.size), (self.PHOTOS, 3, 16))
+        for i, picture in enumerate(self.pictures):
+            wanted = np.asarray(picture.resize((16, 16), Image.BILINEAR)).transpose(2, 0, 1)
+            self.assertTrue(np.array_equal(seen.pixels([i], 0)[0].numpy(), wanted))
+            self.assertTrue(np.array_equal(seen.pixels([i], 1)[0].numpy(), wanted[..., ::-1]))
+        before = seen.pixels(range(self.PHOTOS), 2)
+        self.pack("--views", 5)
+        self.assertEqual(seen.count, 3)
+        seen.look()
+        self.assertEqual(seen.count, 5)
+        self.assertTrue(torch.equal(seen.pixels(range(self.PHOTOS), 2), before))
+        mixed = seen.grids([4, 0, 2], [0, 4, 3], 6)
+        self.assertEqual(mixed.shape, (3, 64, 6))
+        for row, (photo, view) in zip(mixed, [(4, 0), (0, 4), (2, 3)]):
+            self.assertTrue(np.array_equal(row.numpy(), seen.grids_of_view(view)[photo, :, :6]))
+        self.assertEqual(nearest_photos(seen, 2).shape, (self.PHOTOS, 2))
+
+    def test_half_a_view_is_none(self):
+        self.pack("--views", 2, "--shard", "0/2")
+        with self.assertRaisesRegex(SystemExit, "no finished view"):
+            Views(self.folder / "views", "train")
+        self.pack("--views", 2, "--shard", "1/2")
+        self.assertEqual(Views(self.folder / "views", "train").count, 2)
+
+
+class Stages(Photos):
+    """A model of the default's kind that is small enough to train for a step."""
+
+    PHOTOS, STUDENT, WIDTH = 16, 64, 24
+    AFTER_VISION = "compressor,embedding,text_encoder,fusion,memory,decoder"
+
+    def setUp(self):
+        super().setUp()
+        run(tokenizer, "tokenizer", "--out", self.folder / "tokenizer.json", "--size", 300, self.folder / "captions.json")
+        config = json.loads(TINY.read_text())
+        config["vocab_size"] = len(tokenizer.Tokenizer(self.folder / "tokenizer.json").tokens)
+        conv = lambda channels, kernel=3, stride=1, weights="ternary": {
+            "type": "conv", "out_channels": channels, "kernel_size": kernel, "stride": stride, "weights": weights,
+            "activation": "relu"}
+        pool = {"type": "max_pool", "kernel_size": 3, "stride": 2}
+        config["vision"] |= {"image_size": 64, "grid_size": 8, "feature_size": 16, "hidden_size": 24, "num_layers": 1, "stem": [
+            conv(8, stride=2, weights="int8"), conv(8), conv(8), pool, conv(8, 1), conv(24), pool,
+            {"type": "residual", "kernel_size": 3}]}
+        (self.folder / "config.json").write_text(json.dumps(config))
+        torch.manual_seed(0)
+        torch.save({"stem": BitMar(config).vision.stem[:STEM_LAYERS].state_dict()}, self.folder / "stem.pt")
+
+    def train(self, stage, *more) -> list[dict]:
+        """Two steps; what the stage wrote down of itself."""
+        (self.folder / "text").write_text("a dog on the grass\n" * 3)
+        wrote = self.folder / f"{more[more.index('--name') + 1] if '--name' in more else stage}.jsonl"
+        run(train, "train", stage, "--work", self.folder, "--captions", self.folder / "captions.json", "--config",
+            self.folder / "config.json", "--text", self.folder / "text", "--steps", 2, "--batch", 8, "--device", "cpu", *more)
+        return [json.loads(line) for line in wrote.read_text().splitlines()] if wrote.exists() else []
+
+    def test_each_starts_where_the_last_one_ended(self):
+        self.pack("--views", 3)
+        self.train("language")
+        self.train("encoder")
+        self.train("caption", "--start", f"decoder,embedding={self.folder}/language.pt")
+        self.train("caption", "--name", "tutor", "--components", 24, "--seed", 1)
+        tutors = ("--tutors", self.folder / "tutor.pt", self.folder / "caption.pt")
+        joint = self.train("joint", *tutors, "--start", f"vision={self.folder}/encoder.pt", f"{self.AFTER_VISION}={self.folder}/caption.pt")
+        critic = self.train("critic", *tutors, "--start", f"vision,{self.AFTER_VISION}={self.folder}/joint.pt")
+        for curve in (joint, critic):
+            self.assertEqual(curve[-1]["step"], 2)
+            self.assertTrue(np.isfinite(curve[-1]["val_lm"]), curve)
+        start, end = (torch.load(self.folder / f"{name}.pt")["model"] for name in ("joint", "critic"))
+        for part in self.AFTER_VISION.split(","):  # all of them learn from the reward or beside it
+            self.assertTrue(any(not torch.equal(start[k], end[k]) for k in start if k.startswith(part)), part)
+        fixed = [k for k in start if k.startswith("vision.stem.0")]
+        self.assertTrue(fixed and all(torch.equal(start[k], end[k]) for k in fixed))
+
+
+if __name__ == "__main__":
+    unittest.main()
