@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 from . import quant
 from .data import Views, clean_caption, load_captions, nearest_photos, pad
+from .export import read_checkpoint
 from .metrics import Cider, score, words
 from .model import BitMar
 from .stem import STEM_LAYERS
@@ -143,7 +144,7 @@ def greedy_captions(model, tokenizer, split: Split, limit: int, memory=None) -> 
 
 
 def load_tutor(path, device):
-    state = torch.load(path, map_location=device)
+    state = read_checkpoint(path, device)
     tutor = BitMar(state["config"]).to(device).requires_grad_(False).eval()
     tutor.load_state_dict(state["model"])
     return tutor

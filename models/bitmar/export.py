@@ -157,6 +157,15 @@ def import_model(directory: Path) -> BitMar:
     return model.eval()
 
 
+def read_checkpoint(path: Path, device="cpu") -> dict:
+    """A checkpoint's "config" and "model"; of a folder, those of the exported model in it, its weights as latent ones that
+    quantise to what it holds: what is shipped can be trained further."""
+    if not Path(path).is_dir():
+        return torch.load(path, map_location=device)
+    model = import_model(path).to(device)
+    return {"config": model.config, "model": model.state_dict()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", type=Path, required=True)
@@ -164,7 +173,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    checkpoint = torch.load(args.checkpoint, map_location="cpu")
+    checkpoint = read_checkpoint(args.checkpoint)
     model = BitMar(checkpoint["config"])
     model.load_state_dict(checkpoint["model"])
     size = export_model(model.eval(), args.tokenizer, args.out)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from .export import read_checkpoint
+
 
 def mix(start: dict, end: dict, share: float) -> dict:
     """Both hold "config" and "model", of the same architecture."""
@@ -28,7 +30,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.5, help="0 is the start, 1 the end")
     args = parser.parse_args()
-    start, end = (torch.load(path, map_location="cpu") for path in (args.start, args.end))
+    start, end = (read_checkpoint(path) for path in (args.start, args.end))
     torch.save(mix(start, end, args.share), args.out)
 
 

@@ -30,10 +30,12 @@ import torch.nn.functional as F
 from . import captioning, quant
 from .captioning import token_loss, wrap
 from .data import Views, clean_caption, load_captions, pad
+from .export import read_checkpoint
 from .model import BitMar, load_config
 from .quant import quantize_activation
 from .stem import STEM_LAYERS
 from .tokenizer import Tokenizer
+from .views import GRID
 
 
 
@@ -57,9 +59,13 @@ class StemCache:
             self.scales.append(np.memmap(folder / "stem.f32", np.float32, mode, shape=len(self.views)))
 
     def _run(self, pixels):
+        """Ternary also where the rest is trained in float (--float)."""
+        rest, quant.ternary = quant.ternary, True
         with torch.no_grad():
             x = (pixels.to(self.device).float() - 128).contiguous(memory_format=torch.channels_last)
-            return self.model.vision.run_stem(x, 0, STEM_LAYERS)
+            x = self.model.vision.run_stem(x, 0, STEM_LAYERS)
+        quant.ternary = rest
+        return x
 
     def __call__(self, rows, view) -> torch.Tensor:
         self._open()
@@ -157,11 +163,20 @@ def language(args, model, tokenizer) -> None:
     rows.sort(key=len)
     print(f"{len(rows)} lines", flush=True)
     trainer = Trainer(args, "language", model, [*model.decoder.parameters(), *model.embedding.parameters()],
-                      1.5e-3, args.steps or 900)
+                      args.rate or 1.5e-3, args.steps or 900)
     while trainer.running():
         start = random.randrange(max(1, len(rows) - 255))  # neighbours have the same length: no padding
         tokens = pad(rows[start:start + 256], config["pad_token_id"]).to(args.device)
         trainer.update({"lm": token_loss(model, model.logits(tokens[:, :-1]), tokens)}, {"lm": 1.0})
+
+
+def at_teachers_grid(features: torch.Tensor) -> torch.Tensor:
+    """[B, g * g, features] of a student whose grid is another than the teacher's, resampled to it."""
+    side = round(features.shape[1] ** 0.5)
+    if side == GRID:
+        return features
+    grid = features.transpose(1, 2).unflatten(-1, (side, side))
+    return F.interpolate(grid, (GRID, GRID), mode="bilinear", antialias=True, align_corners=False).flatten(2).transpose(1, 2)
 
 
 def encoder(args, model, tokenizer) -> None:
@@ -170,10 +185,10 @@ def encoder(args, model, tokenizer) -> None:
     cache, held_cache = StemCache(model, views, args.device), StemCache(model, held, args.device)
     vision = model.vision
     vision.stem[:STEM_LAYERS].requires_grad_(False)
-    trainer = Trainer(args, "encoder", model, vision.parameters(), 1.5e-3, args.steps or 1500)
+    trainer = Trainer(args, "encoder", model, vision.parameters(), args.rate or 1.5e-3, args.steps or 1500)
 
     def losses(net, maps, wanted):
-        got = net.transform(net.run_stem(maps, STEM_LAYERS))
+        got = at_teachers_grid(net.transform(net.run_stem(maps, STEM_LAYERS)))
         return {"mse": F.mse_loss(got, wanted), "cosine": 1 - F.cosine_similarity(got, wanted, -1).mean()}
 
     while trainer.running():
@@ -198,7 +213,7 @@ def main() -> None:
     parser.add_argument("--name", help="of checkpoint and curve, where it is not the stage's")
     parser.add_argument("--components", type=int, help="of the teacher's grid, where they are not the configuration's (a tutor's)")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--rate", type=float, help="at its highest; otherwise the stage's own")
     parser.add_argument("--batch", type=int, default=32, help="photos a step (caption and joint)")
     parser.add_argument("--photos", type=int, help="train on the first so many alone (caption and joint)")
     parser.add_argument("--captions-each", type=int, default=5)
@@ -217,7 +232,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--float", action="store_true", help="train the same architecture unquantised")
     parser.add_argument("--start", type=Path, nargs="*", default=[],
-                        help="checkpoints to start from, as PART=FILE (PART: a submodule of the model, comma-separated)")
+                        help="checkpoints or exported models to start from, as PART=PATH (PART: a submodule of the model, comma-separated)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     seed(args.seed)
@@ -227,11 +242,11 @@ def main() -> None:
     if args.components:
         config["vision"]["feature_size"] = args.components
     model = BitMar(config)
-    stem = torch.load(args.work / "stem.pt")["stem"]
-    model.vision.stem[:STEM_LAYERS].load_state_dict(stem)
-    for item in args.start:
-        parts, path = str(item).split("=")
-        state = torch.load(path, map_location="cpu")["model"]
+    starts = [str(item).split("=") for item in args.start]
+    if not any("vision" in parts.split(",") for parts, _ in starts):
+        model.vision.stem[:STEM_LAYERS].load_state_dict(torch.load(args.work / "stem.pt")["stem"])
+    for parts, path in starts:
+        state = read_checkpoint(path)["model"]
         wanted = tuple(part + "." for part in parts.split(","))
         missing = model.load_state_dict({k: v for k, v in state.items() if k.startswith(wanted)}, strict=False)
         if missing.unexpected_keys:
@@ -243,7 +258,7 @@ def main() -> None:
         return
 
     def trainer_of(parameters):
-        return Trainer(args, args.stage, model, parameters, args.rate, args.steps or 1500)
+        return Trainer(args, args.stage, model, parameters, args.rate or 1.2e-3, args.steps or 1500)
 
     cache = None if args.stage == "caption" else lambda views: StemCache(model, views, args.device)
     stage = captioning.critic if args.stage == "critic" else captioning.caption

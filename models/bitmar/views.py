@@ -106,19 +106,22 @@ def main() -> None:
     parser.add_argument("--teacher", choices=TEACHERS, default="detectors")
     parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint")
     parser.add_argument("--views", type=int, default=20, help="of a photo to train on; more can be added later")
+    parser.add_argument("--size", type=int, default=STUDENT, help="pixels a side of the student's input")
+    parser.add_argument("--grids-of", type=Path, help="views to take the teacher's grids from, where only --size is another")
     parser.add_argument("--shard", default="0/1")
     args = parser.parse_args()
     shard, shards = map(int, args.shard.split("/"))
     torch.set_num_threads(1)
 
     photos = read_photos(args.photos)
-    teacher = TEACHERS[args.teacher](args.cache, args.teacher_weights).to(memory_format=torch.channels_last)
     captions = json.loads(args.captions.read_text())
     args.out.mkdir(parents=True, exist_ok=True)
-    projection_file = args.out / "projection.pt"
-    if not projection_file.exists():
-        fit_projection(teacher, [photos[r["image"]] for r in captions["train"][:600]], projection_file)
-    projection = torch.load(projection_file)
+    if not args.grids_of:
+        teacher = TEACHERS[args.teacher](args.cache, args.teacher_weights).to(memory_format=torch.channels_last)
+        projection_file = args.out / "projection.pt"
+        if not projection_file.exists():
+            fit_projection(teacher, [photos[r["image"]] for r in captions["train"][:600]], projection_file)
+        projection = torch.load(projection_file)
 
     for split in ("val", "train"):
         rows, count = captions[split], args.views if split == "train" else 1
@@ -130,7 +133,9 @@ def main() -> None:
                 path = folder / name
                 return np.memmap(path, dtype, "r+" if path.exists() else "w+", shape=(len(rows), *shape))
 
-            pixels = array("pixels.u8", np.uint8, 3, STUDENT, STUDENT)
+            if args.grids_of and not (folder / "grids.f16").exists():
+                (folder / "grids.f16").symlink_to((args.grids_of / split / str(view) / "grids.f16").resolve(strict=True))
+            pixels = array("pixels.u8", np.uint8, 3, args.size, args.size)
             grids = array("grids.f16", np.float16, GRID * GRID, WIDTH)
             done = array("done.u8", np.uint8)
             todo = [i for i in range(shard, len(rows), shards) if not done[i]]
@@ -140,10 +145,12 @@ def main() -> None:
                 for i in index:
                     image = open_photo(photos[rows[i]["image"]])
                     box, mirrored = view_boxes(*image.size, count, np.random.default_rng(i))[view]
-                    pixels[i] = render(image, box, mirrored, STUDENT)
-                    batch.append(render(image, box, mirrored, teacher.image_size))
-                images = torch.from_numpy(np.stack(batch)).float() / 255
-                grids[index] = project(raw_grids(teacher, images), projection).half().numpy()
+                    pixels[i] = render(image, box, mirrored, args.size)
+                    if not args.grids_of:
+                        batch.append(render(image, box, mirrored, teacher.image_size))
+                if batch:
+                    images = torch.from_numpy(np.stack(batch)).float() / 255
+                    grids[index] = project(raw_grids(teacher, images), projection).half().numpy()
                 done[index] = 1
             print(f"{split} view {view}: shard {shard}/{shards} finished", flush=True)
 

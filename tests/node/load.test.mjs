@@ -235,6 +235,11 @@ describe('loading fails with a typed error', () => {
     });
   }
 
+  test('an error in a JSON file says what was read there', async () => {
+    const path = await changed((name) => writeFile(name('config.json'), '{"model_type": "b\x01itmar"}'));
+    await assert.rejects(BitMar.load(path), (error) => error.code === 'invalid_config' && error.message.includes('"b<U+0001>'));
+  });
+
   test('a number in another notation is the same number', async () => {
     const eps = JSON.parse(await readFile(join(TINY, 'config.json'), 'utf8')).rms_norm_eps;
     const same = await changed((name) => editEpsilon(name('config.json'), `${(eps * 1e8).toFixed(3)}E-8`));

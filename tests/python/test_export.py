@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bitmar import golden
-from bitmar.export import export_model, import_model, pack_ternary, read_safetensors, unpack_ternary
+from bitmar.export import export_model, import_model, model_tensors, pack_ternary, read_checkpoint, read_safetensors, unpack_ternary
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny"
 
@@ -41,6 +41,18 @@ class ExportTest(unittest.TestCase):
 
         wanted, got = logits(model), logits(back)
         self.assertLess(float((wanted - got).abs().max() / wanted.abs().max()), 1e-3)
+
+    def test_what_is_shipped_can_be_trained_further(self):
+        state = read_checkpoint(TINY)
+        model = golden.tiny_model(5)
+        model.load_state_dict(state["model"])
+        again, shipped = model_tensors(model), read_safetensors(TINY / "model.safetensors")
+        self.assertEqual(again.keys(), shipped.keys())
+        for name, value in shipped.items():
+            if value.dtype == np.float32:
+                self.assertTrue(np.allclose(again[name], value, rtol=1e-5), name)
+            else:
+                self.assertTrue(np.array_equal(again[name], value), name)
 
     def test_too_many_bytes_are_refused(self):
         with tempfile.TemporaryDirectory() as folder:

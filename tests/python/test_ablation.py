@@ -1,0 +1,49 @@
+"""The ablation's variants are models and differ as they say."""
+
+import json
+import unittest
+from pathlib import Path
+
+import torch
+
+from bitmar import ablation
+from bitmar.model import VisionEncoder, load_config
+from bitmar.train import at_teachers_grid
+
+KEPT = load_config(Path(ablation.__file__).with_name("default_config.json"))
+
+
+class Ablation(unittest.TestCase):
+    @torch.no_grad()
+    def test_every_variant_sees(self):
+        variants = ablation.variants(KEPT)
+        self.assertEqual(variants["kept"], KEPT)
+        self.assertEqual(len({json.dumps(config) for config in variants.values()}), len(variants))
+        work = {}
+        for name, config in variants.items():
+            vision = VisionEncoder(config["vision"], 1e-5)
+            side = config["vision"]["image_size"]
+            grid = at_teachers_grid(vision(torch.randint(0, 256, (1, 3, side, side))))
+            self.assertEqual(grid.shape, (1, 64, config["vision"]["feature_size"]), name)
+            work[name] = ablation.products(vision)
+        for less, more in (("image-96", "image-160"), ("pairs-1", "pairs-5"), ("layers-0", "layers-4"), ("width-192", "width-320")):
+            self.assertLess(work[less], work["kept"])
+            self.assertGreater(work[more], work["kept"])
+
+    def test_products_of_the_kept_model(self):
+        # A convolution: positions x kernel x inputs x outputs; a linear layer: positions x inputs x outputs.
+        pixels, stem, residual, down = 64 * 64, 64 * 64 * 9 * (32 * 32 + 32 * 64), 16 * 16 * 18 * 192 * 192, 64 * 9 * 192 * 256
+        wanted = (pixels * 9 * 3 * 32 + stem + 32 * 32 * (64 * 80 + 9 * 80 * 192) + residual + down
+                  + 3 * 64 * 18 * 256 * 256 + 64 * (2 * (4 * 256 * 256 + 2 * 256 * 1024) + 256 * 256))
+        self.assertEqual(ablation.products(VisionEncoder(KEPT["vision"], 1e-5)), wanted)
+
+    def test_another_grid_is_resampled_to_the_teachers(self):
+        flat = torch.arange(100.0).view(10, 10).add(torch.zeros(2, 10, 10)).flatten(1)[..., None]
+        self.assertEqual(at_teachers_grid(flat).shape, (2, 64, 1))
+        self.assertAlmostEqual(float(at_teachers_grid(flat).mean()), float(flat.mean()), places=3)
+        same = torch.randn(2, 64, 3)
+        self.assertIs(at_teachers_grid(same), same)
+
+
+if __name__ == "__main__":
+    unittest.main()
