@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import math
 import os
@@ -40,12 +41,14 @@ from .views import GRID
 
 
 class StemCache:
-    """Frozen stem outputs as int8 maps, computed once a view.
+    """Frozen stem outputs as int8 maps, computed once a view, in files named after the stem's weights.
 
     The next convolution quantises its input map to int8 with one scale, so this loses nothing."""
 
     def __init__(self, model: BitMar, views: Views, device):
         self.model, self.views, self.device = model, views, device
+        weights = b"".join(p.detach().cpu().numpy().tobytes() for p in model.vision.stem[:STEM_LAYERS].parameters())
+        self.name = f"stem-{hashlib.sha256(weights).hexdigest()[:8]}"
         self.shape = self._run(views.pixels([0], 0)).shape[1:]
         self.maps: list[np.ndarray] = []
         self.scales: list[np.ndarray] = []
@@ -54,9 +57,9 @@ class StemCache:
         """Files for the views that have none yet."""
         for view in range(len(self.maps), self.views.count):
             folder = self.views.view_folder(view)
-            mode = "r+" if (folder / "stem.f32").exists() else "w+"
-            self.maps.append(np.memmap(folder / "stem.i8", np.int8, mode, shape=(len(self.views), *self.shape)))
-            self.scales.append(np.memmap(folder / "stem.f32", np.float32, mode, shape=len(self.views)))
+            mode = "r+" if (folder / f"{self.name}.f32").exists() else "w+"
+            self.maps.append(np.memmap(folder / f"{self.name}.i8", np.int8, mode, shape=(len(self.views), *self.shape)))
+            self.scales.append(np.memmap(folder / f"{self.name}.f32", np.float32, mode, shape=len(self.views)))
 
     def _run(self, pixels):
         """Ternary also where the rest is trained in float (--float)."""
@@ -182,24 +185,34 @@ def at_teachers_grid(features: torch.Tensor) -> torch.Tensor:
 def encoder(args, model, tokenizer) -> None:
     views, held = (Views(args.work / "views", split) for split in ("train", "val"))
     features = model.config["vision"]["feature_size"]
-    cache, held_cache = StemCache(model, views, args.device), StemCache(model, held, args.device)
     vision = model.vision
-    vision.stem[:STEM_LAYERS].requires_grad_(False)
+    if args.whole:
+        first = 0
+
+        def inputs(split):
+            return lambda rows, view: (split.pixels(rows, view).to(args.device).float() - 128).contiguous(memory_format=torch.channels_last)
+    else:
+        first = STEM_LAYERS
+        vision.stem[:STEM_LAYERS].requires_grad_(False)
+
+        def inputs(split):
+            return StemCache(model, split, args.device)
+    seen, held_seen = inputs(views), inputs(held)
     trainer = Trainer(args, "encoder", model, vision.parameters(), args.rate or 1.5e-3, args.steps or 1500)
 
-    def losses(net, maps, wanted):
-        got = at_teachers_grid(net.transform(net.run_stem(maps, STEM_LAYERS)))
+    def losses(net, x, wanted):
+        got = at_teachers_grid(net.transform(net.run_stem(x, first)))
         return {"mse": F.mse_loss(got, wanted), "cosine": 1 - F.cosine_similarity(got, wanted, -1).mean()}
 
     while trainer.running():
         rows, view = np.random.randint(len(views), size=64), np.random.randint(views.count, size=64)
         wanted = views.grids(rows, view, features).to(args.device).float()
-        trainer.update(losses(vision, cache(rows, view), wanted), {"mse": 1.0, "cosine": 0.5})
+        trainer.update(losses(vision, seen(rows, view), wanted), {"mse": 1.0, "cosine": 0.5})
         if trainer.step % 250 == 0:
             views.look()
             rows = np.arange(200)
             with torch.no_grad():
-                got = losses(trainer.average.vision, held_cache(rows, 0), held.grids(rows, 0, features).to(args.device).float())
+                got = losses(trainer.average.vision, held_seen(rows, 0), held.grids(rows, 0, features).to(args.device).float())
             trainer.log({"views": views.count, **{"val_" + name: round(float(v), 4) for name, v in got.items()}})
 
 
@@ -230,6 +243,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after so long; resumable")
     parser.add_argument("--evaluate-every", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--whole", action="store_true", help="train the first five convolutions too (encoder; a step takes longer)")
     parser.add_argument("--float", action="store_true", help="train the same architecture unquantised")
     parser.add_argument("--start", type=Path, nargs="*", default=[],
                         help="checkpoints or exported models to start from, as PART=PATH (PART: a submodule of the model, comma-separated)")

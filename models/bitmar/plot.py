@@ -1,0 +1,69 @@
+"""Draws what more training would give: the encoder's error by its steps, and captions by what the encoder explains.
+
+usage: python -m bitmar.plot --curves models/curves --out models/curves.svg    (needs matplotlib)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+matplotlib.rcParams.update({"svg.hashsalt": "bitmar", "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False,
+                            "axes.spines.right": False})
+from matplotlib import pyplot  # noqa: E402 - after the choice of what it draws with
+
+# One after another, each from where the one before it ended, on both detectors' grid.
+ENCODERS = {"encoder-detectors": "6 views", "encoder-longer": "6 views", "encoder-views": "7 to 18 views"}
+# The model card's models: per cent of the variance of the teacher's grid that the encoder explains, greedy CIDEr of 1,000
+# photos before and after the reward. 100 is the teacher's grid itself.
+MODELS = [(44, 0.220, None), (51, 0.267, 0.315), (56, 0.273, 0.322), (58, 0.284, 0.336), (59, 0.291, 0.338), (100, 0.344, 0.381)]
+RED, BLUE, GREY = "#b7410e", "#1f5f8b", "#9aa5b1"
+
+
+def rows_with(path: Path, key: str) -> list[dict]:
+    return [row for row in map(json.loads, path.read_text().splitlines()) if key in row]
+
+
+def encoder_error(axes, curves: Path) -> None:
+    """Mean squared error of the grid, of training batches and of validation photos."""
+    before = 0
+    for name, label in ENCODERS.items():
+        for key, colour in (("mse", GREY), ("val_mse", RED)):
+            rows = rows_with(curves / f"{name}.jsonl", key)
+            axes.plot([before + row["step"] for row in rows], [row[key] for row in rows], color=colour, linewidth=1.4)
+        end = rows[-1]
+        axes.annotate(f"{end['val_mse']:.3f}\n{label}", (before + end["step"], end["val_mse"]), xytext=(-4, 8),
+                      textcoords="offset points", ha="right", fontsize=8)
+        before += end["step"]
+        axes.axvline(before, color="#e4e7eb", linewidth=0.8, zorder=0)
+    axes.set(title="The encoder's error", xlabel="steps of 64 views (red: validation photos, grey: training)", ylim=(0.8, 1.6))
+
+
+def captions(axes) -> None:
+    """CIDEr by explained variance, and the lines through the models that learned from pixels."""
+    for i, (colour, label) in enumerate(((BLUE, "before the reward"), (RED, "after it")), 1):
+        points = [(row[0], row[i]) for row in MODELS if row[i]]
+        axes.plot(*zip(*points), "o-", color=colour, linewidth=1.2, markersize=4, label=label)
+    axes.axhline(0.4, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set(title="Captions by what the encoder explains", xlabel="% of the variance of the teacher's grid (100: the grid itself)",
+             ylabel="CIDEr, greedy", ylim=(0.2, 0.42))
+    axes.legend(frameon=False, loc="lower right")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--curves", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    encoder_error(left, args.curves)
+    captions(right)
+    figure.savefig(args.out, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
