@@ -10,13 +10,13 @@ steps=${STEPS:-400}
 export MALLOC_MMAP_THRESHOLD_=2147483648 MALLOC_TRIM_THRESHOLD_=8589934592 PYTHONPATH=.
 python=${PYTHON:-/usr/bin/python3} photos=$data/flickr8k/images.tar captions=$data/flickr8k/captions.json
 views=$(find "$work/views/train" -mindepth 2 -maxdepth 2 -name done.u8 | wc -l)
-(($#)) || set -- kept float float-to-ternary image-96 image-160 pairs-1 pairs-5 layers-0 layers-4 width-192 width-320
+(($#)) || set -- kept whole float float-to-ternary image-96 image-160 pairs-1 pairs-5 layers-0 layers-4 width-192 width-320
 
 "$python" -m bitmar.ablation configs --out "$work/ablation"
 for variant in "$@"; do
   size=${variant#image-} config=$work/ablation/$variant.json folder=$work/ablation/$variant
   [ "$size" != "$variant" ] || size=128
-  case $variant in float*) config=$work/ablation/kept.json ;; esac
+  case $variant in float* | whole) config=$work/ablation/kept.json ;; esac
   mkdir -p "$folder"
   cp "$work/stem.pt" "$work/tokenizer.json" "$folder"
   if [ "$size" = 128 ]; then
@@ -26,6 +26,7 @@ for variant in "$@"; do
   fi
   train() { "$python" -m bitmar.train encoder --work "$folder" --captions "$captions" --config "$config" --steps "$steps" "$@"; }
   case $variant in
+    whole) train --name whole --whole ;;  # the first five convolutions too
     float) train --name float --float ;;
     float-to-ternary)  # half of the steps each
       train --name float --float --steps $((steps / 2))

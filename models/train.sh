@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Trains the model from photos and text to models/default, stage by stage. Every stage resumes from its
 # checkpoint, so the script may be stopped and started again at any time.
-# usage: [MINUTES=10] models/train.sh DATA WORK     (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
+# usage: [MINUTES=10] [FROM=MODEL] models/train.sh DATA WORK  (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
+# FROM goes on from an exported model, say models/default, with it as the tutor: its encoder learns on, then what it says is rewarded.
 # MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is detectors, yolo, centernet, inception or dinov2
 # (with TEACHER_WEIGHTS, a file).
-# Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU.
+# Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU, else on a BLAS worth the
+# name (Debian: libopenblas0-pthread; the reference one takes ten times as long).
 set -euo pipefail
 data=$(realpath "${1:?usage: models/train.sh DATA WORK}") work=$(realpath -m "${2:?usage: models/train.sh DATA WORK}")
+[ -z "${FROM:-}" ] || from=$(realpath "$FROM")
 cd "$(dirname "$0")"
 mkdir -p "$work"
 captions=$data/flickr8k/captions.json text=$data/language/text cache=../.cache/teacher
@@ -23,18 +26,26 @@ train() {
 
 "$python" -m bitmar.views --photos "$data/flickr8k/images.tar" --captions "$captions" --out "$work/views" --cache "$cache" \
   --teacher "${TEACHER:-detectors}" ${TEACHER_WEIGHTS:+--teacher-weights "$TEACHER_WEIGHTS"}
-[ -f "$work/stem.pt" ] || "$python" -m bitmar.stem --views "$work/views" --out "$work/stem.pt" --cache "$cache"
-[ -f "$work/tokenizer.json" ] || "$python" -m bitmar.tokenizer --out "$work/tokenizer.json" "$captions" "${spoken[@]}"
-train language --steps "${LANGUAGE_STEPS:-2600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
-train encoder --steps "${ENCODER_STEPS:-6000}"
 after=compressor,embedding,text_encoder,fusion,memory,decoder
-train caption --steps "${CAPTION_STEPS:-1000}" --dropout 0.15 --blind 0 --start "decoder,embedding=$work/language.pt"
-# A second captioner that sees three times as much of the teacher's grid: with the first a tutor of those that follow.
-train caption --name tutor --components 768 --seed 1 --steps "${CAPTION_STEPS:-1000}" --dropout 0.2 --blind 0 --start "decoder,embedding=$work/language.pt"
-tutors=("$work/tutor.pt" "$work/caption.pt")
-train caption --name taught --steps "${TAUGHT_STEPS:-450}" --rate 8e-4 --dropout 0.15 --tutors "${tutors[@]}" --start "$after=$work/caption.pt"
-train joint --steps "${JOINT_STEPS:-900}" --rate 8e-4 --tutors "${tutors[@]}" --start "vision=$work/encoder.pt" "$after=$work/taught.pt"
-train critic --steps "${CRITIC_STEPS:-330}" --rate 1e-4 --tutors "$work/tutor.pt" --start "vision,$after=$work/joint.pt"
-"$python" -m bitmar.mix --start "$work/joint.pt" --end "$work/critic.pt" --share 0.25 --out "$work/mixed.pt"
+if [ -n "${FROM:-}" ]; then
+  cp "$from/tokenizer.json" "$work"
+  train encoder --whole --steps "${ENCODER_STEPS:-3400}" --start "vision=$from"
+  train critic --steps "${CRITIC_STEPS:-330}" --rate 1e-4 --tutors "$from" --start "vision=$work/encoder.pt" "$after=$from"
+  trained=$work/critic.pt
+else
+  [ -f "$work/stem.pt" ] || "$python" -m bitmar.stem --views "$work/views" --out "$work/stem.pt" --cache "$cache"
+  [ -f "$work/tokenizer.json" ] || "$python" -m bitmar.tokenizer --out "$work/tokenizer.json" "$captions" "${spoken[@]}"
+  train language --steps "${LANGUAGE_STEPS:-2600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
+  train encoder --whole --steps "${ENCODER_STEPS:-6000}"
+  train caption --steps "${CAPTION_STEPS:-1000}" --dropout 0.15 --blind 0 --start "decoder,embedding=$work/language.pt"
+  # A second captioner that sees three times as much of the teacher's grid: with the first a tutor of those that follow.
+  train caption --name tutor --components 768 --seed 1 --steps "${CAPTION_STEPS:-1000}" --dropout 0.2 --blind 0 --start "decoder,embedding=$work/language.pt"
+  tutors=("$work/tutor.pt" "$work/caption.pt")
+  train caption --name taught --steps "${TAUGHT_STEPS:-450}" --rate 8e-4 --dropout 0.15 --tutors "${tutors[@]}" --start "$after=$work/caption.pt"
+  train joint --steps "${JOINT_STEPS:-900}" --rate 8e-4 --tutors "${tutors[@]}" --start "vision=$work/encoder.pt" "$after=$work/taught.pt"
+  train critic --steps "${CRITIC_STEPS:-330}" --rate 1e-4 --tutors "$work/tutor.pt" --start "vision,$after=$work/joint.pt"
+  "$python" -m bitmar.mix --start "$work/joint.pt" --end "$work/critic.pt" --share 0.25 --out "$work/mixed.pt"
+  trained=$work/mixed.pt
+fi
 # To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 1 --engine ... (see README.md)
-"$python" -m bitmar.export --checkpoint "$work/mixed.pt" --tokenizer "$work/tokenizer.json" --out default
+"$python" -m bitmar.export --checkpoint "$trained" --tokenizer "$work/tokenizer.json" --out default
