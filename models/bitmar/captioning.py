@@ -331,6 +331,8 @@ class Critic(Captioning):
             # What the tutors would say next in the model's own sentences (arXiv 2306.13649): without it the model ends in a
             # few sentences that suit many photos.
             losses["distil"] = distil_loss(logits, self.tutored(batch), real)
+            photos = torch.from_numpy(rows).to(self.device)
+            losses["anchors"] = self.anchors(seen.query, said_query, photos, photos)
         if train.cache:
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, view))
         return {**losses, "reward": rewards.mean().to(self.device)}
@@ -347,4 +349,4 @@ def caption(args, model, tokenizer, trainer_of, cache=None) -> None:
 def critic(args, model, tokenizer, trainer_of, cache) -> None:
     stage = Critic(args, model, tokenizer, trainer_of, cache)
     stage.run(stage.losses, {"critic": 1.0, "distil": args.imitation, "infonce": INFO_NCE_WEIGHT * args.infonce,
-                             "feature": FEATURE_WEIGHT, "reward": 0.0})
+                             "anchors": args.anchors, "feature": FEATURE_WEIGHT, "reward": 0.0})
