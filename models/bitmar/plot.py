@@ -16,8 +16,9 @@ matplotlib.rcParams.update({"svg.hashsalt": "bitmar", "font.family": "sans-serif
                             "axes.spines.right": False})
 from matplotlib import pyplot  # noqa: E402 - after the choice of what it draws with
 
-# One after another, each from where the one before it ended, on both detectors' grid.
-ENCODERS = {"encoder-detectors": "6 views", "encoder-longer": "6 views", "encoder-views": "7 to 18 views"}
+# On both detectors' grid: the curve, the steps that went before it, and what it learned from. The last two both go on from the second.
+ENCODERS = [("encoder-detectors", 0, "6 views"), ("encoder-longer", 2300, "6 views"), ("encoder-views", 6300, "7 to 18 views"),
+            ("encoder-whole", 6300, "8 to 17 views,\nevery convolution")]
 # The model card's models: per cent of the variance of the teacher's grid that the encoder explains, greedy CIDEr of 1,000
 # photos before and after the reward. 100 is the teacher's grid itself.
 MODELS = [(44, 0.220, None), (51, 0.267, 0.315), (56, 0.273, 0.322), (58, 0.284, 0.336), (59, 0.291, 0.338), (100, 0.344, 0.381)]
@@ -30,17 +31,13 @@ def rows_with(path: Path, key: str) -> list[dict]:
 
 def encoder_error(axes, curves: Path) -> None:
     """Mean squared error of the grid, of training batches and of validation photos."""
-    before = 0
-    for name, label in ENCODERS.items():
+    for name, before, label in ENCODERS:
         for key, colour in (("mse", GREY), ("val_mse", RED)):
             rows = rows_with(curves / f"{name}.jsonl", key)
             axes.plot([before + row["step"] for row in rows], [row[key] for row in rows], color=colour, linewidth=1.4)
-        end = rows[-1]
-        axes.annotate(f"{end['val_mse']:.3f}\n{label}", (before + end["step"], end["val_mse"]), xytext=(-4, 8),
-                      textcoords="offset points", ha="right", fontsize=8)
-        before += end["step"]
-        axes.axvline(before, color="#e4e7eb", linewidth=0.8, zorder=0)
-    axes.set(title="The encoder's error", xlabel="steps of 64 views (red: validation photos, grey: training)", ylim=(0.8, 1.6))
+        axes.annotate(f"{rows[-1]['val_mse']:.3f}\n{label}", (before + rows[-1]["step"], rows[-1]["val_mse"]), xytext=(4, 0),
+                      textcoords="offset points", va="center", fontsize=8)
+    axes.set(title="The encoder's error", xlabel="steps of 64 views (red: validation photos, grey: training)", xlim=(0, 14000), ylim=(0.85, 1.6))
 
 
 def captions(axes) -> None:

@@ -6,16 +6,19 @@ import types
 import unittest
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from bitmar import quant
 from bitmar.captioning import INFO_NCE_TEMPERATURE, distil_loss, info_nce
+from bitmar.data import Views
 from bitmar.mix import mix
 from bitmar.model import BitMar
 from bitmar.ordered import engine_order
 from bitmar.quant import BitLinear, quantize_activation, quantize_weight
-from bitmar.train import Trainer
+from bitmar.stem import STEM_LAYERS
+from bitmar.train import StemCache, Trainer, encoder
 
 TINY = Path(__file__).parents[1] / "golden/tiny/config.json"
 
@@ -42,6 +45,43 @@ class Mix(unittest.TestCase):
             self.assertTrue(torch.allclose(value, wanted, atol=1e-6), name)
         with self.assertRaises(ValueError):
             mix(start, {**end, "config": {}}, 0.5)
+
+
+def tiny_views(folder: Path, photos=6, views=2) -> None:
+    """Noise as pixels and as the teacher's grid."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", views), ("val", 1)):
+        for view in range(count):
+            (folder / split / str(view)).mkdir(parents=True)
+            for name, array in (("pixels.u8", rng.integers(0, 256, (photos, 3, 32, 32), np.uint8)),
+                                ("grids.f16", rng.normal(size=(photos, 64, 40)).astype(np.float16)),
+                                ("done.u8", np.ones(photos, np.uint8))):
+                array.tofile(folder / split / str(view) / name)
+
+
+class Encoder(unittest.TestCase):
+    def test_the_first_convolutions_learn_only_when_the_whole_is_trained(self):
+        for whole in (False, True):
+            with tempfile.TemporaryDirectory() as work:
+                tiny_views(Path(work) / "views")
+                model = tiny_model()
+                before = {name: p.clone() for name, p in model.vision.named_parameters()}
+                encoder(types.SimpleNamespace(work=Path(work), device="cpu", name=None, seed=0, minutes=1e9, steps=2, rate=1e-2,
+                                              whole=whole), model, None)
+                first = tuple(f"stem.{i}." for i in range(STEM_LAYERS))
+                for name, p in model.vision.named_parameters():
+                    if name.endswith("weight"):
+                        self.assertNotEqual(torch.equal(p, before[name]), whole or not name.startswith(first), name)
+
+    def test_cached_maps_are_those_of_the_stem_that_reads_them(self):
+        with tempfile.TemporaryDirectory() as work, torch.no_grad():
+            tiny_views(Path(work))
+            views = Views(Path(work), "train")
+            for seed in (0, 1, 0):
+                model = tiny_model(seed)
+                got = StemCache(model, views, "cpu")([1, 2], 0)
+                wanted = model.vision.run_stem(views.pixels([1, 2], 0).float() - 128, 0, STEM_LAYERS)
+                self.assertLess(float((got - wanted).abs().max()), float(wanted.abs().max()) / 200)
 
 
 class Resume(unittest.TestCase):
