@@ -16,9 +16,9 @@ matplotlib.rcParams.update({"svg.hashsalt": "bitmar", "font.family": "sans-serif
                             "axes.spines.right": False})
 from matplotlib import pyplot  # noqa: E402 - after the choice of what it draws with
 
-# On both detectors' grid: the curve, the steps that went before it, and what it learned from. The last two both go on from the second.
-ENCODERS = [("encoder-detectors", 0, "6 views"), ("encoder-longer", 2300, "6 views"), ("encoder-views", 6300, "7 to 18 views"),
-            ("encoder-whole", 6300, "8 to 17 views,\nevery convolution")]
+# On both detectors' grid: the curve, the steps that went before it, what it learned from, and where to say so. The last two both go on from the second.
+ENCODERS = [("encoder-detectors", 0, "6 views", (0, 14)), ("encoder-longer", 2300, "6 views", (0, 14)),
+            ("encoder-views", 6300, "7 to 18 views", (24, 0)), ("encoder-whole", 6300, "8 to 17 views,\nall convolutions", (34, 0))]
 # The model card's models: per cent of the variance of the teacher's grid that the encoder explains, greedy CIDEr of 1,000
 # photos before and after the reward. 100 is the teacher's grid itself.
 MODELS = [(44, 0.220, None), (51, 0.267, 0.315), (56, 0.273, 0.322), (58, 0.284, 0.336), (59, 0.291, 0.338), (100, 0.344, 0.381)]
@@ -31,13 +31,13 @@ def rows_with(path: Path, key: str) -> list[dict]:
 
 def encoder_error(axes, curves: Path) -> None:
     """Mean squared error of the grid, of training batches and of validation photos."""
-    for name, before, label in ENCODERS:
+    for name, before, label, offset in ENCODERS:
         for key, colour in (("mse", GREY), ("val_mse", RED)):
             rows = rows_with(curves / f"{name}.jsonl", key)
             axes.plot([before + row["step"] for row in rows], [row[key] for row in rows], color=colour, linewidth=1.4)
-        axes.annotate(f"{rows[-1]['val_mse']:.3f}\n{label}", (before + rows[-1]["step"], rows[-1]["val_mse"]), xytext=(4, 0),
-                      textcoords="offset points", va="center", fontsize=8)
-    axes.set(title="The encoder's error", xlabel="steps of 64 views (red: validation photos, grey: training)", xlim=(0, 14000), ylim=(0.85, 1.6))
+        axes.annotate(f"{rows[-1]['val_mse']:.3f}\n{label}", (before + rows[-1]["step"], rows[-1]["val_mse"]), xytext=offset,
+                      textcoords="offset points", ha="center", va="center", fontsize=8)
+    axes.set(title="The encoder's error", xlabel="steps of 64 views (red: validation photos, grey: training)", xlim=(0, 12500), ylim=(0.8, 1.6))
 
 
 def captions(axes) -> None:

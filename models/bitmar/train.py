@@ -98,7 +98,7 @@ class Trainer:
         self.parameters = parameters
         self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8)
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
-        self.step, self.seconds, self.saved, self.sums = 0, 0.0, time.time(), {}
+        self.step, self.seconds, self.saved, self.sums, self.summed = 0, 0.0, time.time(), {}, 0
         self.deadline = time.time() + 60 * args.minutes
         if self.path.exists():
             state = torch.load(self.path, map_location=args.device)
@@ -135,9 +135,10 @@ class Trainer:
                     a.lerp_(p, 1 - keep) for a, p in zip(self.average.parameters(), self.model.parameters())]
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        self.summed += 1  # fewer than 50 after a resumption
         if self.step % 50 == 0:
-            self.log({name: round(value / 50, 4) for name, value in self.sums.items()})
-            self.sums = {}
+            self.log({name: round(value / self.summed, 4) for name, value in self.sums.items()})
+            self.sums, self.summed = {}, 0
         if time.time() - self.saved > 180 or self.step == self.steps:
             self.save()
 
