@@ -166,10 +166,11 @@ class Anchors:
         self.photo = torch.arange(len(self.images), device=self.images.device)
         self.owner = torch.repeat_interleave(self.photo, torch.tensor([len(t) for t in split.tokens[:len(self.images)]]))
 
-    def __call__(self, images, captions, photos, photo_of_caption) -> torch.Tensor:
-        """images [B, C] of the photos, captions [T, C] of photo_of_caption"""
+    def __call__(self, images, captions, rows, owner) -> torch.Tensor:
+        """images [B, C] of the photos in rows, captions [T, C], of which the i-th belongs to image owner[i]."""
+        photos = torch.from_numpy(rows).to(images.device)
         towards_captions = contrast(images, self.captions, photos[:, None] == self.owner)
-        return (towards_captions + contrast(captions, self.images, photo_of_caption[:, None] == self.photo)) / 2
+        return (towards_captions + contrast(captions, self.images, photos[owner][:, None] == self.photo)) / 2
 
 
 class Captioning:
@@ -244,8 +245,7 @@ class Captioning:
         said_query = model.memory.query(model.fuse(*model.encode_text(batch.said))[1])
         losses = {"infonce": info_nce(seen.query, said_query, batch.owner)}
         if self.anchors:
-            photos = torch.from_numpy(batch.rows).to(self.device)
-            losses["anchors"] = self.anchors(seen.query, said_query, photos, photos[batch.owner])
+            losses["anchors"] = self.anchors(seen.query, said_query, batch.rows, batch.owner)
         if self.args.consistency:
             # |M' - M|^2 for the paper's write M' = M + alpha w q^T.
             w = seen.query @ seen.query.t() / model.memory.temperature
@@ -315,6 +315,7 @@ class Critic(Captioning):
                       memory_mask(len(rows), self.device))
         seen = Seen(model, train.features(model, rows, view))
         said_query = model.memory.query(model.fuse(*model.encode_text(said))[1])
+        one_each = torch.arange(len(rows), device=self.device)
         sequence, mask = self.conditioning(model, seen, batch)
         sampled = model.generate(sequence.detach(), mask, sample=True)
         rewards = torch.tensor([self.cider(words(self.tokenizer.decode(ids)), self.references[rows[i]])
@@ -326,13 +327,12 @@ class Critic(Captioning):
         spoken = F.cross_entropy(logits.transpose(1, 2), batch.tokens[:, 1:], ignore_index=self.pad, reduction="none")
         real = batch.tokens[:, 1:] != self.pad
         losses = {"critic": (spoken.sum(1) * advantage / real.sum(1).float().mean()).mean(),
-                  "infonce": info_nce(seen.query, said_query, torch.arange(len(rows), device=self.device))}
+                  "infonce": info_nce(seen.query, said_query, one_each)}
         if self.tutors:
             # What the tutors would say next in the model's own sentences (arXiv 2306.13649): without it the model ends in a
             # few sentences that suit many photos.
             losses["distil"] = distil_loss(logits, self.tutored(batch), real)
-            photos = torch.from_numpy(rows).to(self.device)
-            losses["anchors"] = self.anchors(seen.query, said_query, photos, photos)
+            losses["anchors"] = self.anchors(seen.query, said_query, rows, one_each)
         if train.cache:
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, view))
         return {**losses, "reward": rewards.mean().to(self.device)}

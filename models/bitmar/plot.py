@@ -16,7 +16,8 @@ matplotlib.rcParams.update({"svg.hashsalt": "bitmar", "font.family": "sans-serif
                             "axes.spines.right": False})
 from matplotlib import pyplot  # noqa: E402 - after the choice of what it draws with
 
-# On both detectors' grid: the curve, the steps that went before it, what it learned from, and where to say so. The last two both go on from the second.
+# On both detectors' grid: the curve, the steps that went before it, what it learned from, and where to say so (points).
+# The last two both go on from the second.
 ENCODERS = [("encoder-detectors", 0, "6 views", (0, 14)), ("encoder-longer", 2300, "6 views", (0, 14)),
             ("encoder-views", 6300, "7 to 18 views", (24, 0)), ("encoder-whole", 6300, "8 to 17 views,\nall convolutions", (34, 0))]
 # The model card's models: per cent of the variance of the teacher's grid that the encoder explains, greedy CIDEr of 1,000
@@ -42,7 +43,7 @@ def encoder_error(axes, curves: Path) -> None:
 
 
 def captions(axes) -> None:
-    """CIDEr by explained variance, and the lines through the models that learned from pixels."""
+    """CIDEr by explained variance, to the teacher's grid itself."""
     for i, (colour, label) in enumerate(((BLUE, "before the reward"), (RED, "after it")), 1):
         points = [(row[0], row[i]) for row in MODELS if row[i]]
         axes.plot(*zip(*points), "o-", color=colour, linewidth=1.2, markersize=4, label=label)

@@ -21,6 +21,7 @@ import json
 import math
 import os
 import random
+import statistics
 import time
 from pathlib import Path
 
@@ -38,6 +39,10 @@ from .stem import STEM_LAYERS
 from .tokenizer import Tokenizer
 from .views import GRID
 
+
+def centred(pixels: torch.Tensor, device) -> torch.Tensor:
+    """Pixels [B, 3, S, S] of 0 to 255 as the first convolution takes them: -128 to 127, in float."""
+    return (pixels.to(device).float() - 128).contiguous(memory_format=torch.channels_last)
 
 
 class StemCache:
@@ -65,8 +70,7 @@ class StemCache:
         """Ternary also where the rest is trained in float (--float)."""
         rest, quant.ternary = quant.ternary, True
         with torch.no_grad():
-            x = (pixels.to(self.device).float() - 128).contiguous(memory_format=torch.channels_last)
-            x = self.model.vision.run_stem(x, 0, STEM_LAYERS)
+            x = self.model.vision.run_stem(centred(pixels, self.device), 0, STEM_LAYERS)
         quant.ternary = rest
         return x
 
@@ -98,7 +102,8 @@ class Trainer:
         self.parameters = parameters
         self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8)
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
-        self.step, self.seconds, self.saved, self.sums, self.summed = 0, 0.0, time.time(), {}, 0
+        self.step, self.seconds, self.saved = 0, 0.0, time.time()
+        self.recent: dict[str, list[float]] = {}  # losses since the last row of the curve
         self.deadline = time.time() + 60 * args.minutes
         if self.path.exists():
             state = torch.load(self.path, map_location=args.device)
@@ -134,11 +139,10 @@ class Trainer:
                 if hasattr(torch, "_foreach_lerp_") else [
                     a.lerp_(p, 1 - keep) for a, p in zip(self.average.parameters(), self.model.parameters())]
         for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
-        self.summed += 1  # fewer than 50 after a resumption
+            self.recent.setdefault(name, []).append(float(value.detach()))
         if self.step % 50 == 0:
-            self.log({name: round(value / self.summed, 4) for name, value in self.sums.items()})
-            self.sums, self.summed = {}, 0
+            self.log({name: round(statistics.fmean(values), 4) for name, values in self.recent.items()})
+            self.recent = {}
         if time.time() - self.saved > 180 or self.step == self.steps:
             self.save()
 
@@ -187,17 +191,15 @@ def encoder(args, model, tokenizer) -> None:
     views, held = (Views(args.work / "views", split) for split in ("train", "val"))
     features = model.config["vision"]["feature_size"]
     vision = model.vision
-    if args.whole:
-        first = 0
+    first = 0 if args.whole else STEM_LAYERS
+    vision.stem[:first].requires_grad_(False)
 
-        def inputs(split):
-            return lambda rows, view: (split.pixels(rows, view).to(args.device).float() - 128).contiguous(memory_format=torch.channels_last)
-    else:
-        first = STEM_LAYERS
-        vision.stem[:STEM_LAYERS].requires_grad_(False)
+    def inputs(split):
+        """A function of rows and views: pixels where every convolution learns, else what the frozen ones make of them."""
+        if args.whole:
+            return lambda rows, view: centred(split.pixels(rows, view), args.device)
+        return StemCache(model, split, args.device)
 
-        def inputs(split):
-            return StemCache(model, split, args.device)
     seen, held_seen = inputs(views), inputs(held)
     trainer = Trainer(args, "encoder", model, vision.parameters(), args.rate or 1.5e-3, args.steps or 1500)
 
