@@ -3,10 +3,11 @@
 # checkpoint, so the script may be stopped and started again at any time.
 # usage: [MINUTES=10] [FROM=MODEL] models/train.sh DATA WORK  (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
 # FROM goes on from an exported model, say models/default, with it as the tutor: its encoder learns on, then what it says is rewarded.
+# It wants a WORK of its own.
 # MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is detectors, yolo, centernet, inception or dinov2
 # (with TEACHER_WEIGHTS, a file).
 # Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU, else on a BLAS worth the
-# name (Debian: libopenblas0-pthread; the reference one takes ten times as long).
+# name (Debian: libopenblas0-pthread, whose products took a tenth of the reference one's time).
 set -euo pipefail
 data=$(realpath "${1:?usage: models/train.sh DATA WORK}") work=$(realpath -m "${2:?usage: models/train.sh DATA WORK}")
 [ -z "${FROM:-}" ] || from=$(realpath "$FROM")
