@@ -4,7 +4,7 @@
 # usage: [MINUTES=10] [FROM=MODEL] models/train.sh DATA WORK  (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
 # FROM goes on from an exported model, say models/default, with it as the tutor: its encoder learns on, then what it says is rewarded.
 # It wants a WORK of its own.
-# MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is detectors, yolo, centernet, inception or dinov2
+# MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is ensemble, detectors, resnet, yolo, centernet, inception or dinov2
 # (with TEACHER_WEIGHTS, a file).
 # Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU, else on a BLAS worth the
 # name (Debian: libopenblas0-pthread, whose products took a tenth of the reference one's time).
@@ -26,7 +26,7 @@ train() {
 }
 
 "$python" -m bitmar.views --photos "$data/flickr8k/images.tar" --captions "$captions" --out "$work/views" --cache "$cache" \
-  --teacher "${TEACHER:-detectors}" ${TEACHER_WEIGHTS:+--teacher-weights "$TEACHER_WEIGHTS"}
+  --teacher "${TEACHER:-ensemble}" ${TEACHER_WEIGHTS:+--teacher-weights "$TEACHER_WEIGHTS"}
 after=compressor,embedding,text_encoder,fusion,memory,decoder
 if [ -n "${FROM:-}" ]; then
   cp "$from/tokenizer.json" "$work"

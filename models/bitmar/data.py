@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 
+def mirrored_grid(grid: np.ndarray) -> np.ndarray:
+    """[P, features] of a square grid of P patches, left and right changed over."""
+    side = round(len(grid) ** 0.5)
+    return grid.reshape(side, side, -1)[:, ::-1].reshape(grid.shape)
+
+
 class Views:
-    """Memory-mapped views of one split: `count` views of a photo, those that were finished when last looked for."""
+    """Memory-mapped views of one split, those whose folders were finished when last looked for. The picture in folder k is
+    view 2 k and its mirror image view 2 k + 1; what a teacher makes of a mirror image is very nearly the mirror image of its grid."""
 
     def __init__(self, folder: Path, split: str):
         self.folder = Path(folder) / split
@@ -24,7 +32,7 @@ class Views:
 
     def look(self) -> None:
         """Takes up the views that were finished since."""
-        while (done := self.view_folder(self.count) / "done.u8").exists() and (written := np.fromfile(done, np.uint8)).all():
+        while (done := self.folder / str(len(self._pixels)) / "done.u8").exists() and (written := np.fromfile(done, np.uint8)).all():
             photos, folder = len(written), done.parent
             pixels = np.memmap(folder / "pixels.u8", np.uint8, "r")
             size = int(round((len(pixels) / (photos * 3)) ** 0.5))
@@ -33,37 +41,37 @@ class Views:
 
     @property
     def count(self) -> int:
-        return len(self._pixels)
+        return 2 * len(self._pixels)
 
-    def view_folder(self, view: int) -> Path:
-        return self.folder / str(view)
+    def file(self, view: int, name: str) -> Path:
+        """Where what is made of a view may be kept."""
+        return self.folder / str(view // 2) / (f"mirrored-{name}" if view % 2 else name)
 
     def __len__(self) -> int:
         return len(self._pixels[0])
 
     @staticmethod
-    def gather(arrays: list[np.ndarray], rows, view, *rest) -> np.ndarray:
-        """arrays[view][row] of each row; `view` is one number or one a row."""
-        view = np.broadcast_to(np.asarray(view), len(rows))
-        return np.stack([arrays[v][(r, *rest)] for r, v in zip(rows, view)])
+    def gather(get: Callable, rows, view) -> torch.Tensor:
+        """get(view, row) of each row; `view` is one number or one a row."""
+        return torch.from_numpy(np.stack([get(v, r) for r, v in zip(rows, np.broadcast_to(view, len(rows)))]))
 
     def pixels(self, rows, view) -> torch.Tensor:
         """uint8 [len(rows), 3, S, S]; `view` is one number or one a row."""
-        return torch.from_numpy(self.gather(self._pixels, rows, view))
-
-    def grids_of_view(self, view: int) -> np.ndarray:
-        """float16 [N, P, features], not yet read"""
-        return self._grids[view]
+        return self.gather(lambda v, r: self._pixels[v // 2][r][..., ::-1 if v % 2 else 1], rows, view)
 
     def grids(self, rows, view, features: int | None = None) -> torch.Tensor:
         """float16 [len(rows), P, features]: the teacher's first principal components, or all"""
-        return torch.from_numpy(self.gather(self._grids, rows, view, ..., slice(features)))
+        def get(v, r):
+            grid = self._grids[v // 2][r, :, :features]
+            return mirrored_grid(grid) if v % 2 else grid
+
+        return self.gather(get, rows, view)
 
 
 def nearest_photos(views: Views, count=12, photos: int | None = None) -> np.ndarray:
     """[N, count] rows of the photos whose mean teacher feature is most like each photo's, itself left out; of the first
     `photos` photos, or of all."""
-    mean = torch.from_numpy(np.stack([grid.astype(np.float32).mean(0) for grid in views.grids_of_view(0)[:photos]]))
+    mean = torch.stack([views.grids([row], 0)[0].float().mean(0) for row in range(len(views))[:photos]])
     mean = F.normalize(mean - mean.mean(0), dim=-1)
     similarity = mean @ mean.t()
     return similarity.fill_diagonal_(-1).topk(min(count, len(mean) - 1)).indices.numpy()

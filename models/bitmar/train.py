@@ -61,10 +61,10 @@ class StemCache:
     def _open(self) -> None:
         """Files for the views that have none yet."""
         for view in range(len(self.maps), self.views.count):
-            folder = self.views.view_folder(view)
-            mode = "r+" if (folder / f"{self.name}.f32").exists() else "w+"
-            self.maps.append(np.memmap(folder / f"{self.name}.i8", np.int8, mode, shape=(len(self.views), *self.shape)))
-            self.scales.append(np.memmap(folder / f"{self.name}.f32", np.float32, mode, shape=len(self.views)))
+            maps, scales = (self.views.file(view, f"{self.name}.{kind}") for kind in ("i8", "f32"))
+            mode = "r+" if scales.exists() else "w+"
+            self.maps.append(np.memmap(maps, np.int8, mode, shape=(len(self.views), *self.shape)))
+            self.scales.append(np.memmap(scales, np.float32, mode, shape=len(self.views)))
 
     def _run(self, pixels):
         """Ternary also where the rest is trained in float (--float)."""
@@ -82,7 +82,7 @@ class StemCache:
             q, s = quantize_activation(self._run(self.views.pixels(rows[missing], view[missing])), (1, 2, 3))
             for i, maps, scale in zip(missing, q.to(torch.int8).cpu().numpy(), s.flatten().cpu().numpy()):
                 self.maps[view[i]][rows[i]], self.scales[view[i]][rows[i]] = maps, scale
-        maps, scales = (torch.from_numpy(Views.gather(arrays, rows, view)).to(self.device) for arrays in (self.maps, self.scales))
+        maps, scales = (Views.gather(lambda v, r: arrays[v][r], rows, view).to(self.device) for arrays in (self.maps, self.scales))
         return maps.float() * scales[:, None, None, None]
 
 

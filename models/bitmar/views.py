@@ -1,7 +1,7 @@
 """Packs photos once into training views: student pixels, and the teacher's grid for each.
 
-View 0 of a photo is the whole photo, view 1 its mirror image, the others random crops (mirrored at
-random). Every view has a folder of flat arrays, so that training never decodes an image and more views can
+View 0 of a photo is the whole photo, the others are random crops; the mirror image of each is a view without being
+packed (see data.py). Every view has a folder of flat arrays, so that training never decodes an image and more views can
 be added at any time, also while the encoder trains, which takes up every view that is finished:
   SPLIT/VIEW/pixels.u8  [N, 3, S, S]   student input, resized with Pillow's BILINEAR (the engine's arithmetic)
   SPLIT/VIEW/grids.f16  [N, G*G, D]    the teacher's features, projected to D principal components
@@ -37,24 +37,21 @@ def read_photos(path: Path) -> dict[str, bytes]:
         return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
 
 
-def view_boxes(width: int, height: int, count: int, rng: np.random.Generator) -> list[tuple[tuple, bool]]:
-    """(box, mirrored) per view; boxes are (left, top, right, bottom) in pixels."""
-    views = [((0, 0, width, height), False), ((0, 0, width, height), True)][:count]
+def view_boxes(width: int, height: int, count: int, rng: np.random.Generator) -> list[tuple]:
+    """A box per view: left, top, right, bottom in pixels."""
+    views = [(0, 0, width, height)]
     while len(views) < count:
         area, aspect = rng.uniform(0.45, 1.0), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
         w = min(width, int(round(width * np.sqrt(area * aspect))))
         h = min(height, int(round(height * np.sqrt(area / aspect))))
         left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
-        views.append(((left, top, left + w, top + h), bool(rng.integers(2))))
+        views.append((left, top, left + w, top + h))
     return views
 
 
-def render(image: Image.Image, box: tuple, mirrored: bool, size: int) -> np.ndarray:
+def render(image: Image.Image, box: tuple, size: int) -> np.ndarray:
     """The crop, resized; uint8 [3, size, size]."""
-    out = image.resize((size, size), Image.BILINEAR, box=box)
-    if mirrored:
-        out = out.transpose(Image.FLIP_LEFT_RIGHT)
-    return np.asarray(out).transpose(2, 0, 1).copy()
+    return np.asarray(image.resize((size, size), Image.BILINEAR, box=box)).transpose(2, 0, 1).copy()
 
 
 def raw_grids(teacher, images: torch.Tensor) -> list[torch.Tensor]:
@@ -68,24 +65,30 @@ def raw_grids(teacher, images: torch.Tensor) -> list[torch.Tensor]:
     return out
 
 
-def fit_projection(teacher, photos: list[bytes], out: Path) -> None:
-    """PCA of the concatenated grids, each block scaled to unit total variance first."""
-    blocks: list[list[torch.Tensor]] = []
-    for start in range(0, len(photos), 32):
-        images = np.stack([render(open_photo(p), (0, 0, *open_photo(p).size), False, teacher.image_size)
-                           for p in photos[start:start + 32]])
-        blocks.append(raw_grids(teacher, torch.from_numpy(images).float() / 255))
-    stacked = [torch.cat([b[i] for b in blocks]).flatten(0, 1) for i in range(len(blocks[0]))]
-    scales = [float(1 / s.var(0).sum().sqrt()) for s in stacked]
-    x = torch.cat([s * k for s, k in zip(stacked, scales)], 1)
+def principal_components(grids: list[torch.Tensor], shares: list[float] | None = None) -> dict:
+    """PCA of grids [N, C_i] side by side, each scaled to its share of the variance first (equal ones without `shares`)."""
+    shares = shares or [1.0] * len(grids)
+    scales = [float((share / g.var(0).sum()).sqrt()) for share, g in zip(shares, grids)]
+    x = torch.cat([g * k for g, k in zip(grids, scales)], 1)
     mean = x.mean(0)
-    cov = (x - mean).T @ (x - mean) / len(x)
+    x -= mean
+    cov = x.T @ x / len(x)
     values, vectors = torch.linalg.eigh(cov.double())
     basis = vectors[:, -WIDTH:].flip(1).float()
     kept = float(values[-WIDTH:].sum() / values.sum())
-    rms = float(((x - mean) @ basis).pow(2).mean().sqrt())
-    torch.save({"scales": scales, "mean": mean, "basis": basis / rms, "kept": kept}, out)
+    rms = float((x @ basis).pow(2).mean().sqrt())
     print(f"projection: {x.shape[1]} -> {WIDTH} keeps {kept:.3f} of the variance", flush=True)
+    return {"scales": scales, "mean": mean, "basis": basis / rms, "kept": kept}
+
+
+def fit_projection(teacher, photos: list[bytes], out: Path) -> None:
+    blocks: list[list[torch.Tensor]] = []
+    for start in range(0, len(photos), 32):
+        images = np.stack([render(open_photo(p), (0, 0, *open_photo(p).size), teacher.image_size)
+                           for p in photos[start:start + 32]])
+        blocks.append(raw_grids(teacher, torch.from_numpy(images).float() / 255))
+    stacked = [torch.cat([b[i] for b in blocks]).flatten(0, 1) for i in range(len(blocks[0]))]
+    torch.save(principal_components(stacked, getattr(teacher, "shares", None)), out)
 
 
 def project(grids: list[torch.Tensor], projection: dict) -> torch.Tensor:
@@ -103,9 +106,9 @@ def main() -> None:
     parser.add_argument("--captions", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
-    parser.add_argument("--teacher", choices=TEACHERS, default="detectors")
+    parser.add_argument("--teacher", choices=TEACHERS, default="ensemble")
     parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint")
-    parser.add_argument("--views", type=int, default=20, help="of a photo to train on; more can be added later")
+    parser.add_argument("--views", type=int, default=8, help="of a photo to train on; more can be added later")
     parser.add_argument("--size", type=int, default=STUDENT, help="pixels a side of the student's input")
     parser.add_argument("--grids-of", type=Path, help="views to take the teacher's grids from, where only --size is another")
     parser.add_argument("--shard", default="0/1")
@@ -144,10 +147,10 @@ def main() -> None:
                 batch = []
                 for i in index:
                     image = open_photo(photos[rows[i]["image"]])
-                    box, mirrored = view_boxes(*image.size, count, np.random.default_rng(i))[view]
-                    pixels[i] = render(image, box, mirrored, args.size)
+                    box = view_boxes(*image.size, count, np.random.default_rng(i))[view]
+                    pixels[i] = render(image, box, args.size)
                     if not args.grids_of:
-                        batch.append(render(image, box, mirrored, teacher.image_size))
+                        batch.append(render(image, box, teacher.image_size))
                 if batch:
                     images = torch.from_numpy(np.stack(batch)).float() / 255
                     grids[index] = project(raw_grids(teacher, images), projection).half().numpy()

@@ -11,7 +11,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from bitmar.teacher import IMAGENET_MEAN, IMAGENET_STD, DinoV2Teacher
+from bitmar.teacher import IMAGENET_MEAN, IMAGENET_STD, DinoV2Teacher, ResNetTeacher
 from bitmar.tfjs_graph import Graph
 
 WIDTH, DEPTH, SIDE = 64, 2, 3
@@ -74,6 +74,57 @@ class DinoV2(unittest.TestCase):
     def test_wants_its_weights(self):
         with self.assertRaisesRegex(ValueError, "teacher-weights"):
             DinoV2Teacher(Path())
+
+
+class ResNet(unittest.TestCase):
+    """Weights laid out as Keras does against the same layers by hand, in TensorFlow's order of axes."""
+
+    def test_equals_the_layers_of_keras(self):
+        rng, weights = np.random.default_rng(0), {}
+
+        def convolution(name, norm, inputs, outputs, size):
+            weights[f"{name}/kernel"] = rng.normal(size=(size, size, inputs, outputs)) * (1.4 / (inputs * size * size)) ** 0.5
+            weights[f"{name}/bias"] = rng.normal(size=outputs)
+            for part in ("gamma", "moving_variance"):
+                weights[f"{norm}/{part}"] = rng.uniform(0.5, 1.5, outputs)
+            for part in ("beta", "moving_mean"):
+                weights[f"{norm}/{part}"] = rng.normal(size=outputs)
+
+        convolution("conv1", "bn_conv1", 3, 64, 7)
+        inputs = 64
+        for stage, (blocks, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), start=2):
+            for letter in "abcdef"[:blocks]:
+                for part, i, o, size in (("2a", inputs, width, 1), ("2b", width, width, 3), ("2c", width, 4 * width, 1),
+                                         *([("1", inputs, 4 * width, 1)] if letter == "a" else [])):
+                    convolution(f"res{stage}{letter}_branch{part}", f"bn{stage}{letter}_branch{part}", i, o, size)
+                inputs = 4 * width
+        weights = {name: value.astype(np.float32) for name, value in weights.items()}
+
+        def layer(x, name, norm, stride, padding):
+            y = F.conv2d(x, torch.from_numpy(weights[f"{name}/kernel"]).permute(3, 2, 0, 1), torch.from_numpy(weights[f"{name}/bias"]), stride, padding)
+            part = lambda p: torch.from_numpy(weights[f"{norm}/{p}"]).view(-1, 1, 1)
+            return (y - part("moving_mean")) / (part("moving_variance") + 1e-3).sqrt() * part("gamma") + part("beta")
+
+        images = torch.rand(1, 3, 64, 96)
+        x = torch.stack([images[:, 2] * 255 - 103.939, images[:, 1] * 255 - 116.779, images[:, 0] * 255 - 123.68], 1)
+        x = F.max_pool2d(layer(x, "conv1", "bn_conv1", 2, 3).relu(), 3, 2, 1)
+        wanted = []
+        for stage, blocks in enumerate((3, 4, 6, 3), start=2):
+            for letter in "abcdef"[:blocks]:
+                stride, at = (2 if stage > 2 and letter == "a" else 1), lambda part: (f"res{stage}{letter}_branch{part}", f"bn{stage}{letter}_branch{part}")
+                y = layer(layer(layer(x, *at("2a"), stride, 0).relu(), *at("2b"), 1, 1).relu(), *at("2c"), 1, 0)
+                x = (y + (layer(x, *at("1"), stride, 0) if letter == "a" else x)).relu()
+            wanted.append(x)
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.json"
+            manifest = [{"name": n, "shape": list(v.shape), "dtype": "float32"} for n, v in weights.items()]
+            path.write_text(json.dumps({"weightsManifest": [{"weights": manifest}]}))
+            path.with_suffix(".bin").write_bytes(b"".join(v.tobytes() for v in weights.values()))
+            got = ResNetTeacher(Path(), path)(images)
+        self.assertEqual([tuple(g.shape) for g in got], [(1, 1024, 4, 6), (1, 2048, 2, 3)])
+        for g, w in zip(got, wanted[2:]):
+            self.assertLess(float((g - w).abs().max() / w.abs().max()), 1e-4)
 
 
 class TfjsGraph(unittest.TestCase):

@@ -72,31 +72,48 @@ class Photos(unittest.TestCase):
 
 class Packing(Photos):
     def test_whole_mirrored_and_later_views(self):
-        self.pack("--views", 3)
+        self.pack("--views", 2)
         seen = Views(self.folder / "views", "train")
-        self.assertEqual((len(seen), seen.count, seen.size), (self.PHOTOS, 3, 16))
+        self.assertEqual((len(seen), seen.count, seen.size), (self.PHOTOS, 4, 16))
         for i, picture in enumerate(self.pictures):
             wanted = np.asarray(picture.resize((16, 16), Image.BILINEAR)).transpose(2, 0, 1)
             self.assertTrue(np.array_equal(seen.pixels([i], 0)[0].numpy(), wanted))
             self.assertTrue(np.array_equal(seen.pixels([i], 1)[0].numpy(), wanted[..., ::-1]))
         before = seen.pixels(range(self.PHOTOS), 2)
-        self.pack("--views", 5)
-        self.assertEqual(seen.count, 3)
+        self.pack("--views", 3)
+        self.assertEqual(seen.count, 4)
         seen.look()
-        self.assertEqual(seen.count, 5)
+        self.assertEqual(seen.count, 6)
         self.assertTrue(torch.equal(seen.pixels(range(self.PHOTOS), 2), before))
         mixed = seen.grids([4, 0, 2], [0, 4, 3], 6)
         self.assertEqual(mixed.shape, (3, 64, 6))
         for row, (photo, view) in zip(mixed, [(4, 0), (0, 4), (2, 3)]):
-            self.assertTrue(np.array_equal(row.numpy(), seen.grids_of_view(view)[photo, :, :6]))
+            packed = np.fromfile(self.folder / "views" / "train" / str(view // 2) / "grids.f16", np.float16)
+            grid = packed.reshape(self.PHOTOS, 8, 8, self.WIDTH)[photo, :, :, :6]
+            self.assertTrue(np.array_equal(row.numpy(), (grid[:, ::-1] if view % 2 else grid).reshape(64, 6)))
         self.assertEqual(nearest_photos(seen, 2).shape, (self.PHOTOS, 2))
+
+    def test_grids_have_their_shares_of_the_variance(self):
+        rng = np.random.default_rng(0)
+        grids = [torch.from_numpy(rng.normal(size=(500, n)) * scale).float() for n, scale in ((4, 100.0), (6, 0.01))]
+        with mock.patch.object(views, "WIDTH", 10):
+            for shares, wanted in ((None, (1.0, 1.0)), ([3.0, 0.5], (3.0, 0.5))):
+                found = views.principal_components(grids, shares)
+                variance = [float((g * k).var(0).sum()) for g, k in zip(grids, found["scales"])]
+                self.assertTrue(np.allclose(variance, wanted, rtol=1e-4))
+                self.assertAlmostEqual(found["kept"], 1.0, places=5)
+                projected = views.project(grids, found)
+                covariance = projected.T @ projected / len(projected)
+                self.assertTrue(np.all(np.diff(covariance.diag()) < 0))
+                self.assertLess(float((covariance - covariance.diag().diag()).abs().max()), 1e-3)
+                self.assertAlmostEqual(float(projected.pow(2).mean()), 1.0, places=4)
 
     def test_half_a_view_is_none(self):
         self.pack("--views", 2, "--shard", "0/2")
         with self.assertRaisesRegex(SystemExit, "no finished view"):
             Views(self.folder / "views", "train")
         self.pack("--views", 2, "--shard", "1/2")
-        self.assertEqual(Views(self.folder / "views", "train").count, 2)
+        self.assertEqual(Views(self.folder / "views", "train").count, 4)
 
 
 class Stages(Photos):
