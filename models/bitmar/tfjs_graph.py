@@ -37,6 +37,14 @@ def read_weights(manifest: list[dict], blob: bytes) -> dict[str, np.ndarray]:
     return tensors
 
 
+def read_model(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    """The JSON of a tfjs model and its tensors; the weights lie beside it under the same name with .bin"""
+    document = json.loads(path.read_text())
+    manifest = [entry for group in document["weightsManifest"] for entry in group["weights"]]
+    weights = read_weights(manifest, path.with_suffix(".bin").read_bytes())
+    return document, {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
+
+
 def pad_same(x, kernel, stride, value=0.0):
     """TensorFlow's SAME: the output has ceil(size / stride) positions, an odd pixel of padding goes behind."""
     padding = []
@@ -49,10 +57,7 @@ def pad_same(x, kernel, stride, value=0.0):
 class Graph:
     def __init__(self, path: Path):
         """path: the model's JSON; the weights lie beside it under the same name with .bin"""
-        document = json.loads(path.read_text())
-        manifest = [entry for group in document["weightsManifest"] for entry in group["weights"]]
-        weights = read_weights(manifest, path.with_suffix(".bin").read_bytes())
-        self.constants = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
+        document, self.constants = read_model(path)
         self.nodes = {node["name"]: node for node in document["modelTopology"]["node"]}
 
     @staticmethod
