@@ -88,6 +88,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
       a.options.max_tokens = number<int>(word, value());
     } else if (word == "--beams") {
       a.options.num_beams = number<int>(word, value());
+    } else if (word == "--length-penalty") {
+      a.options.length_penalty = number<double>(word, value());
     } else if (word == "--temperature") {
       a.options.temperature = number<float>(word, value());
     } else if (word == "--top-p") {

@@ -42,6 +42,11 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       const { stdout } = await bitmar('caption', CAT, '--json', '--model', MODEL, '--beams', '3', '--max-tokens', '2', '--prompt', 'a photo of');
       assert.ok(JSON.parse(stdout).tokens.length <= 2);
       assert.equal((await bitmar('caption', CAT, '--model', MODEL, '--int8-kv')).status, 0);
+      const [short, long] = await Promise.all(['-9', '9'].map(async (penalty) => {
+        const { stdout } = await bitmar('caption', CAT, '--json', '--model', MODEL, '--beams', '5', '--length-penalty', penalty);
+        return JSON.parse(stdout).tokens.length;
+      }));
+      assert.ok(short < long, `${short} tokens, ${long} tokens`);
     });
 
     test('several photos, one line each', async () => {
@@ -81,7 +86,7 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
 }
 
 test('both say the same', { skip: PROGRAMS.native[0] ? false : 'the native one is not built' }, async () => {
-  for (const options of [[], ['--beams', '3'], ['--temperature', '1', '--seed', '5'], ['--prompt', 'a photo of']]) {
+  for (const options of [[], ['--beams', '3', '--length-penalty', '0.5'], ['--temperature', '1', '--seed', '5'], ['--prompt', 'a photo of']]) {
     const args = ['caption', CAT, '--json', '--model', MODEL, ...options];
     const [a, b] = await Promise.all(
       Object.values(PROGRAMS).map(async (program) => ({ ...JSON.parse((await runner(program)(...args)).stdout), vision_ms: 0, text_ms: 0 })),

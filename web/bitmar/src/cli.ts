@@ -17,7 +17,7 @@ const USAGE = `usage: bitmar caption PHOTO... [options]
   --json             one JSON object a photo instead of the caption
   --jsonl            the same, one a line, each with its photo's path
   --max-tokens N     at most this many tokens (24)
-  --beams N          beam search (1: greedy)
+  --beams N          beam search (1: greedy), with --length-penalty P (1; more: longer captions)
   --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact
   --temperature T    sample instead, with --top-p P (1) and --seed N (0)
 `;
@@ -37,6 +37,7 @@ function parse(args: string[]) {
         jsonl: { type: 'boolean' },
         'max-tokens': { type: 'string' },
         beams: { type: 'string' },
+        'length-penalty': { type: 'string' },
         'int8-kv': { type: 'boolean' },
         temperature: { type: 'string' },
         'top-p': { type: 'string' },
@@ -62,6 +63,7 @@ function parse(args: string[]) {
       prompt: values.prompt,
       maxTokens: number('--max-tokens', values['max-tokens'], /^-?\d+$/),
       numBeams: number('--beams', values.beams, /^-?\d+$/),
+      lengthPenalty: number('--length-penalty', values['length-penalty']),
       temperature: number('--temperature', values.temperature),
       topP: number('--top-p', values['top-p']),
       seed: number('--seed', values.seed, /^\d+$/),
