@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Trains the model from photos and text to models/default, stage by stage. Every stage resumes from its
 # checkpoint, so the script may be stopped and started again at any time.
-# usage: [MINUTES=10] [FROM=MODEL] models/train.sh DATA WORK  (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
+# usage: [MINUTES=10] [FROM=MODEL [AGAIN=1]] models/train.sh DATA WORK  (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
 # FROM goes on from an exported model, say models/default, whatever teacher that one had: its encoder and its captioner learn TEACHER's
-# grid, then as ever. It wants a WORK of its own.
+# grid, then as ever. It wants a WORK of its own. With AGAIN=1 that model has learned TEACHER's grid already: its encoder and its
+# captions get better, by a longer time of both.
 # MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is ensemble, detectors, resnet, yolo, centernet, inception or dinov2
 # (with TEACHER_WEIGHTS, a file).
 # Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU, else on a BLAS worth the
@@ -30,10 +31,15 @@ train() {
 after=compressor,embedding,text_encoder,fusion,memory,decoder
 if [ -n "${FROM:-}" ]; then
   cp "$from/tokenizer.json" "$work"
-  train encoder --steps "${ENCODER_STEPS:-2100}" --start "vision=$from"
-  train caption --steps "${CAPTION_STEPS:-820}" --dropout 0.15 --blind 0.1 --start "vision=$from" "${after#*,}=$from"
-  train joint --steps "${JOINT_STEPS:-420}" --rate 8e-4 --captions-each 3 --tutors "$work/caption.pt" --start "vision=$work/encoder.pt" "$after=$work/caption.pt"
-  train critic --steps "${CRITIC_STEPS:-560}" --rate 1e-4 --tutors "$work/caption.pt" --start "vision,$after=$work/joint.pt"
+  if [ -n "${AGAIN:-}" ]; then
+    train encoder --whole --steps "${ENCODER_STEPS:-2700}" --rate 1.2e-3 --through "$from" --start "vision=$from"
+    train critic --steps "${CRITIC_STEPS:-540}" --rate 1.5e-4 --tutors "$from" --start "vision=$work/encoder.pt" "$after=$from"
+  else
+    train encoder --steps "${ENCODER_STEPS:-2100}" --start "vision=$from"
+    train caption --steps "${CAPTION_STEPS:-820}" --dropout 0.15 --blind 0.1 --start "vision=$from" "${after#*,}=$from"
+    train joint --steps "${JOINT_STEPS:-420}" --rate 8e-4 --captions-each 3 --tutors "$work/caption.pt" --start "vision=$work/encoder.pt" "$after=$work/caption.pt"
+    train critic --steps "${CRITIC_STEPS:-560}" --rate 1e-4 --tutors "$work/caption.pt" --start "vision,$after=$work/joint.pt"
+  fi
   trained=$work/critic.pt
 else
   [ -f "$work/stem.pt" ] || "$python" -m bitmar.stem --views "$work/views" --out "$work/stem.pt" --cache "$cache"

@@ -115,7 +115,7 @@ class Batch:
     rows: np.ndarray  # [B] photos
     view: np.ndarray  # [B] and the view of each
     owner: torch.Tensor  # [T] whose caption each is, as an index into rows
-    said: torch.Tensor  # [T, n] captions, BOS first, or [B, n], one a photo
+    said: torch.Tensor  # [T, n] captions, BOS first
     prompts: torch.Tensor  # [T, n] what is asked for each, BOS first
     tokens: torch.Tensor  # [T, n] captions from BOS to EOS
     allowed: torch.Tensor  # [B, B] bool: which photos' episodes each photo may read
@@ -310,12 +310,11 @@ class Critic(Captioning):
         model, train, each, bos = self.model, self.train, self.args.captions_each, self.model.config["bos_token_id"]
         rows, view = self.batch()
         owner = torch.arange(len(rows), device=self.device).repeat_interleave(each)
-        said = self.padded([[bos, *random.choice(train.tokens[r])[:MAX_TOKENS]] for r in rows])
+        said = self.padded([[bos, *t[:MAX_TOKENS]] for r in rows for t in random.sample(train.tokens[r], each)])
         batch = Batch(rows, view, owner, said, torch.full((len(owner), 1), bos, device=self.device), said,
                       memory_mask(len(rows), self.device))
         seen = Seen(model, train.features(model, rows, view))
         said_query = model.memory.query(model.fuse(*model.encode_text(said))[1])
-        one_each = torch.arange(len(rows), device=self.device)
         sequence, mask = self.conditioning(model, seen, batch)
         sampled = model.generate(sequence.detach(), mask, sample=True)
         rewards = torch.tensor([self.cider(words(self.tokenizer.decode(ids)), self.references[rows[i]])
@@ -327,12 +326,12 @@ class Critic(Captioning):
         spoken = F.cross_entropy(logits.transpose(1, 2), batch.tokens[:, 1:], ignore_index=self.pad, reduction="none")
         real = batch.tokens[:, 1:] != self.pad
         losses = {"critic": (spoken.sum(1) * advantage / real.sum(1).float().mean()).mean(),
-                  "infonce": info_nce(seen.query, said_query, one_each)}
+                  "infonce": info_nce(seen.query, said_query, owner)}
         if self.tutors:
             # What the tutors would say next in the model's own sentences (arXiv 2306.13649): without it the model ends in a
             # few sentences that suit many photos.
             losses["distil"] = distil_loss(logits, self.tutored(batch), real)
-            losses["anchors"] = self.anchors(seen.query, said_query, rows, one_each)
+            losses["anchors"] = self.anchors(seen.query, said_query, rows, owner)
         if train.cache:
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, view))
         return {**losses, "reward": rewards.mean().to(self.device)}

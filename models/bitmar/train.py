@@ -39,6 +39,8 @@ from .stem import STEM_LAYERS
 from .tokenizer import Tokenizer
 from .views import GRID
 
+THROUGH_WEIGHT = 3.0  # of the error after a captioner's compressor, beside that of the grid
+
 
 def centred(pixels: torch.Tensor, device) -> torch.Tensor:
     """Pixels [B, 3, S, S] of 0 to 255 as the first convolution takes them: -128 to 127, in float."""
@@ -201,16 +203,20 @@ def encoder(args, model, tokenizer) -> None:
         return StemCache(model, split, args.device)
 
     seen, held_seen = inputs(views), inputs(held)
+    captioner = captioning.load_tutor(args.through, args.device) if args.through else None
     trainer = Trainer(args, "encoder", model, vision.parameters(), args.rate or 1.5e-3, args.steps or 1500)
 
     def losses(net, x, wanted):
         got = at_teachers_grid(net.transform(net.run_stem(x, first)))
-        return {"mse": F.mse_loss(got, wanted), "cosine": 1 - F.cosine_similarity(got, wanted, -1).mean()}
+        errors = {"mse": F.mse_loss(got, wanted), "cosine": 1 - F.cosine_similarity(got, wanted, -1).mean()}
+        if captioner:
+            errors["through"] = F.mse_loss(captioner.compressor(got), captioner.compressor(wanted))
+        return errors
 
     while trainer.running():
         rows, view = np.random.randint(len(views), size=64), np.random.randint(views.count, size=64)
         wanted = views.grids(rows, view, features).to(args.device).float()
-        trainer.update(losses(vision, seen(rows, view), wanted), {"mse": 1.0, "cosine": 0.5})
+        trainer.update(losses(vision, seen(rows, view), wanted), {"mse": 1.0, "cosine": 0.5, "through": THROUGH_WEIGHT})
         if trainer.step % 250 == 0:
             views.look()
             rows = np.arange(200)
@@ -238,6 +244,7 @@ def main() -> None:
     parser.add_argument("--tutors", type=Path, nargs="*", default=[],
                         help="checkpoints of the caption stage to learn from: their next words, by the teacher's grid")
     parser.add_argument("--imitation", type=float, default=0.03, help="weight of the tutors' words beside the reward (critic)")
+    parser.add_argument("--on-grid", action="store_true", help="captions of the teacher's grid instead of pixels (critic)")
     parser.add_argument("--anchors", type=float, default=1.0,
                         help="weight of the contrast against the first tutor's space")
     parser.add_argument("--blind", type=float, default=0.2,
@@ -247,6 +254,8 @@ def main() -> None:
     parser.add_argument("--evaluate-every", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--whole", action="store_true", help="train the first five convolutions too (encoder; a step takes longer)")
+    parser.add_argument("--through", type=Path,
+                        help="a checkpoint or model of the teacher's grid: the error of what its compressor makes of the grid counts too (encoder)")
     parser.add_argument("--float", action="store_true", help="train the same architecture unquantised")
     parser.add_argument("--start", type=Path, nargs="*", default=[],
                         help="checkpoints or exported models to start from, as PART=PATH (PART: a submodule of the model, comma-separated)")
@@ -277,7 +286,7 @@ def main() -> None:
     def trainer_of(parameters):
         return Trainer(args, args.stage, model, parameters, args.rate or 1.2e-3, args.steps or 1500)
 
-    cache = None if args.stage == "caption" else lambda views: StemCache(model, views, args.device)
+    cache = None if args.stage == "caption" or args.on_grid else lambda views: StemCache(model, views, args.device)
     stage = captioning.critic if args.stage == "critic" else captioning.caption
     stage(args, model, tokenizer, trainer_of, cache)
 

@@ -164,6 +164,24 @@ class Stages(Photos):
         fixed = [k for k in start if k.startswith("vision.stem.0")]
         self.assertTrue(fixed and all(torch.equal(start[k], end[k]) for k in fixed))
 
+    def test_what_a_captioner_makes_of_the_grid_counts(self):
+        self.pack("--views", 1)
+        self.train("caption")
+        learned = []
+        for name, options in (("plain", ()), ("through", ("--through", self.folder / "caption.pt"))):
+            self.train("encoder", "--name", name, *options)
+            learned.append(torch.load(self.folder / f"{name}.pt")["latent"])
+        self.assertFalse(torch.equal(*(weights["vision.feature_proj.weight"] for weights in learned)))
+
+    def test_reward_on_the_grid_leaves_the_encoder_alone(self):
+        self.pack("--views", 1)
+        self.train("caption")
+        self.train("critic", "--on-grid", "--start", f"vision,{self.AFTER_VISION}={self.folder}/caption.pt")
+        start, end = (torch.load(self.folder / f"{name}.pt")["latent"] for name in ("caption", "critic"))
+        changed = {k.split(".")[0] for k in start if not torch.equal(start[k], end[k])}
+        self.assertIn("decoder", changed)
+        self.assertNotIn("vision", changed)
+
 
 if __name__ == "__main__":
     unittest.main()
