@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <new>
+#include <ranges>
 #include <utility>
 
 #include "io/error.h"
@@ -184,6 +185,7 @@ std::optional<std::string_view> Engine::step() {
 void Engine::finish() {
   if (const auto& fit = config().confidence; fit && has_image_) {
     const double mean = result_.log_probability / static_cast<double>(result_.tokens.size() + 1);  // the end counts
+    see_picture();
     const double s = likeness(tokenizer_.decode(result_.tokens));
     result_.confidence = 1 / (1 + natural_exp(-(fit->slope * mean + fit->similarity * s + fit->offset)));
   }
@@ -217,10 +219,26 @@ std::optional<std::string_view> Engine::speak_beams() {
   }
   if (search.step(model_.kernels(), model_.next(beam_tokens_, lanes_))) return std::string_view();
   state_ = State::idle;
-  result_.tokens.assign(search.tokens().begin(), search.tokens().end());
-  result_.log_probability = search.log_probability();
+  const int best = most_confident(search);
+  result_.tokens.assign(search.tokens(best).begin(), search.tokens(best).end());
+  result_.log_probability = search.log_probability(best);
   beam_text_ = tokenizer_.decode(result_.tokens);
   return beam_text_;
+}
+
+// Of what was found the rank that most likely is about the picture. That a caption is likely tells less of that than
+// how much it is like the picture.
+int Engine::most_confident(const BeamSearch& search) {
+  const auto& fit = config().confidence;
+  if (!fit || !has_image_) return 0;
+  see_picture();
+  int best = 0;
+  for (double most = 0; const int rank : std::views::iota(0, search.found())) {
+    const std::vector<int> tokens(search.tokens(rank).begin(), search.tokens(rank).end());
+    const double evidence = fit->slope * search.score(rank) + fit->similarity * likeness(tokenizer_.decode(tokens));
+    if (rank == 0 || evidence > most) most = evidence, best = rank;
+  }
+  return best;
 }
 
 CaptionResult Engine::result() const {
@@ -283,11 +301,15 @@ std::vector<int> Engine::text_tokens(std::string_view text) const {
   return tokens;
 }
 
-// Cosine of the picture that was seen and a text, in the memory's space.
-double Engine::likeness(std::string_view text) {
+// Leaves the query of the picture that was seen in key_.
+void Engine::see_picture() {
   model_.see_again();
   model_.read(std::vector<int>{config().bos_token_id});
   key_.assign(model_.memory_query().begin(), model_.memory_query().end());
+}
+
+// Cosine of what see_picture() saw and a text, in the memory's space.
+double Engine::likeness(std::string_view text) {
   model_.see_nothing();
   model_.read(text_tokens(text));
   return model_.kernels().dot(key_.data(), model_.memory_query().data(), config().memory.width);

@@ -36,7 +36,9 @@ struct LoadOptions {
 struct CaptionOptions {
   std::string prompt = {};
   int max_tokens = 24;
-  int num_beams = 1;          // more than one: beam search, which streams nothing before its end
+  // More than one: beam search, which streams nothing before its end. Of the captions that it ends with it says the
+  // one of the highest confidence, in models that are calibrated, else the likeliest.
+  int num_beams = 1;
   double length_penalty = 1;  // of beam search
   float temperature = 0;      // 0: greedy
   float top_p = 1;
@@ -125,7 +127,9 @@ class Engine {
   void see_other(const ImageView& image);
   void see_episode(std::string_view text);
   std::vector<int> text_tokens(std::string_view text) const;
+  void see_picture();
   double likeness(std::string_view text);
+  int most_confident(const BeamSearch& search);
   std::vector<int> prompt_tokens(std::string_view prompt) const;
   CaptionResult run(const TokenCallback& on_piece);
   std::optional<std::string_view> speak();

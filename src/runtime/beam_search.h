@@ -37,9 +37,13 @@ class BeamSearch {
   // logits [live, vocabulary] -> false when the search is over.
   bool step(const Kernels& kernels, std::span<const float> logits);
 
-  std::span<const int> tokens() const { return {finished_tokens(0), static_cast<std::size_t>(finished_[0].length)}; }
-  double log_probability() const { return finished_[0].log_probability; }
-  double score() const { return finished_[0].score; }
+  // What it found, the best score first: log p / length^length_penalty.
+  int found() const { return finished_count_; }
+  std::span<const int> tokens(int rank = 0) const {
+    return {finished_tokens(rank), static_cast<std::size_t>(finished_[rank].length)};
+  }
+  double log_probability(int rank = 0) const { return finished_[rank].log_probability; }
+  double score(int rank = 0) const { return finished_[rank].score; }
 
  private:
   struct Candidate {

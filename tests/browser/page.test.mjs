@@ -25,6 +25,7 @@ async function open(browser, { url = server.url, ready = true, ...viewport } = {
   return { page, wrong };
 }
 
+const AS_THE_PAGE = { numBeams: 5 };
 const said = async (page) => (await page.textContent('#announce')).replace(/^Not sure: /, '');
 const captioned = (page, before = '') =>
   page.waitForFunction((old) => document.querySelector('#announce').textContent.replace(/^Not sure: /, '') !== old, before, { timeout: 20_000 });
@@ -55,14 +56,14 @@ describe('the page', () => {
 
   test('captions its samples as node does, without a complaint', async () => {
     const { page, wrong } = await open(browser);
-    assert.equal(await said(page), (await nodeCaption(await shownPixels(page))).text);
+    assert.equal(await said(page), (await nodeCaption(await shownPixels(page), AS_THE_PAGE)).text);
     for (let i = SAMPLES.length - 1; i >= 0; i -= 1) {
       const button = page.locator('.samples button').nth(i);
       const before = await said(page);
       await button.click();
       await captioned(page, before);
       assert.equal(await button.getAttribute('aria-pressed'), 'true');
-      const { text } = await nodeCaption(await shownPixels(page));
+      const { text } = await nodeCaption(await shownPixels(page), AS_THE_PAGE);
       assert.equal(await said(page), text);
       assert.equal((await page.textContent('#caption')).trim(), text);
     }
@@ -74,7 +75,7 @@ describe('the page', () => {
 
   test('a chosen and a dropped photo', async () => {
     const { page, wrong } = await open(browser);
-    const expected = async (image) => (await (await nodeModel()).caption(image)).text;
+    const expected = async (image) => (await (await nodeModel()).caption(image, AS_THE_PAGE)).text;
     await page.locator('#remember').uncheck(); // or the second caption would read the memory of the first
     const [chosen, dropped] = [picture(90, 60, 2), picture(64, 80, 5)];
 
@@ -231,7 +232,7 @@ test('a host with a strict CSP header, in a folder, without COOP and COEP', asyn
   const browser = await launch();
   const { page, wrong } = await open(browser, { url: plain.url });
   assert.equal(await page.evaluate(() => crossOriginIsolated), false);
-  assert.equal(await said(page), (await nodeCaption(await shownPixels(page))).text);
+  assert.equal(await said(page), (await nodeCaption(await shownPixels(page), AS_THE_PAGE)).text);
   await page.setInputFiles('#file', { name: 'photo.png', mimeType: 'image/png', buffer: png(picture(90, 60, 2)) });
   await captioned(page, '…');
   assert.deepEqual(wrong, []);

@@ -2,10 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "count_allocations.h"
 #include "io/error.h"
@@ -217,7 +219,7 @@ TEST(EngineThreads, ChangeNothing) {
 TEST_F(EngineTest, ConfidenceIsOfProbabilityAndLikeness) {
   ModelDirectory directory = read_model_directory(tiny_folder());
   auto config = nlohmann::json::parse(directory.config_json);
-  const auto confidence = [&](double slope, double similarity, double offset, int beams = 1) {
+  const auto calibrated_caption = [&](double slope, double similarity, double offset, int beams) {
     config["confidence"] = {{"slope", slope}, {"similarity", similarity}, {"offset", offset}};
     directory.config_json = config.dump();
     const auto calibrated = Engine::load(files_of(directory));
@@ -226,22 +228,37 @@ TEST_F(EngineTest, ConfidenceIsOfProbabilityAndLikeness) {
     EXPECT_FALSE(calibrated->result().confidence);
     while (calibrated->step()) {
     }
-    EXPECT_TRUE(calibrated->result().confidence);
-    return calibrated->result().confidence.value_or(0);
+    return calibrated->result();
+  };
+  const auto likeness = [&](const std::string& text) {
+    const auto own = engine->embed(&image, "");
+    const std::vector<float> query(own.begin(), own.end());
+    const auto said = engine->embed(nullptr, text);
+    return std::inner_product(query.begin(), query.end(), said.begin(), 0.0);
   };
   for (int beams : {1, 3}) {
     const auto result = engine->caption(image, {.max_tokens = 3, .num_beams = beams});
     EXPECT_FALSE(result.confidence);
-    const double mean = result.log_probability / static_cast<double>(result.tokens.size() + 1);
-    const auto own = engine->embed(&image, "");
-    const std::vector<float> query(own.begin(), own.end());
-    const auto said = engine->embed(nullptr, result.text);
-    double likeness = 0;
-    for (std::size_t i = 0; i < query.size(); ++i) likeness += query[i] * said[i];
-    EXPECT_NEAR(confidence(0, 0, 0.3, beams), 1 / (1 + std::exp(-0.3)), 1e-6);
-    EXPECT_NEAR(confidence(0.5, 0, 0, beams), 1 / (1 + std::exp(-0.5 * mean)), 1e-6);
-    EXPECT_NEAR(confidence(0.5, 2, -0.1, beams), 1 / (1 + std::exp(-(0.5 * mean + 2 * likeness - 0.1))), 1e-5);
+    for (const auto& [slope, similarity, offset] : {std::array{0.0, 0.0, 0.3}, {0.5, 0.0, 0.0}, {0.5, 2.0, -0.1}}) {
+      const auto sure = calibrated_caption(slope, similarity, offset, beams);
+      if (similarity == 0 || beams == 1) {
+        EXPECT_EQ(sure.tokens, result.tokens);
+      }
+      const double mean = sure.log_probability / static_cast<double>(sure.tokens.size() + 1);
+      const double evidence = slope * mean + similarity * likeness(sure.text) + offset;
+      ASSERT_TRUE(sure.confidence);
+      EXPECT_NEAR(*sure.confidence, 1 / (1 + std::exp(-evidence)), 1e-5);
+    }
   }
+
+  // Of what beam search finds it says what is most like the picture, or least, when nothing else counts.
+  const auto likeliest = engine->caption(image, {.max_tokens = 3, .num_beams = 8});
+  const auto alike = calibrated_caption(0, 5, 0, 8), unlike = calibrated_caption(0, -5, 0, 8);
+  EXPECT_LE(alike.log_probability, likeliest.log_probability);
+  EXPECT_LE(unlike.log_probability, likeliest.log_probability);
+  EXPECT_GE(likeness(alike.text), likeness(likeliest.text));
+  EXPECT_LE(likeness(unlike.text), likeness(likeliest.text));
+  EXPECT_LT(likeness(unlike.text), likeness(alike.text));
 }
 
 TEST_F(EngineTest, ReportsItsMemory) {

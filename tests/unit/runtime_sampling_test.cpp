@@ -122,6 +122,15 @@ Found search(const Language& language, int vocabulary, BeamSearch::Settings sett
     }
     more = beam->step(kernels(), logits);
   }
+  EXPECT_GE(beam->found(), 1);
+  EXPECT_LE(beam->found(), settings.beams);
+  for (int rank = 1; rank < beam->found(); ++rank) {
+    EXPECT_GE(beam->score(rank - 1), beam->score(rank));
+    EXPECT_LE(beam->log_probability(rank), 0);
+    EXPECT_LE(static_cast<int>(beam->tokens(rank).size()), settings.max_tokens);
+    for (int before = 0; before < rank; ++before)
+      EXPECT_FALSE(std::ranges::equal(beam->tokens(before), beam->tokens(rank)));
+  }
   return {{beam->tokens().begin(), beam->tokens().end()}, beam->score(), beam->log_probability(), steps};
 }
 

@@ -84,8 +84,12 @@ export interface CaptionOptions {
   /** Text that the caption is to take into account. */
   prompt?: string | undefined;
   maxTokens?: number | undefined;
-  /** More than 1 searches over that many beams; the tokens then arrive at the end. */
+  /**
+   * More than 1, at most 8, searches over that many beams; the tokens then arrive at the end. Of the captions found it is
+   * the one of the highest confidence where there is one, else the likeliest.
+   */
   numBeams?: number | undefined;
+  /** Of beam search: more favours longer captions. 1, the default, compares them by their mean log-probability. */
   lengthPenalty?: number | undefined;
   /** 0, the default, always takes the likeliest token. */
   temperature?: number | undefined;
