@@ -1,8 +1,8 @@
-// Milliseconds from pixels to caption, greedy, every build that the platform has, two threads where the build has threads:
+// Milliseconds from pixels to caption, greedy or by BEAMS, every build that the platform has, two threads where the build has threads:
 //   the bundled sample photos (480 pixels at most) over and over, in node and in Chromium, as the package reports them;
 //   in Chromium the first caption of a JPEG file after the model is loaded, in a page that has captioned nothing before;
 //   and a webcam's frames as they come: the sample photos as a film of 30 frames a second, another photo each.
-// usage: npm run build && node bench/frames.mjs [ROUNDS] [simd|relaxed|relaxed-threads]
+// usage: npm run build && node bench/frames.mjs [ROUNDS] [simd|relaxed|relaxed-threads|all] [BEAMS]
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -22,13 +22,13 @@ const columns = (names, rows) => Object.fromEntries(names.map((name, column) => 
 
 // ---- These three run in a page (the first also here): nothing from outside them ----
 
-async function photos(load, build, pictures, rounds) {
+async function photos(load, build, pictures, rounds, numBeams) {
   const model = await load(build);
   const rows = [];
   for (let round = -2; round < rounds; round++) {
     for (const picture of pictures) {
       const start = performance.now();
-      const { timings } = await model.caption(picture);
+      const { timings } = await model.caption(picture, { numBeams });
       if (round >= 0) rows.push([timings.visionMs, timings.textMs, performance.now() - start]);
     }
   }
@@ -36,18 +36,18 @@ async function photos(load, build, pictures, rounds) {
   return rows;
 }
 
-async function firstPhoto({ build, sample }) {
+async function firstPhoto({ build, sample, numBeams }) {
   const { BitMar } = await import('bitmar');
   const photo = await (await fetch(`/web/demo/public/samples/${sample}.jpg`)).blob();
   const model = await BitMar.load('/models/default/', { build });
   const start = performance.now();
-  const { timings } = await model.caption(photo);
+  const { timings } = await model.caption(photo, { numBeams });
   const row = [timings.visionMs, timings.textMs, performance.now() - start];
   model.dispose();
   return row;
 }
 
-async function webcamFrames({ build, count }) {
+async function webcamFrames({ build, count, numBeams }) {
   const { BitMar } = await import('bitmar');
   const model = await BitMar.load('/models/default/', { build });
   const video = Object.assign(document.createElement('video'), { muted: true });
@@ -58,6 +58,7 @@ async function webcamFrames({ build, count }) {
   await new Promise((resolve, reject) => {
     let last;
     const watch = model.watch(video, {
+      numBeams,
       onError: reject,
       onCaption({ timings }) {
         const now = performance.now();
@@ -82,7 +83,7 @@ const show = (what, columns) => {
 };
 
 /** Measures and prints all; returns { [where]: { [column]: { p50, p95, count } } }. */
-export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-threads'] }) {
+export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-threads'], numBeams = 1 }) {
   const results = {};
   const report = (what, result) => show(what, (results[what] = result));
   const stages = ['vision', 'text', 'call'];
@@ -90,7 +91,7 @@ export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-thr
 
   if (builds.includes('simd')) {
     const load = (build) => BitMar.load(path('models/default'), { build });
-    report('node simd, photos', columns(stages, await photos(load, 'simd', files.map((bytes) => new Blob([bytes])), rounds)));
+    report('node simd, photos', columns(stages, await photos(load, 'simd', files.map((bytes) => new Blob([bytes])), rounds, numBeams)));
   }
   const server = await serve({ root: path('') });
   const blank = `${server.url}tests/browser/blank.html`;
@@ -101,15 +102,15 @@ export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-thr
     const reel = await film(page, files, SECONDS_A_PHOTO);
     for (const build of builds) {
       const rows = await page.evaluate(
-        async ({ source, build, rounds, samples }) => {
+        async ({ source, build, rounds, samples, numBeams }) => {
           const { BitMar } = await import('bitmar');
           const pictures = await Promise.all(
             samples.map(async (name) => createImageBitmap(await (await fetch(`/web/demo/public/samples/${name}.jpg`)).blob())),
           );
           const measure = new Function(`return ${source}`)();
-          return measure((chosen) => BitMar.load('/models/default/', { build: chosen }), build, pictures, rounds);
+          return measure((chosen) => BitMar.load('/models/default/', { build: chosen }), build, pictures, rounds, numBeams);
         },
-        { source: photos.toString(), build, rounds, samples: SAMPLES },
+        { source: photos.toString(), build, rounds, samples: SAMPLES, numBeams },
       );
       report(`Chromium ${build}, photos`, columns(stages, rows));
     }
@@ -118,7 +119,7 @@ export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-thr
       for (let round = 0; round < rounds; round += 1) {
         const fresh = await browser.page();
         await fresh.goto(blank);
-        rows.push(await fresh.evaluate(firstPhoto, { build, sample: SAMPLES[round % SAMPLES.length] }));
+        rows.push(await fresh.evaluate(firstPhoto, { build, sample: SAMPLES[round % SAMPLES.length], numBeams }));
         await fresh.close();
       }
       report(`Chromium ${build}, first photo`, columns(stages, rows));
@@ -128,7 +129,7 @@ export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-thr
     page = await browser.page();
     await page.goto(blank);
     for (const build of builds) {
-      const rows = await page.evaluate(webcamFrames, { build, count: 20 + 20 * rounds });
+      const rows = await page.evaluate(webcamFrames, { build, count: 20 + 20 * rounds, numBeams });
       report(`Chromium ${build}, webcam`, columns([...stages, 'from caption to caption'], rows));
     }
     await browser.close();
@@ -139,5 +140,6 @@ export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-thr
 }
 
 if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  await frames({ rounds: Number(process.argv[2] ?? 30), builds: process.argv[3] ? [process.argv[3]] : undefined });
+  const [rounds = 30, build = 'all', beams = 1] = process.argv.slice(2);
+  await frames({ rounds: Number(rounds), builds: build === 'all' ? undefined : [build], numBeams: Number(beams) });
 }

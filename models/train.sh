@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Trains the model from photos and text to models/default, stage by stage. Every stage resumes from its
 # checkpoint, so the script may be stopped and started again at any time.
-# usage: [MINUTES=10] [FROM=MODEL [AGAIN=1]] models/train.sh DATA WORK  (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
+# usage: [MINUTES=10] [FROM=MODEL [AGAIN=1 [TUTOR=CHECKPOINT]]] models/train.sh DATA WORK  (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
 # FROM goes on from an exported model, say models/default, whatever teacher that one had: its encoder and its captioner learn TEACHER's
 # grid, then as ever. It wants a WORK of its own. With AGAIN=1 that model has learned TEACHER's grid already: its encoder and its
-# captions get better, by a longer time of both.
+# captions get better, by a longer time of both; TUTOR, a captioner of that grid that was not rewarded, keeps them various.
 # MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is ensemble, detectors, resnet, yolo, centernet, inception or dinov2
 # (with TEACHER_WEIGHTS, a file).
 # Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU, else on a BLAS worth the
@@ -33,7 +33,7 @@ if [ -n "${FROM:-}" ]; then
   cp "$from/tokenizer.json" "$work"
   if [ -n "${AGAIN:-}" ]; then
     train encoder --whole --steps "${ENCODER_STEPS:-2700}" --rate 1.2e-3 --through "$from" --start "vision=$from"
-    train critic --steps "${CRITIC_STEPS:-540}" --rate 1.5e-4 --tutors "$from" --start "vision=$work/encoder.pt" "$after=$from"
+    train critic --steps "${CRITIC_STEPS:-540}" --rate 1.5e-4 --tutors "${TUTOR:-$from}" --start "vision=$work/encoder.pt" "$after=$from"
   else
     train encoder --steps "${ENCODER_STEPS:-2100}" --start "vision=$from"
     train caption --steps "${CAPTION_STEPS:-820}" --dropout 0.15 --blind 0.1 --start "vision=$from" "${after#*,}=$from"
