@@ -67,7 +67,7 @@ class Encoder(unittest.TestCase):
                 model = tiny_model()
                 before = {name: p.clone() for name, p in model.vision.named_parameters()}
                 encoder(types.SimpleNamespace(work=Path(work), device="cpu", name=None, seed=0, minutes=1e9, steps=2, rate=1e-2,
-                                              whole=whole), model, None)
+                                              whole=whole, through=None), model, None)
                 first = tuple(f"stem.{i}." for i in range(STEM_LAYERS))
                 for name, p in model.vision.named_parameters():
                     if name.endswith("weight"):
