@@ -307,14 +307,11 @@ class Critic(Captioning):
         self.cider = Cider(self.references)
 
     def losses(self) -> dict[str, torch.Tensor]:
-        model, train, each, bos = self.model, self.train, self.args.captions_each, self.model.config["bos_token_id"]
-        rows, view = self.batch()
-        owner = torch.arange(len(rows), device=self.device).repeat_interleave(each)
-        said = self.padded([[bos, *t[:MAX_TOKENS]] for r in rows for t in random.sample(train.tokens[r], each)])
-        batch = Batch(rows, view, owner, said, torch.full((len(owner), 1), bos, device=self.device), said,
-                      memory_mask(len(rows), self.device))
-        seen = Seen(model, train.features(model, rows, view))
-        said_query = model.memory.query(model.fuse(*model.encode_text(said))[1])
+        model, train, each, batch = self.model, self.train, self.args.captions_each, self.draw()
+        rows, owner = batch.rows, batch.owner
+        batch.prompts = torch.full((len(owner), 1), model.config["bos_token_id"], device=self.device)  # unasked
+        seen = Seen(model, train.features(model, rows, batch.view))
+        said_query = model.memory.query(model.fuse(*model.encode_text(batch.said))[1])
         sequence, mask = self.conditioning(model, seen, batch)
         sampled = model.generate(sequence.detach(), mask, sample=True)
         rewards = torch.tensor([self.cider(words(self.tokenizer.decode(ids)), self.references[rows[i]])
@@ -333,7 +330,7 @@ class Critic(Captioning):
             losses["distil"] = distil_loss(logits, self.tutored(batch), real)
             losses["anchors"] = self.anchors(seen.query, said_query, rows, owner)
         if train.cache:
-            losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, view))
+            losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, batch.view))
         return {**losses, "reward": rewards.mean().to(self.device)}
 
 

@@ -185,9 +185,11 @@ std::optional<std::string_view> Engine::step() {
 void Engine::finish() {
   if (const auto& fit = config().confidence; fit && has_image_) {
     const double mean = result_.log_probability / static_cast<double>(result_.tokens.size() + 1);  // the end counts
-    see_picture();
-    const double s = likeness(tokenizer_.decode(result_.tokens));
-    result_.confidence = 1 / (1 + natural_exp(-(fit->slope * mean + fit->similarity * s + fit->offset)));
+    if (options_.num_beams == 1) {  // else most_confident() has
+      see_picture();
+      likeness_ = likeness(tokenizer_.decode(result_.tokens));
+    }
+    result_.confidence = 1 / (1 + natural_exp(-(fit->slope * mean + fit->similarity * likeness_ + fit->offset)));
   }
   if (options_.write_memory) result_.written = remember(options_.now_ms, tokenizer_.decode(result_.tokens));
 }
@@ -226,8 +228,8 @@ std::optional<std::string_view> Engine::speak_beams() {
   return beam_text_;
 }
 
-// Of what was found the rank that most likely is about the picture. That a caption is likely tells less of that than
-// how much it is like the picture.
+// Of what was found the rank that most likely is about the picture, its likeness in likeness_. That a caption is likely
+// tells less of that than how much it is like the picture.
 int Engine::most_confident(const BeamSearch& search) {
   const auto& fit = config().confidence;
   if (!fit || !has_image_) return 0;
@@ -235,8 +237,9 @@ int Engine::most_confident(const BeamSearch& search) {
   int best = 0;
   for (double most = 0; const int rank : std::views::iota(0, search.found())) {
     const std::vector<int> tokens(search.tokens(rank).begin(), search.tokens(rank).end());
-    const double evidence = fit->slope * search.score(rank) + fit->similarity * likeness(tokenizer_.decode(tokens));
-    if (rank == 0 || evidence > most) most = evidence, best = rank;
+    const double alike = likeness(tokenizer_.decode(tokens));
+    const double evidence = fit->slope * search.score(rank) + fit->similarity * alike;
+    if (rank == 0 || evidence > most) most = evidence, best = rank, likeness_ = alike;
   }
   return best;
 }

@@ -147,6 +147,7 @@ class Engine {
   std::vector<int> beam_tokens_;
   std::vector<Decoder::Lane> lanes_;
   std::string beam_text_;
+  double likeness_ = 0;  // of the picture and the caption, where confidence is calibrated
   State state_ = State::idle;
 };
 
