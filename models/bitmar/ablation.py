@@ -85,7 +85,7 @@ def report(args) -> None:
         model = restore(path)
         size, grids = model.config["vision"]["image_size"], []
         for start in range(0, len(images), 20):
-            pixels = np.stack([render(i, (0, 0, *i.size), size) for i in images[start:start + 20]])
+            pixels = np.stack([render(i, (0, 0, *i.size), size) for i in images[start:start + 20]]).transpose(0, 3, 1, 2)
             stem = model.vision.run_stem(torch.from_numpy(pixels).float() - 128, 0, STEM_LAYERS)  # ternary in any case
             quant.ternary = path.stem != "float"
             grids.append(at_teachers_grid(model.vision.transform(model.vision.run_stem(stem, STEM_LAYERS))))

@@ -23,7 +23,6 @@ from .data import Views, clean_caption, load_captions, nearest_photos, pad
 from .export import read_checkpoint
 from .metrics import Cider, score, words
 from .model import BitMar
-from .stem import STEM_LAYERS
 
 INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
 FEATURE_WEIGHT = 3.0  # holds the encoder near the teacher's grid: at 0.5 it drifted away within 150 steps
@@ -79,16 +78,17 @@ def memory_mask(batch: int, device) -> torch.Tensor:
 class Split:
     """Photos of one split with their captions, as words and as tokens."""
 
-    def __init__(self, args, name: str, tokenizer, cache=None):
+    def __init__(self, args, name: str, tokenizer, inputs=None):
+        """inputs: from views to what the encoder takes of them (train.Pixels or train.StemCache); without it the teacher's grid is seen"""
         self.views = Views(args.work / "views", name)
-        self.cache = cache(self.views) if cache else None
+        self.inputs = inputs(self.views) if inputs else None
         self.captions = [[clean_caption(c) for c in rows] for rows in load_captions(args.captions, name)[1]]
         self.tokens = [[tokenizer.encode(c) for c in rows] for rows in self.captions]
 
     def features(self, model, rows, view):
-        """[B, P, features]: the model's own from pixels when there is a stem cache, the teacher's otherwise."""
-        if self.cache:
-            return model.vision.transform(model.vision.run_stem(self.cache(rows, view), STEM_LAYERS))
+        """[B, P, features]: the model's own where there are inputs, the teacher's otherwise."""
+        if self.inputs:
+            return model.vision.transform(model.vision.run_stem(self.inputs(rows, view), self.inputs.first))
         return self.teacher(model, rows, view)
 
     def teacher(self, model, rows, view):
@@ -143,8 +143,20 @@ def greedy_captions(model, tokenizer, split: Split, limit: int, memory=None) -> 
     return said
 
 
-def load_tutor(path, device):
+def read_weights(path, device="cpu") -> dict:
+    """A checkpoint's "config" and "model". Where this process computes in float (--float), ternary weights as the numbers that
+    they stand for, or they would be others."""
     state = read_checkpoint(path, device)
+    if not quant.ternary and state.get("ternary", True):
+        model = BitMar(state["config"])
+        model.load_state_dict(state["model"])
+        quant.round_weights(model)
+        state["model"] = model.to(device).state_dict()
+    return state
+
+
+def load_tutor(path, device):
+    state = read_weights(path, device)
     tutor = BitMar(state["config"]).to(device).requires_grad_(False).eval()
     tutor.load_state_dict(state["model"])
     return tutor
@@ -156,15 +168,17 @@ class Anchors:
 
     def __init__(self, tutor, split: Split):
         config, images, captions = tutor.config, [], []
+        at_once = 50 if tutor.embedding.weight.device.type == "cpu" else 500
         with torch.no_grad():
-            for start in range(0, len(split.views), 50):
-                rows = np.arange(start, min(len(split.views), start + 50))
+            for start in range(0, len(split.views), at_once):
+                rows = np.arange(start, min(len(split.views), start + at_once))
                 images.append(Seen(tutor, split.teacher(tutor, rows, 0)).query)
                 said = pad([[config["bos_token_id"], *t[:MAX_TOKENS]] for r in rows for t in split.tokens[r]], config["pad_token_id"])
                 captions.append(tutor.memory.query(tutor.fuse(*tutor.encode_text(said.to(images[0].device)))[1]))
         self.images, self.captions = torch.cat(images), torch.cat(captions)
         self.photo = torch.arange(len(self.images), device=self.images.device)
-        self.owner = torch.repeat_interleave(self.photo, torch.tensor([len(t) for t in split.tokens[:len(self.images)]]))
+        each = torch.tensor([len(t) for t in split.tokens[:len(self.images)]], device=self.photo.device)
+        self.owner = torch.repeat_interleave(self.photo, each)
 
     def __call__(self, images, captions, rows, owner) -> torch.Tensor:
         """images [B, C] of the photos in rows, captions [T, C], of which the i-th belongs to image owner[i]."""
@@ -174,13 +188,13 @@ class Anchors:
 
 
 class Captioning:
-    def __init__(self, args, model, tokenizer, trainer_of, cache=None):
+    def __init__(self, args, model, tokenizer, trainer_of, inputs=None):
         self.args, self.model, self.tokenizer, self.device = args, model, tokenizer, args.device
-        self.train, self.held = (Split(args, name, tokenizer, cache) for name in ("train", "val"))
+        self.train, self.held = (Split(args, name, tokenizer, inputs) for name in ("train", "val"))
         self.tutors = [load_tutor(path, args.device) for path in args.tutors]
         self.anchors = Anchors(self.tutors[0], self.train) if self.tutors else None
         self.near = nearest_photos(self.train.views, photos=args.photos)  # whose rows are the photos trained on
-        frozen = model.vision.stem[:STEM_LAYERS] if cache else model.vision
+        frozen = model.vision.stem[:inputs.first] if inputs else model.vision
         frozen.requires_grad_(False)
         model.train()
         for layer in model.decoder.layers:
@@ -191,7 +205,7 @@ class Captioning:
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         """Photos in groups of GROUP near neighbours, each photo once, and a view of each."""
         rows: list[int] = []
-        while len(rows) < self.args.batch:
+        while len(rows) < (self.args.batch or 32):
             seed = random.randrange(len(self.near))
             group = [seed, *random.sample(list(self.near[seed]), GROUP - 1)]
             if not set(group) & set(rows):
@@ -206,15 +220,18 @@ class Captioning:
         start = random.randrange(len(spoken))
         return [bos, *self.tokenizer.encode(" ".join(spoken[start:start + random.randint(1, 3)]))]
 
-    def hide(self, mask, batch: Batch):
-        """The mask [T, 1, 1, c] of the captions' conditioning with some vision tokens hidden, and from some captions whose
-        photo read episodes like it all but what was read: by a picture in full view nobody learns to read."""
+    def hide(self, mask):
+        """The mask [T, 1, 1, c] of the captions' conditioning with some vision tokens hidden."""
         count = (self.model.config["vision"]["grid_size"] // self.model.config["compressor"]["pool_size"]) ** 2
         hidden = torch.rand(len(mask), 1, 1, count, device=mask.device) < self.args.dropout
-        mask = torch.cat([mask[..., :-count], mask[..., -count:].masked_fill(hidden, float("-inf"))], -1)
+        return torch.cat([mask[..., :-count], mask[..., -count:].masked_fill(hidden, float("-inf"))], -1)
+
+    def blindfold(self, mask, batch: Batch, drawn):
+        """The mask with all hidden but what was read, from captions whose photo read episodes like it and whose number drawn [T]
+        of 0 to 1 is small: by a picture in full view nobody learns to read."""
         group = torch.arange(len(batch.rows), device=mask.device) // GROUP
         alike = (batch.allowed & (group[:, None] == group)).any(1)[batch.owner]
-        blind = alike & (torch.rand(len(mask), device=mask.device) < self.args.blind)
+        blind = alike & (drawn < self.args.blind)
         return torch.cat([mask[..., :1], mask[..., 1:].masked_fill(blind[:, None, None, None], float("-inf"))], -1)
 
     def padded(self, rows) -> torch.Tensor:
@@ -253,11 +270,12 @@ class Captioning:
             losses["memory"] = (model.memory.alpha * w).square().sum(1).mean()
 
         sequence, mask = self.conditioning(model, seen, batch)
-        logits = model.logits(batch.tokens[:, :-1], sequence, self.hide(mask, batch))
+        mask = self.blindfold(self.hide(mask), batch, torch.rand(len(mask), device=mask.device))
+        logits = model.logits(batch.tokens[:, :-1], sequence, mask)
         losses["lm"] = token_loss(model, logits, batch.tokens)
         if self.tutors:
             losses["distil"] = distil_loss(logits, self.tutored(batch), batch.tokens[:, 1:] != self.pad)
-        if train.cache:
+        if train.inputs:
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, batch.rows, batch.view))
         return losses
 
@@ -272,6 +290,7 @@ class Captioning:
         return mean
 
     def evaluate(self, limit: int) -> None:
+        self.train.views.look()
         said = greedy_captions(self.trainer.average, self.tokenizer, self.held, limit)
         references = load_captions(self.args.captions, "val")[1][:limit]
         self.trainer.log({"photos": limit, **self.held_losses(min(limit, 300)), "distinct": len(set(said)), **score(said, references), "said": said[:3]})
@@ -294,8 +313,10 @@ class Captioning:
         every = self.args.evaluate_every
         while self.trainer.running():
             self.trainer.update(losses(), weights)
-            if self.trainer.step % every == 0 or self.trainer.step == self.trainer.steps:
-                self.evaluate(len(self.held.views) if self.trainer.step == self.trainer.steps else 300)
+            if self.trainer.step % every == 0 and self.trainer.progress() < 1:
+                self.evaluate(300)
+        if self.trainer.step > self.trainer.began:
+            self.evaluate(len(self.held.views))
 
 
 class Critic(Captioning):
@@ -313,6 +334,8 @@ class Critic(Captioning):
         seen = Seen(model, train.features(model, rows, batch.view))
         said_query = model.memory.query(model.fuse(*model.encode_text(batch.said))[1])
         sequence, mask = self.conditioning(model, seen, batch)
+        # All of a photo's captions alike, for they are held against each other.
+        mask = self.blindfold(mask, batch, torch.rand(len(rows), device=self.device)[owner])
         sampled = model.generate(sequence.detach(), mask, sample=True)
         rewards = torch.tensor([self.cider(words(self.tokenizer.decode(ids)), self.references[rows[i]])
                                 for ids, i in zip(sampled, owner.tolist())]).view(-1, each)
@@ -329,20 +352,20 @@ class Critic(Captioning):
             # few sentences that suit many photos.
             losses["distil"] = distil_loss(logits, self.tutored(batch), real)
             losses["anchors"] = self.anchors(seen.query, said_query, rows, owner)
-        if train.cache:
+        if train.inputs:
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, batch.view))
         return {**losses, "reward": rewards.mean().to(self.device)}
 
 
-def caption(args, model, tokenizer, trainer_of, cache=None) -> None:
-    stage = Captioning(args, model, tokenizer, trainer_of, cache)
+def caption(args, model, tokenizer, trainer_of, inputs=None) -> None:
+    stage = Captioning(args, model, tokenizer, trainer_of, inputs)
     share = DISTIL_SHARE if stage.tutors else 0.0
     stage.run(stage.losses, {"lm": 1.0 - share, "distil": share, "infonce": INFO_NCE_WEIGHT * args.infonce,
                              "anchors": args.anchors, "memory": CONSISTENCY_WEIGHT,
                              "feature": FEATURE_WEIGHT})
 
 
-def critic(args, model, tokenizer, trainer_of, cache) -> None:
-    stage = Critic(args, model, tokenizer, trainer_of, cache)
+def critic(args, model, tokenizer, trainer_of, inputs) -> None:
+    stage = Critic(args, model, tokenizer, trainer_of, inputs)
     stage.run(stage.losses, {"critic": 1.0, "distil": args.imitation, "infonce": INFO_NCE_WEIGHT * args.infonce,
                              "anchors": args.anchors, "feature": FEATURE_WEIGHT, "reward": 0.0})

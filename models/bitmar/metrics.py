@@ -69,6 +69,7 @@ class Cider:
 
     def __init__(self, references: list[list[list[str]]], sigma: float = 6.0):
         self.sigma, self.documents = sigma, Counter()
+        self.known: dict[tuple[str, ...], tuple] = {}  # vectors of references, which come again
         for refs in references:
             self.documents.update({g for ref in refs for n in range(1, 5) for g in ngrams(ref, n)})
         self.log_count = math.log(len(references))
@@ -81,11 +82,17 @@ class Cider:
             norms.append(math.sqrt(sum(v * v for v in part.values())))
         return parts, norms, len(tokens)
 
+    def of_reference(self, tokens: list[str]):
+        key = tuple(tokens)
+        if key not in self.known:
+            self.known[key] = self.vector(tokens)
+        return self.known[key]
+
     def __call__(self, candidate: list[str], refs: list[list[str]]) -> float:
         c_parts, c_norms, c_length = self.vector(candidate)
         value = 0.0
         for ref in refs:
-            r_parts, r_norms, r_length = self.vector(ref)
+            r_parts, r_norms, r_length = self.of_reference(ref)
             near = math.exp(-((c_length - r_length) ** 2) / (2 * self.sigma**2))
             for cp, cn, rp, rn in zip(c_parts, c_norms, r_parts, r_norms):
                 if cn and rn:

@@ -33,7 +33,7 @@ def summaries(teacher, photos: list[bytes]) -> torch.Tensor:
     for start in range(0, len(photos), 32):
         pictures = [open_photo(p) for p in photos[start:start + 32]]
         images = np.stack([render(p, (0, 0, *p.size), teacher.image_size) for p in pictures])
-        grids = raw_grids(teacher, torch.from_numpy(images).float() / 255)
+        grids = raw_grids(teacher, images)
         rows.append(torch.cat([part for g in grids for part in (g.mean(1), g.amax(1))], 1))
     return torch.cat(rows)
 

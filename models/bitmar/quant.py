@@ -130,6 +130,15 @@ class BitConv2d(nn.Module):
         return y * self.affine_scale[:, None, None] + self.affine_bias[:, None, None]
 
 
+def round_weights(model: nn.Module) -> None:
+    """Ternary layers' weights become gamma * t, what they are multiplied with."""
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, BitLinear) or isinstance(layer, BitConv2d) and not layer.int8_weights:
+                t, gamma = quantize_weight(layer.weight)
+                layer.weight.copy_(t * gamma)
+
+
 def quantize_int8_rows(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Per-row int8: q [rows, n] in [-127, 127] and scale [rows, 1], row = q * scale."""
     scale = w.abs().amax(1, keepdim=True).clamp_min(EPS) / 127

@@ -6,7 +6,7 @@
   joint     everything after the stem learns to caption from pixels
   critic    the same, rewarded for the score of its own captions (see captioning.py for the last three)
 
-usage: python -m bitmar.train STAGE --work DIR --captions captions.json [--steps N] [--text FILE...]
+usage: python -m bitmar.train STAGE --work DIR --captions captions.json [--steps N | --seconds S] [--text FILE...]
 
 DIR holds views/ (see views.py), stem.pt (stem.py), tokenizer.json (tokenizer.py) and receives
 STAGE.pt (checkpoint, resumed when present) and STAGE.jsonl (learning curve).
@@ -21,7 +21,6 @@ import json
 import math
 import os
 import random
-import statistics
 import time
 from pathlib import Path
 
@@ -32,7 +31,6 @@ import torch.nn.functional as F
 from . import captioning, quant
 from .captioning import token_loss, wrap
 from .data import Views, clean_caption, load_captions, pad
-from .export import read_checkpoint
 from .model import BitMar, load_config
 from .quant import quantize_activation
 from .stem import STEM_LAYERS
@@ -47,10 +45,24 @@ def centred(pixels: torch.Tensor, device) -> torch.Tensor:
     return (pixels.to(device).float() - 128).contiguous(memory_format=torch.channels_last)
 
 
+class Pixels:
+    """What the encoder takes where all of its convolutions learn."""
+
+    first = 0  # of the convolutions that learn
+
+    def __init__(self, views: Views, device):
+        self.views, self.device = views, device
+
+    def __call__(self, rows, view) -> torch.Tensor:
+        return centred(self.views.pixels(rows, view), self.device)
+
+
 class StemCache:
     """Frozen stem outputs as int8 maps, computed once a view, in files named after the stem's weights.
 
     The next convolution quantises its input map to int8 with one scale, so this loses nothing."""
+
+    first = STEM_LAYERS
 
     def __init__(self, model: BitMar, views: Views, device):
         self.model, self.views, self.device = model, views, device
@@ -102,11 +114,12 @@ class Trainer:
         groups = [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
                   {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0}]
         self.parameters = parameters
-        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8)
+        fused = {"fused": True} if str(args.device).startswith("cuda") else {}
+        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-8, **fused)
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.step, self.seconds, self.saved = 0, 0.0, time.time()
-        self.recent: dict[str, list[float]] = {}  # losses since the last row of the curve
-        self.deadline = time.time() + 60 * args.minutes
+        self.recent: dict[str, list[torch.Tensor]] = {}  # losses since the last row of the curve
+        self.deadline, self.limit = time.time() + 60 * args.minutes, args.seconds
         if self.path.exists():
             state = torch.load(self.path, map_location=args.device)
             model.load_state_dict(state["latent"])
@@ -115,23 +128,35 @@ class Trainer:
             self.step, self.seconds = state["step"], state["seconds"]
             print(f"resumed {self.path} at step {self.step}", flush=True)
             seed(args.seed + self.step)  # not the same draws again
-        self.clock = time.time()
+        self.clock, self.began = time.time(), self.step
+
+    def progress(self) -> float:
+        """Share of the stage that is done: by its steps, or by the clock where it has a time instead."""
+        return min(1.0, (self.seconds + time.time() - self.clock) / self.limit if self.limit else self.step / self.steps)
 
     def running(self) -> bool:
-        """False at the end of the stage. Saves and exits with a failure at the end of this run's time."""
-        if time.time() > self.deadline and self.step < self.steps:
+        """False at the end of the stage, which is saved. Saves and exits with a failure at the end of this run's time."""
+        if self.progress() == 1:
+            if self.step > self.began:
+                self.save()
+            return False
+        if time.time() > self.deadline:
             self.save()
             raise SystemExit(f"{self.path}: the time is up at step {self.step} of {self.steps}; run again to go on")
-        return self.step < self.steps
+        return True
 
     def update(self, losses: dict[str, torch.Tensor], weights: dict[str, float]) -> None:
+        """A step by the sum of the losses, weighed."""
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(weights[name] * value for name, value in losses.items()).backward()
+        self.advance(losses)
+
+    def advance(self, losses: dict[str, torch.Tensor]) -> None:
+        """A step by the gradients that the parameters have; the losses are for the curve."""
         warm = min(1.0, (self.step + 1) / 100)
-        rate = self.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / self.steps)))
+        rate = self.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress())))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = sum(weights[name] * value for name, value in losses.items())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.step += 1
@@ -141,23 +166,27 @@ class Trainer:
                 if hasattr(torch, "_foreach_lerp_") else [
                     a.lerp_(p, 1 - keep) for a, p in zip(self.average.parameters(), self.model.parameters())]
         for name, value in losses.items():
-            self.recent.setdefault(name, []).append(float(value.detach()))
+            self.recent.setdefault(name, []).append(value.detach().clone())  # a number would wait for the GPU
         if self.step % 50 == 0:
-            self.log({name: round(statistics.fmean(values), 4) for name, values in self.recent.items()})
+            self.log({name: round(float(torch.stack(values).mean()), 4) for name, values in self.recent.items()})
             self.recent = {}
-        if time.time() - self.saved > 180 or self.step == self.steps:
+        if time.time() - self.saved > 180:
             self.save()
 
     def log(self, row: dict) -> None:
-        self.seconds, self.clock = self.seconds + time.time() - self.clock, time.time()
+        self.count_time()
         row = {"step": self.step, "seconds": round(self.seconds), **row}
         print(json.dumps(row), flush=True)
         with self.log_path.open("a") as out:
             out.write(json.dumps(row) + "\n")
 
+    def count_time(self) -> None:
+        self.seconds, self.clock = self.seconds + time.time() - self.clock, time.time()
+
     def save(self) -> None:
+        self.count_time()
         temporary = self.path.with_suffix(".tmp")
-        torch.save({"config": self.model.config, "model": self.average.state_dict(), "latent": self.model.state_dict(),
+        torch.save({"config": self.model.config, "ternary": quant.ternary, "model": self.average.state_dict(), "latent": self.model.state_dict(),
                     "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds}, temporary)
         os.replace(temporary, self.path)
         self.saved = time.time()
@@ -189,39 +218,89 @@ def at_teachers_grid(features: torch.Tensor) -> torch.Tensor:
     return F.interpolate(grid, (GRID, GRID), mode="bilinear", antialias=True, align_corners=False).flatten(2).transpose(1, 2)
 
 
+class Replay:
+    """Losses and gradients of a step, recorded once as a CUDA graph: a step is thousands of kernels, which take longer to
+    start than to run. Inputs keep their shapes; they may come from the CPU."""
+
+    def __init__(self, optimizer, step, inputs: list[torch.Tensor], device):
+        """step: from inputs to losses, after their gradients"""
+        self.inputs = [value.to(device) for value in inputs]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # what is done once, such as the choice of algorithms, is not to be recorded
+            for _ in range(3):
+                optimizer.zero_grad(set_to_none=True)
+                step(*self.inputs)
+        torch.cuda.current_stream().wait_stream(aside)
+        optimizer.zero_grad(set_to_none=True)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.losses = step(*self.inputs)
+
+    def __call__(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        for mine, given in zip(self.inputs, inputs):
+            mine.copy_(given)
+        self.graph.replay()
+        return self.losses
+
+
+def vision_inputs(args, model):
+    """What the encoder is given of some views, by their rows and views: see Pixels and StemCache."""
+    def kind(views: Views):
+        return Pixels(views, args.device) if args.whole else StemCache(model, views, args.device)
+
+    kind.first = (Pixels if args.whole else StemCache).first
+    return kind
+
+
 def encoder(args, model, tokenizer) -> None:
     views, held = (Views(args.work / "views", split) for split in ("train", "val"))
+    mixed = Views(args.work / "views", "mixed") if args.mixed else None
     features = model.config["vision"]["feature_size"]
     vision = model.vision
-    first = 0 if args.whole else STEM_LAYERS
-    vision.stem[:first].requires_grad_(False)
-
-    def inputs(split):
-        """A function of rows and views: pixels where every convolution learns, else what the frozen ones make of them."""
-        if args.whole:
-            return lambda rows, view: centred(split.pixels(rows, view), args.device)
-        return StemCache(model, split, args.device)
-
-    seen, held_seen = inputs(views), inputs(held)
+    kind = vision_inputs(args, model)
+    vision.stem[:kind.first].requires_grad_(False)
+    sources = [(kind(split), split) for split in (views, mixed) if split]
+    held_seen = kind(held)
     captioner = captioning.load_tutor(args.through, args.device) if args.through else None
     trainer = Trainer(args, "encoder", model, vision.parameters(), args.rate or 1.5e-3, args.steps or 1500)
+    batch = args.batch or 64
+    counts = [batch - round(batch * args.mixed), round(batch * args.mixed)]
+    weights = {"mse": 1.0, "cosine": 0.5, "through": THROUGH_WEIGHT}
+
+    def draw() -> tuple[torch.Tensor, torch.Tensor]:
+        """What the encoder sees and the grids that it should make of it."""
+        seen, wanted = [], []
+        for (inputs, split), count in zip(sources, counts):
+            rows, view = np.random.randint(len(split), size=count), np.random.randint(split.count, size=count)
+            seen.append(inputs(rows, view)), wanted.append(split.grids(rows, view, features))
+        return torch.cat(seen), torch.cat(wanted)
 
     def losses(net, x, wanted):
-        got = at_teachers_grid(net.transform(net.run_stem(x, first)))
+        wanted = wanted.to(args.device).float()
+        got = at_teachers_grid(net.transform(net.run_stem(x, kind.first)))
         errors = {"mse": F.mse_loss(got, wanted), "cosine": 1 - F.cosine_similarity(got, wanted, -1).mean()}
         if captioner:
             errors["through"] = F.mse_loss(captioner.compressor(got), captioner.compressor(wanted))
         return errors
 
+    def step(x, wanted):
+        values = losses(vision, x, wanted)
+        sum(weights[name] * value for name, value in values.items()).backward()
+        return values
+
+    replay = Replay(trainer.optimizer, step, list(draw()), args.device) if str(args.device).startswith("cuda") else None
     while trainer.running():
-        rows, view = np.random.randint(len(views), size=64), np.random.randint(views.count, size=64)
-        wanted = views.grids(rows, view, features).to(args.device).float()
-        trainer.update(losses(vision, seen(rows, view), wanted), {"mse": 1.0, "cosine": 0.5, "through": THROUGH_WEIGHT})
+        if replay:
+            trainer.advance(replay(*draw()))
+        else:
+            trainer.update(losses(vision, *draw()), weights)
         if trainer.step % 250 == 0:
-            views.look()
+            for _, split in sources:
+                split.look()
             rows = np.arange(200)
             with torch.no_grad():
-                got = losses(trainer.average.vision, held_seen(rows, 0), held.grids(rows, 0, features).to(args.device).float())
+                got = losses(trainer.average.vision, held_seen(rows, 0), held.grids(rows, 0, features))
             trainer.log({"views": views.count, **{"val_" + name: round(float(v), 4) for name, v in got.items()}})
 
 
@@ -235,8 +314,10 @@ def main() -> None:
     parser.add_argument("--name", help="of checkpoint and curve, where it is not the stage's")
     parser.add_argument("--components", type=int, help="of the teacher's grid, where they are not the configuration's (a tutor's)")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--seconds", type=float, help="how long the stage lasts, instead of its steps; its schedule goes by the clock")
     parser.add_argument("--rate", type=float, help="at its highest; otherwise the stage's own")
-    parser.add_argument("--batch", type=int, default=32, help="photos a step (caption and joint)")
+    parser.add_argument("--batch", type=int, help="photos a step: 64 views for the encoder, otherwise 32 and a multiple of 4")
+    parser.add_argument("--mixed", type=float, default=0.0, help="share of the views that are of two photos mixed (encoder; see views.py)")
     parser.add_argument("--photos", type=int, help="train on the first so many alone (caption and joint)")
     parser.add_argument("--captions-each", type=int, default=5)
     parser.add_argument("--infonce", type=float, default=1.0, help="multiplies the paper's weight")
@@ -248,12 +329,12 @@ def main() -> None:
     parser.add_argument("--anchors", type=float, default=1.0,
                         help="weight of the contrast against the first tutor's space")
     parser.add_argument("--blind", type=float, default=0.2,
-                        help="share of the captions with episodes like them to read that see nothing else (caption and joint)")
+                        help="share of the captions with episodes like them to read that see nothing else")
     parser.add_argument("--no-consistency", dest="consistency", action="store_false", help="leave that loss out")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after so long; resumable")
     parser.add_argument("--evaluate-every", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--whole", action="store_true", help="train the first five convolutions too (encoder; a step takes longer)")
+    parser.add_argument("--whole", action="store_true", help="train the first five convolutions too (a step takes longer)")
     parser.add_argument("--through", type=Path,
                         help="a checkpoint or model of the teacher's grid: the error of what its compressor makes of the grid counts too (encoder)")
     parser.add_argument("--float", action="store_true", help="train the same architecture unquantised")
@@ -264,6 +345,7 @@ def main() -> None:
     seed(args.seed)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     quant.matmul_dtype, quant.ternary = torch.bfloat16, not args.float
+    torch.backends.cudnn.benchmark = True  # the shapes of the convolutions' inputs do not change
     config = load_config(args.config)
     if args.components:
         config["vision"]["feature_size"] = args.components
@@ -272,7 +354,7 @@ def main() -> None:
     if not any("vision" in parts.split(",") for parts, _ in starts):
         model.vision.stem[:STEM_LAYERS].load_state_dict(torch.load(args.work / "stem.pt")["stem"])
     for parts, path in starts:
-        state = read_checkpoint(path)["model"]
+        state = captioning.read_weights(path)["model"]
         wanted = tuple(part + "." for part in parts.split(","))
         missing = model.load_state_dict({k: v for k, v in state.items() if k.startswith(wanted)}, strict=False)
         if missing.unexpected_keys:
@@ -286,9 +368,9 @@ def main() -> None:
     def trainer_of(parameters):
         return Trainer(args, args.stage, model, parameters, args.rate or 1.2e-3, args.steps or 1500)
 
-    cache = None if args.stage == "caption" or args.on_grid else lambda views: StemCache(model, views, args.device)
+    inputs = None if args.stage == "caption" or args.on_grid else vision_inputs(args, model)
     stage = captioning.critic if args.stage == "critic" else captioning.caption
-    stage(args, model, tokenizer, trainer_of, cache)
+    stage(args, model, tokenizer, trainer_of, inputs)
 
 
 if __name__ == "__main__":

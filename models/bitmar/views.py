@@ -1,13 +1,14 @@
 """Packs photos once into training views: student pixels, and the teacher's grid for each.
 
 View 0 of a photo is the whole photo, the others are random crops; the mirror image of each is a view without being
-packed (see data.py). Every view has a folder of flat arrays, so that training never decodes an image and more views can
+packed (see data.py). The split "mixed" has crops of training photos laid over crops of others: pictures of which no caption tells,
+but the teacher does (function matching, arXiv 2106.05237). Every view has a folder of flat arrays, so that training never decodes an image and more views can
 be added at any time, also while the encoder trains, which takes up every view that is finished:
   SPLIT/VIEW/pixels.u8  [N, 3, S, S]   student input, resized with Pillow's BILINEAR (the engine's arithmetic)
   SPLIT/VIEW/grids.f16  [N, G*G, D]    the teacher's features, projected to D principal components
   SPLIT/VIEW/done.u8    [N]            1 where a photo's row is written
 
-usage: python -m bitmar.views --photos images.tar --captions captions.json --out DIR [--teacher NAME] [--views N] [--shard i/n]
+usage: python -m bitmar.views --photos images.tar --captions captions.json --out DIR [--teacher NAME] [--views N] [--mixed N] [--shard i/n]
 Shards fill disjoint rows of the same files, so several processes may run at once, and a finished
 row is never computed twice.
 """
@@ -15,9 +16,12 @@ row is never computed twice.
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
+import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +54,19 @@ def view_boxes(width: int, height: int, count: int, rng: np.random.Generator) ->
 
 
 def render(image: Image.Image, box: tuple, size: int) -> np.ndarray:
-    """The crop, resized; uint8 [3, size, size]."""
-    return np.asarray(image.resize((size, size), Image.BILINEAR, box=box)).transpose(2, 0, 1).copy()
+    """The crop, resized; uint8 [size, size, 3]."""
+    return np.asarray(image.resize((size, size), Image.BILINEAR, box=box))
 
 
-def raw_grids(teacher, images: torch.Tensor) -> list[torch.Tensor]:
-    """Every grid of the teacher resampled to GRID x GRID; each [B, GRID*GRID, C_i] float32."""
+def mixture(row: int, view: int, photos: int) -> tuple[int, float]:
+    """Which photo is laid over photo `row` in a view of the mixed ones, and how much of the picture is the first one's."""
+    rng = np.random.default_rng((row, view))
+    return int(rng.integers(photos)), float(rng.uniform(0.2, 0.8))
+
+
+def raw_grids(teacher, pictures: np.ndarray, device="cpu") -> list[torch.Tensor]:
+    """Of pictures uint8 [B, size, size, 3], every grid of the teacher resampled to GRID x GRID; each [B, GRID*GRID, C_i] float32."""
+    images = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad(), torch.autocast(images.device.type, dtype=torch.bfloat16):
         grids = teacher(images.contiguous(memory_format=torch.channels_last))
     out = []
@@ -81,12 +92,11 @@ def principal_components(grids: list[torch.Tensor], shares: list[float] | None =
     return {"scales": scales, "mean": mean, "basis": basis / rms, "kept": kept}
 
 
-def fit_projection(teacher, photos: list[bytes], out: Path) -> None:
+def fit_projection(teacher, photos: list[Image.Image], out: Path, device="cpu") -> None:
     blocks: list[list[torch.Tensor]] = []
     for start in range(0, len(photos), 32):
-        images = np.stack([render(open_photo(p), (0, 0, *open_photo(p).size), teacher.image_size)
-                           for p in photos[start:start + 32]])
-        blocks.append(raw_grids(teacher, torch.from_numpy(images).float() / 255))
+        pictures = np.stack([render(p, (0, 0, *p.size), teacher.image_size) for p in photos[start:start + 32]])
+        blocks.append([grid.cpu() for grid in raw_grids(teacher, pictures, device)])
     stacked = [torch.cat([b[i] for b in blocks]).flatten(0, 1) for i in range(len(blocks[0]))]
     torch.save(principal_components(stacked, getattr(teacher, "shares", None)), out)
 
@@ -100,6 +110,14 @@ def open_photo(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
+def views_to_pack(views: int, mixed: int) -> list[tuple[str, int]]:
+    """Splits and views in the order in which they are wanted: training may begin with the first of each."""
+    order = [("val", 0)]
+    for view in range(max(views, mixed)):
+        order += [("train", view)] * (view < views) + [("mixed", view)] * (view < mixed)
+    return order
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--photos", type=Path, required=True)
@@ -109,51 +127,74 @@ def main() -> None:
     parser.add_argument("--teacher", choices=TEACHERS, default="ensemble")
     parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint")
     parser.add_argument("--views", type=int, default=8, help="of a photo to train on; more can be added later")
+    parser.add_argument("--mixed", type=int, default=0, help="views of a photo with another laid over it; more can be added later")
     parser.add_argument("--size", type=int, default=STUDENT, help="pixels a side of the student's input")
     parser.add_argument("--grids-of", type=Path, help="views to take the teacher's grids from, where only --size is another")
     parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     shard, shards = map(int, args.shard.split("/"))
     torch.set_num_threads(1)
+    cuda = args.device.startswith("cuda")
+    at_once, threads = (256, os.cpu_count() or 1) if cuda else (32, 1)
 
     photos = read_photos(args.photos)
     captions = json.loads(args.captions.read_text())
+    names = {split: [row["image"] for row in captions[split]] for split in ("train", "val")}
+    photo = functools.lru_cache(None)(lambda name: open_photo(photos[name]))
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.grids_of:
-        teacher = TEACHERS[args.teacher](args.cache, args.teacher_weights).to(memory_format=torch.channels_last)
+        teacher = TEACHERS[args.teacher](args.cache, args.teacher_weights).to(args.device, memory_format=torch.channels_last)
         projection_file = args.out / "projection.pt"
         if not projection_file.exists():
-            fit_projection(teacher, [photos[r["image"]] for r in captions["train"][:600]], projection_file)
-        projection = torch.load(projection_file)
+            fit_projection(teacher, [photo(name) for name in names["train"][:600]], projection_file, args.device)
+        projection = {name: value.to(args.device) if torch.is_tensor(value) else value
+                      for name, value in torch.load(projection_file, map_location="cpu").items()}
+        width = projection["basis"].shape[1]
+    # Without a teacher nothing is asked of it.
+    sizes = [args.size] if args.grids_of else [args.size, teacher.image_size]
 
-    for split in ("val", "train"):
-        rows, count = captions[split], args.views if split == "train" else 1
-        for view in range(count):
+    def crop(split: str, row: int, view: int) -> list[np.ndarray]:
+        """The view in every size."""
+        image = photo(names[split][row])
+        box = view_boxes(*image.size, view + 1, np.random.default_rng(row))[view]
+        return [render(image, box, size) for size in sizes]
+
+    def picture(split: str, row: int, view: int) -> list[np.ndarray]:
+        if split != "mixed":
+            return crop(split, row, view)
+        over, share = mixture(row, view, len(names["train"]))
+        pairs = zip(crop("train", row, view + 1), crop("train", over, view + 1))
+        return [np.rint(share * a + (1 - share) * b).astype(np.uint8) for a, b in pairs]
+
+    with ThreadPoolExecutor(threads) as pool:
+        for split, view in views_to_pack(args.views, args.mixed):
+            rows = len(names["val" if split == "val" else "train"])
             folder = args.out / split / str(view)
             folder.mkdir(parents=True, exist_ok=True)
 
             def array(name, dtype, *shape):
                 path = folder / name
-                return np.memmap(path, dtype, "r+" if path.exists() else "w+", shape=(len(rows), *shape))
+                return np.memmap(path, dtype, "r+" if path.exists() else "w+", shape=(rows, *shape))
 
             if args.grids_of and not (folder / "grids.f16").exists():
                 (folder / "grids.f16").symlink_to((args.grids_of / split / str(view) / "grids.f16").resolve(strict=True))
             pixels = array("pixels.u8", np.uint8, 3, args.size, args.size)
-            grids = array("grids.f16", np.float16, GRID * GRID, WIDTH)
+            grids = None if args.grids_of else array("grids.f16", np.float16, GRID * GRID, width)
             done = array("done.u8", np.uint8)
-            todo = [i for i in range(shard, len(rows), shards) if not done[i]]
-            for start in range(0, len(todo), 32):
-                index = todo[start:start + 32]
-                batch = []
-                for i in index:
-                    image = open_photo(photos[rows[i]["image"]])
-                    box = view_boxes(*image.size, count, np.random.default_rng(i))[view]
-                    pixels[i] = render(image, box, args.size)
-                    if not args.grids_of:
-                        batch.append(render(image, box, teacher.image_size))
-                if batch:
-                    images = torch.from_numpy(np.stack(batch)).float() / 255
-                    grids[index] = project(raw_grids(teacher, images), projection).half().numpy()
+            todo = [i for i in range(shard, rows, shards) if not done[i]]
+
+            def rendered(start: int):
+                return [pool.submit(picture, split, i, view) for i in todo[start:start + at_once]]
+
+            ahead = rendered(0)  # the next pictures are drawn while the teacher looks at these
+            for start in range(0, len(todo), at_once):
+                index, pictures = todo[start:start + at_once], [future.result() for future in ahead]
+                ahead = rendered(start + at_once)
+                pixels[index] = np.stack([sized[0] for sized in pictures]).transpose(0, 3, 1, 2)
+                if grids is not None:
+                    seen = raw_grids(teacher, np.stack([sized[1] for sized in pictures]), args.device)
+                    grids[index] = project(seen, projection).half().cpu().numpy()
                 done[index] = 1
             print(f"{split} view {view}: shard {shard}/{shards} finished", flush=True)
 

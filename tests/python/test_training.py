@@ -66,7 +66,7 @@ class Encoder(unittest.TestCase):
                 tiny_views(Path(work) / "views")
                 model = tiny_model()
                 before = {name: p.clone() for name, p in model.vision.named_parameters()}
-                encoder(types.SimpleNamespace(work=Path(work), device="cpu", name=None, seed=0, minutes=1e9, steps=2, rate=1e-2,
+                encoder(types.SimpleNamespace(work=Path(work), device="cpu", name=None, seed=0, minutes=1e9, seconds=None, steps=2, rate=1e-2, batch=None, mixed=0.0,
                                               whole=whole, through=None), model, None)
                 first = tuple(f"stem.{i}." for i in range(STEM_LAYERS))
                 for name, p in model.vision.named_parameters():
@@ -89,7 +89,7 @@ class Resume(unittest.TestCase):
         def train(folder, chunks):
             for steps in chunks:
                 model = tiny_model()
-                args = types.SimpleNamespace(work=Path(folder), device="cpu", name=None, seed=0, minutes=1e9)
+                args = types.SimpleNamespace(work=Path(folder), device="cpu", name=None, seed=0, minutes=1e9, seconds=None)
                 trainer = Trainer(args, "test", model, model.parameters(), 1e-3, steps=4)
                 while trainer.step < steps:
                     trainer.update({"lm": loss_of(model, trainer.step)}, {"lm": 1.0})
@@ -104,7 +104,7 @@ class Resume(unittest.TestCase):
 
     def test_a_run_out_of_time_saves_and_fails(self):
         with tempfile.TemporaryDirectory() as folder:
-            args = types.SimpleNamespace(work=Path(folder), device="cpu", name=None, seed=0, minutes=-1)
+            args = types.SimpleNamespace(work=Path(folder), device="cpu", name=None, seed=0, minutes=-1, seconds=None)
             model = tiny_model()
             trainer = Trainer(args, "test", model, model.parameters(), 1e-3, steps=4)
             with self.assertRaisesRegex(SystemExit, "step 0 of 4"):

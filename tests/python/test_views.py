@@ -108,6 +108,21 @@ class Packing(Photos):
                 self.assertLess(float((covariance - covariance.diag().diag()).abs().max()), 1e-3)
                 self.assertAlmostEqual(float(projected.pow(2).mean()), 1.0, places=4)
 
+    def test_a_mixed_view_is_one_photo_laid_over_another(self):
+        self.pack("--views", 1, "--mixed", 2)
+        mixed = Views(self.folder / "views", "mixed")
+        self.assertEqual((len(mixed), mixed.count), (self.PHOTOS, 4))
+        for view in range(2):
+            for row in range(self.PHOTOS):
+                over, share = views.mixture(row, view, self.PHOTOS)
+                self.assertTrue(0 <= over < self.PHOTOS and 0.2 <= share <= 0.8)
+                crops = [np.asarray(self.pictures[i].resize((16, 16), Image.BILINEAR, box=views.view_boxes(
+                    48, 40, view + 2, np.random.default_rng(i))[-1])) for i in (row, over)]
+                wanted = np.rint(share * crops[0] + (1 - share) * crops[1]).transpose(2, 0, 1)
+                self.assertTrue(np.array_equal(mixed.pixels([row], 2 * view)[0].numpy(), wanted))
+        self.assertTrue(mixed.grids(range(self.PHOTOS), 0).float().std() > 0)
+        self.assertEqual(views.views_to_pack(2, 1), [("val", 0), ("train", 0), ("mixed", 0), ("train", 1)])
+
     def test_half_a_view_is_none(self):
         self.pack("--views", 2, "--shard", "0/2")
         with self.assertRaisesRegex(SystemExit, "no finished view"):
@@ -172,6 +187,54 @@ class Stages(Photos):
             self.train("encoder", "--name", name, *options)
             learned.append(torch.load(self.folder / f"{name}.pt")["latent"])
         self.assertFalse(torch.equal(*(weights["vision.feature_proj.weight"] for weights in learned)))
+
+    def test_mixed_views_and_every_convolution_learn(self):
+        self.pack("--views", 1, "--mixed", 1)
+        start = f"vision,{self.AFTER_VISION}={self.folder}/caption.pt"
+        self.train("caption")
+        runs = {"plain": ("encoder", "--whole"), "mixed": ("encoder", "--whole", "--mixed", 0.5),
+                "joint": ("joint", "--whole"), "critic": ("critic", "--whole")}
+        learned = {"start": torch.load(self.folder / "caption.pt")["latent"]}
+        for name, (stage, *more) in runs.items():
+            self.train(stage, "--name", name, *more, "--start", start)
+            learned[name] = torch.load(self.folder / f"{name}.pt")["latent"]["vision.stem.0.weight"]
+            self.assertFalse(torch.equal(learned[name], learned["start"]["vision.stem.0.weight"]), name)
+        self.assertFalse(torch.equal(learned["plain"], learned["mixed"]))
+
+    def test_a_stage_of_so_many_seconds_lasts_so_long_and_anneals(self):
+        self.pack("--views", 1)
+        rates = []
+        advance = train.Trainer.advance
+
+        def watched(trainer, losses):
+            advance(trainer, losses)
+            rates.append(trainer.optimizer.param_groups[0]["lr"] / min(1, trainer.step / 100))
+
+        with mock.patch.object(train.Trainer, "advance", watched):
+            self.train("caption", "--seconds", 1.5)
+        self.assertGreater(len(rates), 2)  # more than its --steps
+        self.assertEqual(rates, sorted(rates, reverse=True))
+        self.assertLess(rates[-1], rates[0] / 2)
+        seconds = torch.load(self.folder / "caption.pt")["seconds"]
+        self.assertTrue(seconds < 30, seconds)
+        before = len(rates)
+        with mock.patch.object(train.Trainer, "advance", watched):
+            self.train("caption", "--seconds", 1.5)  # has had its time
+        self.assertEqual(len(rates), before)
+
+    def test_in_float_a_ternary_model_starts_as_what_it_computes(self):
+        self.pack("--views", 1)
+        self.train("caption")
+        self.train("caption", "--name", "float", "--float", "--rate", 1e-9, "--start", f"{self.AFTER_VISION}={self.folder}/caption.pt")
+        ternary, floats = (torch.load(self.folder / f"{name}.pt") for name in ("caption", "float"))
+        self.assertEqual((ternary["ternary"], floats["ternary"]), (True, False))
+        weight = floats["latent"]["decoder.layers.0.attention.q_proj.weight"]
+        self.assertEqual(len((weight.abs() * 1e5).round().unique()), 2)  # 0 and gamma
+        self.train("caption", "--name", "again", "--float", "--rate", 1e-3, "--start", f"{self.AFTER_VISION}={self.folder}/float.pt")
+        self.train("caption", "--name", "kept", "--float", "--rate", 1e-9, "--start", f"{self.AFTER_VISION}={self.folder}/again.pt")
+        again, kept = (torch.load(self.folder / f"{name}.pt")["latent" if name == "kept" else "model"] for name in ("again", "kept"))
+        name = "decoder.layers.0.attention.q_proj.weight"
+        self.assertTrue(torch.allclose(again[name], kept[name], atol=1e-7))
 
     def test_reward_on_the_grid_leaves_the_encoder_alone(self):
         self.pack("--views", 1)
