@@ -25,6 +25,7 @@ from .metrics import Cider, score, words
 from .model import BitMar
 
 INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
+TEXT_WEIGHT = 0.3  # of lines without pictures, beside those with
 FEATURE_WEIGHT = 3.0  # holds the encoder near the teacher's grid: at 0.5 it drifted away within 150 steps
 DISTIL_SHARE = 0.7  # of the word loss, where there are tutors
 GROUP = 4  # photos that look alike in a batch
@@ -73,6 +74,22 @@ def memory_mask(batch: int, device) -> torch.Tensor:
     kind = torch.rand(batch, 1, device=device)
     reads, unrelated, again = kind >= 0.4, (kind >= 0.4) & (kind < 0.5), kind >= 0.75
     return reads & ~(unrelated & (group[:, None] == group)) & (again | ~own)
+
+
+class Text:
+    """Lines to learn without pictures: those of --text and the captions to train on, each once."""
+
+    def __init__(self, args, config, tokenizer):
+        lines = {clean_caption(line) for path in args.text for line in path.read_text().splitlines()}
+        lines |= {clean_caption(c) for rows in load_captions(args.captions, "train")[1] for c in rows}
+        self.rows = [wrap(config, tokenizer.encode(line)) for line in sorted(lines) if 3 <= len(line.split()) <= 24]
+        self.rows.sort(key=len)
+        self.pad, self.device = config["pad_token_id"], args.device
+
+    def loss(self, model, count: int) -> torch.Tensor:
+        start = random.randrange(max(1, len(self.rows) - count + 1))  # neighbours have the same length: no padding
+        tokens = pad(self.rows[start:start + count], self.pad).to(self.device)
+        return token_loss(model, model.logits(tokens[:, :-1]), tokens)
 
 
 class Split:
@@ -193,6 +210,7 @@ class Captioning:
         self.train, self.held = (Split(args, name, tokenizer, inputs) for name in ("train", "val"))
         self.tutors = [load_tutor(path, args.device) for path in args.tutors]
         self.anchors = Anchors(self.tutors[0], self.train) if self.tutors else None
+        self.text = Text(args, model.config, tokenizer) if args.text else None
         self.near = nearest_photos(self.train.views, photos=args.photos)  # whose rows are the photos trained on
         frozen = model.vision.stem[:inputs.first] if inputs else model.vision
         frozen.requires_grad_(False)
@@ -273,6 +291,8 @@ class Captioning:
         mask = self.blindfold(self.hide(mask), batch, torch.rand(len(mask), device=mask.device))
         logits = model.logits(batch.tokens[:, :-1], sequence, mask)
         losses["lm"] = token_loss(model, logits, batch.tokens)
+        if self.text:
+            losses["text"] = self.text.loss(model, len(batch.tokens))
         if self.tutors:
             losses["distil"] = distil_loss(logits, self.tutored(batch), batch.tokens[:, 1:] != self.pad)
         if train.inputs:
@@ -361,7 +381,7 @@ def caption(args, model, tokenizer, trainer_of, inputs=None) -> None:
     stage = Captioning(args, model, tokenizer, trainer_of, inputs)
     share = DISTIL_SHARE if stage.tutors else 0.0
     stage.run(stage.losses, {"lm": 1.0 - share, "distil": share, "infonce": INFO_NCE_WEIGHT * args.infonce,
-                             "anchors": args.anchors, "memory": CONSISTENCY_WEIGHT,
+                             "anchors": args.anchors, "memory": CONSISTENCY_WEIGHT, "text": TEXT_WEIGHT,
                              "feature": FEATURE_WEIGHT})
 
 

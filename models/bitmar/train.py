@@ -29,8 +29,7 @@ import torch
 import torch.nn.functional as F
 
 from . import captioning, quant
-from .captioning import token_loss, wrap
-from .data import Views, clean_caption, load_captions, pad
+from .data import Views
 from .model import BitMar, load_config
 from .quant import quantize_activation
 from .stem import STEM_LAYERS
@@ -195,18 +194,12 @@ class Trainer:
 # --- stages ---------------------------------------------------------------------------------------
 
 def language(args, model, tokenizer) -> None:
-    config = model.config
-    lines = {clean_caption(line) for path in args.text for line in path.read_text().splitlines()}
-    lines |= {clean_caption(c) for rows in load_captions(args.captions, "train")[1] for c in rows}
-    rows = [wrap(config, tokenizer.encode(line)) for line in sorted(lines) if 3 <= len(line.split()) <= 24]
-    rows.sort(key=len)
-    print(f"{len(rows)} lines", flush=True)
+    text = captioning.Text(args, model.config, tokenizer)
+    print(f"{len(text.rows)} lines", flush=True)
     trainer = Trainer(args, "language", model, [*model.decoder.parameters(), *model.embedding.parameters()],
                       args.rate or 1.5e-3, args.steps or 900)
     while trainer.running():
-        start = random.randrange(max(1, len(rows) - 255))  # neighbours have the same length: no padding
-        tokens = pad(rows[start:start + 256], config["pad_token_id"]).to(args.device)
-        trainer.update({"lm": token_loss(model, model.logits(tokens[:, :-1]), tokens)}, {"lm": 1.0})
+        trainer.update({"lm": text.loss(model, 256)}, {"lm": 1.0})
 
 
 def at_teachers_grid(features: torch.Tensor) -> torch.Tensor:
@@ -309,7 +302,8 @@ def main() -> None:
     parser.add_argument("stage", choices=("language", "encoder", "caption", "joint", "critic"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--captions", type=Path, required=True)
-    parser.add_argument("--text", type=Path, nargs="*", default=[])
+    parser.add_argument("--text", type=Path, nargs="*", default=[],
+                        help="files of lines to learn without pictures (language; beside the pictures, caption and joint)")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("default_config.json"))
     parser.add_argument("--name", help="of checkpoint and curve, where it is not the stage's")
     parser.add_argument("--components", type=int, help="of the teacher's grid, where they are not the configuration's (a tutor's)")
