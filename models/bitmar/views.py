@@ -19,6 +19,7 @@ import argparse
 import functools
 import io
 import json
+import math
 import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +62,7 @@ def render(image: Image.Image, box: tuple, size: int) -> np.ndarray:
 def mixture(row: int, view: int, photos: int) -> tuple[int, float]:
     """Which photo is laid over photo `row` in a view of the mixed ones, and how much of the picture is the first one's."""
     rng = np.random.default_rng((row, view))
-    return int(rng.integers(photos)), float(rng.uniform(0.2, 0.8))
+    return int(rng.integers(photos)), rng.uniform(0.2, 0.8)
 
 
 def raw_grids(teacher, pictures: np.ndarray, device="cpu") -> list[torch.Tensor]:
@@ -136,7 +137,7 @@ def main() -> None:
     shard, shards = map(int, args.shard.split("/"))
     torch.set_num_threads(1)
     cuda = args.device.startswith("cuda")
-    at_once, threads = (256, os.cpu_count() or 1) if cuda else (32, 1)
+    at_once, threads = (256, max(1, (os.cpu_count() or 1) // shards)) if cuda else (32, 1)
 
     photos = read_photos(args.photos)
     captions = json.loads(args.captions.read_text())
@@ -164,6 +165,7 @@ def main() -> None:
         if split != "mixed":
             return crop(split, row, view)
         over, share = mixture(row, view, len(names["train"]))
+        share = np.float32(share)
         pairs = zip(crop("train", row, view + 1), crop("train", over, view + 1))
         return [np.rint(share * a + (1 - share) * b).astype(np.uint8) for a, b in pairs]
 
@@ -174,8 +176,9 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
 
             def array(name, dtype, *shape):
-                path = folder / name
-                return np.memmap(path, dtype, "r+" if path.exists() else "w+", shape=(rows, *shape))
+                with (folder / name).open("ab") as file:  # of this size, whichever shard is the first
+                    file.truncate(rows * math.prod(shape) * np.dtype(dtype).itemsize)
+                return np.memmap(folder / name, dtype, "r+", shape=(rows, *shape))
 
             if args.grids_of and not (folder / "grids.f16").exists():
                 (folder / "grids.f16").symlink_to((args.grids_of / split / str(view) / "grids.f16").resolve(strict=True))
