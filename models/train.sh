@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Trains the model from photos and text to models/default, stage by stage. Every stage resumes from its
 # checkpoint, so the script may be stopped and started again at any time.
-# usage: [MINUTES=10] [FROM=MODEL [AGAIN=1 [TUTOR=CHECKPOINT]]] models/train.sh DATA WORK  (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
+# usage: [MINUTES=10] [FROM=MODEL [AGAIN=1 [CAPTIONER=CHECKPOINT] [TUTOR=CHECKPOINT] [TIMES=1]]] models/train.sh DATA WORK  (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
 # FROM goes on from an exported model, say models/default, whatever teacher that one had: its encoder and its captioner learn TEACHER's
 # grid, then as ever. It wants a WORK of its own. With AGAIN=1 that model has learned TEACHER's grid already: its encoder and its
-# captions get better, by a longer time of both; TUTOR, a captioner of that grid that was not rewarded, keeps them various.
+# captions get better, by a longer time of both. CAPTIONER, a checkpoint of one of that grid that was not rewarded, is where captions start
+# from then, FROM's own otherwise; TUTOR is another such captioner. On a GPU these stages last by the clock, four times as long with TIMES=4,
+# elsewhere by ENCODER_STEPS, CAPTION_STEPS, JOINT_STEPS and CRITIC_STEPS; VIEWS and MIXED are how many views of a photo are packed.
 # MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is ensemble, detectors, resnet, yolo, centernet, inception or dinov2
 # (with TEACHER_WEIGHTS, a file).
 # Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU, else on a BLAS worth the
@@ -12,6 +14,7 @@
 set -euo pipefail
 data=$(realpath "${1:?usage: models/train.sh DATA WORK}") work=$(realpath -m "${2:?usage: models/train.sh DATA WORK}")
 [ -z "${FROM:-}" ] || from=$(realpath "$FROM")
+said=${CAPTIONER:+$(realpath "$CAPTIONER")} tutor=(${TUTOR:+"$(realpath "$TUTOR")"})
 cd "$(dirname "$0")"
 mkdir -p "$work"
 captions=$data/flickr8k/captions.json text=$data/language/text cache=../.cache/teacher
@@ -26,14 +29,37 @@ train() {
   "$python" -m bitmar.train "$1" --work "$work" --captions "$captions" --minutes "$left" "${@:2}"
 }
 
-"$python" -m bitmar.views --photos "$data/flickr8k/images.tar" --captions "$captions" --out "$work/views" --cache "$cache" \
-  --teacher "${TEACHER:-ensemble}" ${TEACHER_WEIGHTS:+--teacher-weights "$TEACHER_WEIGHTS"}
+# Packs views; on a GPU by eight processes, for it waits for pictures to be drawn. The first finds the projection of the teacher's grid.
+gpu=$("$python" -c 'import torch; print(int(torch.cuda.is_available()))')
+views() {
+  "$python" -m bitmar.views --photos "$data/flickr8k/images.tar" --captions "$captions" --out "$work/views" --cache "$cache" \
+    --teacher "${TEACHER:-ensemble}" ${TEACHER_WEIGHTS:+--teacher-weights "$TEACHER_WEIGHTS"} "$@"
+}
+pack() {
+  if [ "$gpu" = 0 ]; then
+    views "$@"
+    return
+  fi
+  views --views 1
+  local shard shards=()
+  for shard in {0..7}; do
+    views "$@" --shard "$shard/8" &
+    shards+=($!)
+  done
+  for shard in "${shards[@]}"; do wait "$shard"; done
+}
+if [ -n "${AGAIN:-}" ]; then pack --views "${VIEWS:-14}" --mixed "${MIXED:-10}"; else pack; fi
 after=compressor,embedding,text_encoder,fusion,memory,decoder
 if [ -n "${FROM:-}" ]; then
   cp "$from/tokenizer.json" "$work"
   if [ -n "${AGAIN:-}" ]; then
-    train encoder --whole --steps "${ENCODER_STEPS:-2700}" --rate 1.2e-3 --through "$from" --start "vision=$from"
-    train critic --steps "${CRITIC_STEPS:-540}" --rate 1.5e-4 --tutors "${TUTOR:-$from}" --start "vision=$work/encoder.pt" "$after=$from"
+    said=${said:-$from}
+    lasts() { if [ "$gpu" = 1 ]; then echo "--seconds $(($1 * ${TIMES:-1})) --batch $2"; else echo "--steps $3"; fi; }
+    train encoder --whole --mixed 0.5 $(lasts 150 256 "${ENCODER_STEPS:-2800}") --rate 2e-3 --through "$said" --start "vision=$from"
+    train caption $(lasts 150 96 "${CAPTION_STEPS:-820}") --text "${spoken[@]}" --dropout 0.2 --blind 0.1 --tutors "${tutor[@]}" "$said" --start "vision=$from" "$after=$said"
+    tutors=("$work/caption.pt" "${tutor[@]}")
+    train joint --whole $(lasts 110 96 "${JOINT_STEPS:-420}") --captions-each 5 --text "${spoken[@]}" --rate 8e-4 --dropout 0.15 --tutors "${tutors[@]}" --start "vision=$work/encoder.pt" "$after=$work/caption.pt"
+    train critic --whole $(lasts 330 128 "${CRITIC_STEPS:-1200}") --rate 2e-4 --imitation 0.04 --tutors "$work/caption.pt" --start "vision,$after=$work/joint.pt"
   else
     train encoder --steps "${ENCODER_STEPS:-2100}" --start "vision=$from"
     train caption --steps "${CAPTION_STEPS:-820}" --dropout 0.15 --blind 0.1 --start "vision=$from" "${after#*,}=$from"

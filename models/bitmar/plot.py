@@ -16,17 +16,17 @@ matplotlib.rcParams.update({"svg.hashsalt": "bitmar", "font.family": "sans-serif
                             "axes.spines.right": False})
 from matplotlib import pyplot  # noqa: E402 - after the choice of what it draws with
 
-# On both detectors' grid: the curve, the steps that went before it, what it learned from, and where to say so (points).
-# The last two both go on from the second.
-ENCODERS = [("encoder-detectors", 0, "6 views", (0, 14)), ("encoder-longer", 2300, "6 views", (0, 14)),
-            ("encoder-views", 6300, "7 to 18 views", (24, 0)), ("encoder-whole", 6300, "8 to 17 views,\nall convolutions", (34, 0))]
+# On the ensemble's grid: the curve, how many views a step has, what went before it in millions of views, what it learned from, where to
+# say so (points) and the colour. The last two go on from the second.
+RED, BLUE, GREY = "#b7410e", "#1f5f8b", "#9aa5b1"
+ENCODERS = [("ensemble-encoder", 64, 0.0, "6 views a photo", (4, 52), RED), ("ensemble-encoder-longer", 64, 0.134, "10 views", (22, 28), RED),
+            ("gpu-encoder", 256, 0.275, "28 views, half of all\nmixed, ternary", (6, 20), RED), ("gpu-float-encoder", 256, 0.275, "the same in float", (-4, 16), BLUE)]
 # The model card's models: per cent of the variance of the teacher's grid that the encoder explains, greedy CIDEr of 1,000
 # photos before and after the reward. 100 is the teacher's grid itself.
 MODELS = [(44, 0.220, None), (51, 0.267, 0.315), (56, 0.273, 0.322), (58, 0.284, 0.336), (59, 0.291, 0.338), (62, None, 0.354),
           (100, 0.344, 0.381)]
 # The same with ResNet-50 beside the detectors as a teacher: its grid is another, and so is what a per cent of it says.
-ENSEMBLE = [(57, 0.321, 0.3615), (59, None, 0.385), (100, 0.379, 0.424)]
-RED, BLUE, GREY = "#b7410e", "#1f5f8b", "#9aa5b1"
+ENSEMBLE = [(57, 0.321, 0.3615), (59, None, 0.385), (60, 0.363, 0.420), (100, 0.401, None)]
 
 
 def rows_with(path: Path, key: str) -> list[dict]:
@@ -35,13 +35,14 @@ def rows_with(path: Path, key: str) -> list[dict]:
 
 def encoder_error(axes, curves: Path) -> None:
     """Mean squared error of the grid, of training batches and of validation photos."""
-    for name, before, label, offset in ENCODERS:
-        for key, colour in (("mse", GREY), ("val_mse", RED)):
+    for name, batch, before, label, offset, colour in ENCODERS:
+        at = lambda row: before + row["step"] * batch / 1e6
+        for key, shade in (("mse", GREY), ("val_mse", colour)):
             rows = rows_with(curves / f"{name}.jsonl", key)
-            axes.plot([before + row["step"] for row in rows], [row[key] for row in rows], color=colour, linewidth=1.4)
-        axes.annotate(f"{rows[-1]['val_mse']:.3f}\n{label}", (before + rows[-1]["step"], rows[-1]["val_mse"]), xytext=offset,
+            axes.plot([at(row) for row in rows], [row[key] for row in rows], color=shade, linewidth=1.4)
+        axes.annotate(f"{rows[-1]['val_mse']:.3f}\n{label}", (at(rows[-1]), rows[-1]["val_mse"]), xytext=offset,
                       textcoords="offset points", ha="center", va="center", fontsize=8)
-    axes.set(title="The encoder's error", xlabel="steps of 64 views (red: validation photos, grey: training)", xlim=(0, 12500), ylim=(0.8, 1.6))
+    axes.set(title="The encoder's error", xlabel="millions of views (coloured: validation photos, grey: training)", xlim=(0, 1.1), ylim=(0.6, 1.5))
 
 
 def captions(axes) -> None:
@@ -53,7 +54,7 @@ def captions(axes) -> None:
         axes.plot(*zip(*points), "s:", color=colour, linewidth=1.2, markersize=5, label=f"{label}, ResNet-50 too")
     axes.axhline(0.4, color=GREY, linewidth=0.8, linestyle=":")
     axes.set(title="Captions by what the encoder explains", xlabel="% of the variance of the teacher's grid (100: the grid itself)",
-             ylabel="CIDEr, greedy", ylim=(0.2, 0.44))
+             ylabel="CIDEr, greedy", ylim=(0.2, 0.46))
     axes.legend(frameon=False, loc="lower right")
 
 
