@@ -14,7 +14,6 @@ import copy
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -27,7 +26,7 @@ from .model import BitMar, load_config
 from .stem import STEM_LAYERS
 from .tokenizer import Tokenizer
 from .train import at_teachers_grid
-from .views import open_photo, read_photos, render
+from .views import open_photo, read_photos, whole
 
 
 def variants(kept: dict) -> dict[str, dict]:
@@ -85,7 +84,7 @@ def report(args) -> None:
         model = restore(path)
         size, grids = model.config["vision"]["image_size"], []
         for start in range(0, len(images), 20):
-            pixels = np.stack([render(i, (0, 0, *i.size), size) for i in images[start:start + 20]]).transpose(0, 3, 1, 2)
+            pixels = whole(images[start:start + 20], size).transpose(0, 3, 1, 2)
             stem = model.vision.run_stem(torch.from_numpy(pixels).float() - 128, 0, STEM_LAYERS)  # ternary in any case
             quant.ternary = path.stem != "float"
             grids.append(at_teachers_grid(model.vision.transform(model.vision.run_stem(stem, STEM_LAYERS))))

@@ -151,6 +151,11 @@ def episode_values(model, seen: Seen, captions) -> torch.Tensor:
     return model.memory.value(model.fuse(*model.encode_text(captions), seen.vision)[1])
 
 
+def caption_query(model, captions) -> torch.Tensor:
+    """What captions (tokens [T, n], BOS first) are in the memory's space, without a picture: [T, C], unit vectors."""
+    return model.memory.query(model.fuse(*model.encode_text(captions))[1])
+
+
 def greedy_captions(model, tokenizer, split: Split, limit: int, memory=None) -> list[str]:
     """Captions of whole photos; memory: a function from rows and queries to keys, values and an allowed mask."""
     exact, quant.matmul_dtype = quant.matmul_dtype, torch.float32
@@ -199,7 +204,7 @@ class Anchors:
                 rows = np.arange(start, min(len(split.views), start + at_once))
                 images.append(Seen(tutor, split.teacher(tutor, rows, 0)).query)
                 said = pad([[config["bos_token_id"], *t[:MAX_TOKENS]] for r in rows for t in split.tokens[r]], config["pad_token_id"])
-                captions.append(tutor.memory.query(tutor.fuse(*tutor.encode_text(said.to(images[0].device)))[1]))
+                captions.append(caption_query(tutor, said.to(images[0].device)))
         self.images, self.captions = torch.cat(images), torch.cat(captions)
         self.photo = torch.arange(len(self.images), device=self.images.device)
         each = torch.tensor([len(t) for t in split.tokens[:len(self.images)]], device=self.photo.device)
@@ -220,7 +225,7 @@ class Captioning:
         self.anchors = Anchors(self.tutors[0], self.train) if self.tutors else None
         self.text = Text(args, model.config, tokenizer) if args.text else None
         self.near = nearest_photos(self.train.views, photos=args.photos)  # whose rows are the photos trained on
-        frozen = model.vision.stem[:inputs.first] if inputs else model.vision
+        frozen = model.vision.stem[:self.train.inputs.first] if inputs else model.vision
         frozen.requires_grad_(False)
         model.train()
         for layer in model.decoder.layers:
@@ -285,7 +290,7 @@ class Captioning:
     def losses(self) -> dict[str, torch.Tensor]:
         model, train, batch = self.model, self.train, self.draw()
         seen = Seen(model, train.features(model, batch.rows, batch.view))
-        said_query = model.memory.query(model.fuse(*model.encode_text(batch.said))[1])
+        said_query = caption_query(model, batch.said)
         losses = {"infonce": info_nce(seen.query, said_query, batch.owner)}
         if self.anchors:
             losses["anchors"] = self.anchors(seen.query, said_query, batch.rows, batch.owner)
@@ -333,7 +338,7 @@ class Captioning:
                 tokens = self.padded([wrap(net.config, self.held.tokens[r][i]) for r in rows])
                 loss += float(token_loss(net, net.logits(tokens[:, :-1], *condition), tokens, 0.0)) / 5
             said = self.padded([[net.config["bos_token_id"], *self.held.tokens[r][0]] for r in rows])
-            similarity = net.memory.query(net.fuse(*net.encode_text(said))[1]) @ seen.query.t()
+            similarity = caption_query(net, said) @ seen.query.t()
         best = similarity.topk(min(10, limit)).indices.cpu() == torch.arange(limit)[:, None]
         return {"val_lm": round(loss, 4), "val_recall": round(float(best.any(1).float().mean()), 4)}
 
@@ -360,7 +365,7 @@ class Critic(Captioning):
         rows, owner = batch.rows, batch.owner
         batch.prompts = torch.full((len(owner), 1), model.config["bos_token_id"], device=self.device)  # unasked
         seen = Seen(model, train.features(model, rows, batch.view))
-        said_query = model.memory.query(model.fuse(*model.encode_text(batch.said))[1])
+        said_query = caption_query(model, batch.said)
         sequence, mask = self.conditioning(model, seen, batch)
         # All of a photo's captions alike, for they are held against each other.
         mask = self.blindfold(mask, batch, torch.rand(len(rows), device=self.device)[owner])
@@ -370,7 +375,7 @@ class Critic(Captioning):
         advantage = (rewards - (rewards.sum(1, keepdim=True) - rewards) / (each - 1)).flatten().to(self.device)
 
         again = self.padded([[model.config["bos_token_id"], *ids] for ids in sampled])
-        alike = (model.memory.query(model.fuse(*model.encode_text(again))[1]) * seen.query[owner]).sum(-1).view(-1, each)
+        alike = (caption_query(model, again) * seen.query[owner]).sum(-1).view(-1, each)
 
         batch.tokens = self.padded([wrap(model.config, ids) for ids in sampled])
         logits = model.logits(batch.tokens[:, :-1], sequence, mask)

@@ -22,7 +22,7 @@ from .export import import_model
 from .metrics import score
 from .ordered import engine_order
 from .tokenizer import Tokenizer
-from .views import open_photo, read_photos, render
+from .views import open_photo, read_photos, whole
 
 
 def torch_captions(directory: Path, photos: list[bytes]) -> list[str]:
@@ -31,7 +31,7 @@ def torch_captions(directory: Path, photos: list[bytes]) -> list[str]:
     size, bos, said = model.config["vision"]["image_size"], model.config["bos_token_id"], []
     for start in range(0, len(photos), 20):
         images = [open_photo(p) for p in photos[start:start + 20]]
-        pixels = torch.from_numpy(np.stack([render(i, (0, 0, *i.size), size) for i in images])).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(whole(images, size)).permute(0, 3, 1, 2)
         with engine_order():
             vision = model.compressor(model.vision(pixels))
             text, keep = model.encode_text(torch.full((len(images), 1), bos))

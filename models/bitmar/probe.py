@@ -13,7 +13,6 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from .captioning import info_nce
 from .metrics import words
 from .teacher import TEACHERS
-from .views import open_photo, raw_grids, read_photos, render
+from .views import open_photo, raw_grids, read_photos, whole
 
 TRAINED_ON, EPOCHS, BATCH = 3000, 24, 250
 RAREST_WORD = 4  # captions that must have it
@@ -32,8 +31,7 @@ def summaries(teacher, photos: list[bytes]) -> torch.Tensor:
     rows = []
     for start in range(0, len(photos), 32):
         pictures = [open_photo(p) for p in photos[start:start + 32]]
-        images = np.stack([render(p, (0, 0, *p.size), teacher.image_size) for p in pictures])
-        grids = raw_grids(teacher, images)
+        grids = raw_grids(teacher, whole(pictures, teacher.image_size))
         rows.append(torch.cat([part for g in grids for part in (g.mean(1), g.amax(1))], 1))
     return torch.cat(rows)
 

@@ -99,6 +99,11 @@ class StemCache:
         return maps.float() * scales[:, None, None, None]
 
 
+def backward(losses: dict[str, torch.Tensor], weights: dict[str, float]) -> None:
+    """Gradients of the sum of the losses, weighed."""
+    sum(weights[name] * value for name, value in losses.items()).backward()
+
+
 def seed(value: int) -> None:
     random.seed(value), np.random.seed(value), torch.manual_seed(value)
 
@@ -147,7 +152,7 @@ class Trainer:
     def update(self, losses: dict[str, torch.Tensor], weights: dict[str, float]) -> None:
         """A step by the sum of the losses, weighed."""
         self.optimizer.zero_grad(set_to_none=True)
-        sum(weights[name] * value for name, value in losses.items()).backward()
+        backward(losses, weights)
         self.advance(losses)
 
     def advance(self, losses: dict[str, torch.Tensor]) -> None:
@@ -239,11 +244,7 @@ class Replay:
 
 def vision_inputs(args, model):
     """What the encoder is given of some views, by their rows and views: see Pixels and StemCache."""
-    def kind(views: Views):
-        return Pixels(views, args.device) if args.whole else StemCache(model, views, args.device)
-
-    kind.first = (Pixels if args.whole else StemCache).first
-    return kind
+    return lambda views: Pixels(views, args.device) if args.whole else StemCache(model, views, args.device)
 
 
 def encoder(args, model, tokenizer) -> None:
@@ -251,10 +252,10 @@ def encoder(args, model, tokenizer) -> None:
     mixed = Views(args.work / "views", "mixed") if args.mixed else None
     features = model.config["vision"]["feature_size"]
     vision = model.vision
-    kind = vision_inputs(args, model)
-    vision.stem[:kind.first].requires_grad_(False)
-    sources = [(kind(split), split) for split in (views, mixed) if split]
-    held_seen = kind(held)
+    inputs_of = vision_inputs(args, model)
+    sources = [(inputs_of(split), split) for split in (views, mixed) if split]
+    held_seen = inputs_of(held)
+    vision.stem[:held_seen.first].requires_grad_(False)
     captioner = captioning.load_tutor(args.through, args.device) if args.through else None
     trainer = Trainer(args, "encoder", model, vision.parameters(), args.rate or 1.5e-3, args.steps or 1500)
     batch = args.batch or 64
@@ -271,7 +272,7 @@ def encoder(args, model, tokenizer) -> None:
 
     def losses(net, x, wanted):
         wanted = wanted.to(args.device).float()
-        got = at_teachers_grid(net.transform(net.run_stem(x, kind.first)))
+        got = at_teachers_grid(net.transform(net.run_stem(x, held_seen.first)))
         errors = {"mse": F.mse_loss(got, wanted), "cosine": 1 - F.cosine_similarity(got, wanted, -1).mean()}
         if captioner:
             errors["through"] = F.mse_loss(captioner.compressor(got), captioner.compressor(wanted))
@@ -279,7 +280,7 @@ def encoder(args, model, tokenizer) -> None:
 
     def step(x, wanted):
         values = losses(vision, x, wanted)
-        sum(weights[name] * value for name, value in values.items()).backward()
+        backward(values, weights)
         return values
 
     replay = Replay(trainer.optimizer, step, list(draw()), args.device) if str(args.device).startswith("cuda") else None

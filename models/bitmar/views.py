@@ -59,6 +59,11 @@ def render(image: Image.Image, box: tuple, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.BILINEAR, box=box))
 
 
+def whole(photos: list[Image.Image], size: int) -> np.ndarray:
+    """Whole photos, squashed; uint8 [B, size, size, 3]."""
+    return np.stack([render(photo, (0, 0, *photo.size), size) for photo in photos])
+
+
 def mixture(row: int, view: int, photos: int) -> tuple[int, float]:
     """Which photo is laid over photo `row` in a view of the mixed ones, and how much of the picture is the first one's."""
     rng = np.random.default_rng((row, view))
@@ -96,8 +101,7 @@ def principal_components(grids: list[torch.Tensor], shares: list[float] | None =
 def fit_projection(teacher, photos: list[Image.Image], out: Path, device="cpu") -> None:
     blocks: list[list[torch.Tensor]] = []
     for start in range(0, len(photos), 32):
-        pictures = np.stack([render(p, (0, 0, *p.size), teacher.image_size) for p in photos[start:start + 32]])
-        blocks.append([grid.cpu() for grid in raw_grids(teacher, pictures, device)])
+        blocks.append([grid.cpu() for grid in raw_grids(teacher, whole(photos[start:start + 32], teacher.image_size), device)])
     stacked = [torch.cat([b[i] for b in blocks]).flatten(0, 1) for i in range(len(blocks[0]))]
     torch.save(principal_components(stacked, getattr(teacher, "shares", None)), out)
 
