@@ -39,7 +39,7 @@ bitmar::CaptionOptions options_of(const val& object) {
   options.prompt = object["prompt"].as<std::string>();
   options.max_tokens = object["maxTokens"].as<int>();
   options.num_beams = object["numBeams"].as<int>();
-  options.length_penalty = object["lengthPenalty"].as<double>();
+  options.length_penalty = optional_of<double>(object["lengthPenalty"]);
   options.temperature = object["temperature"].as<float>();
   options.top_p = object["topP"].as<float>();
   options.seed = static_cast<std::uint64_t>(object["seed"].as<double>());

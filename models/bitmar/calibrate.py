@@ -5,7 +5,8 @@ memory.novelty_threshold, recall_threshold, read_threshold: how similar is the s
 
 A caption counts as right if it scores higher (CIDEr) against its own photo's references than against those of 95 of
 100 other photos. Captions of pictures that show nothing the model knows (unseen.py) count as wrong. The mean
-log-probability of a token and the likeness of picture and caption are mapped by a logistic curve (Platt 1999).
+log-probability of a token, the likeness of picture and caption and the agreement of the caption with the words expected
+of the picture are mapped by a logistic curve (Platt 1999).
 
 usage: python -m bitmar.calibrate --model DIR --engine PATH/TO/bitmar --photos images.tar --captions captions.json
 """
@@ -23,9 +24,10 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from .data import load_captions
 from .evaluate import engine_captions, engine_embeddings, write_pngs
+from .export import import_model
 from .metrics import Cider, words
 from .unseen import unseen
-from .views import open_photo, read_photos
+from .views import open_photo, read_photos, whole
 
 RIVALS, BEATEN = 100, 95
 
@@ -55,6 +57,21 @@ def area_under_curve(x: torch.Tensor, y: torch.Tensor) -> float:
     """The chance that a right caption has a higher x than a wrong one."""
     good, bad = x[y > 0.5], x[y < 0.5]
     return float(((good[:, None] > bad).double() + 0.5 * (good[:, None] == bad).double()).mean())
+
+
+def agreements(directory: Path, pictures: list[Image.Image], tokens: list[list[int]]) -> torch.Tensor:
+    """How well captions agree with the words that the model expects of their pictures; zeros where it expects none."""
+    model = import_model(directory)
+    if not model.words:
+        return torch.zeros(len(pictures))
+    size, out = model.config["vision"]["image_size"], []
+    with torch.no_grad():
+        for start in range(0, len(pictures), 20):
+            pixels = torch.from_numpy(whole(pictures[start:start + 20], size)).permute(0, 3, 1, 2)
+            summary = model.words.summary(model.compressor(model.vision(pixels)))
+            wanted = model.words.wanted(model.word_logits(summary))
+            out += [model.words.agreement(w, t) for w, t in zip(wanted, tokens[start:])]
+    return torch.tensor(out)
 
 
 def another_view(image: Image.Image, rng: random.Random) -> Image.Image:
@@ -108,20 +125,23 @@ def main() -> None:
             image.save(paths[-1])
         rows = engine_captions(args.engine, args.model, paths, args.beams)
         vectors = engine_embeddings(args.engine, args.model, paths, [r["text"] for r in rows])
+        pictures = [open_photo(files[n]) for n in names] + [image for _, image in strange]
+        agreement = agreements(args.model, pictures, [r["tokens"] for r in rows]).double()
         memory = memory_thresholds(args.engine, args.model, [files[n] for n in names], Path(folder))
     mean = torch.tensor([r["log_probability"] / (len(r["tokens"]) + 1) for r in rows]).double()
     refs = [[words(c) for c in r] for r in references]
     truth = right([words(r["text"]) for r in rows[:len(names)]], refs)
     y = torch.tensor([float(t) for t in truth] + [0.0] * len(strange)).double()
     likeness = (vectors[:len(paths)] * vectors[len(paths):]).sum(1).double()
-    x = torch.stack([mean, likeness], 1)
+    evidence = {"log-probability": mean, "likeness": likeness, "words": agreement}
+    x = torch.stack(list(evidence.values()), 1)
     # Every other photo fits the curve, the rest judge it.
     half = torch.arange(len(y)) % 2 == 0
     theta = fit(x[half], y[half])
-    p = torch.sigmoid(x @ theta[:2] + theta[2])
+    p = torch.sigmoid(x @ theta[:-1] + theta[-1])
     print(f"right: {sum(truth)} of {len(truth)} photos; area under curve, of the half that judges: "
           + ", ".join(f"{name} {area_under_curve(of[~half], y[~half]):.3f}"
-                      for name, of in (("log-probability", mean), ("likeness", likeness), ("both", p))))
+                      for name, of in (*evidence.items(), ("all", p))))
     for low in (0.0, 0.2, 0.4, 0.6, 0.8):
         inside = (p >= low) & (p < low + 0.2) & ~half
         if inside.any():
@@ -131,13 +151,13 @@ def main() -> None:
         mine = [float(p[len(names) + i]) for i, (k, _) in enumerate(strange) if k == kind]
         print(f"  {kind}: median confidence {sorted(mine)[len(mine) // 2]:.2f}, e.g."
               f" \"{next(rows[len(names) + i]['text'] for i, (k, _) in enumerate(strange) if k == kind)}\"")
-    slope, similarity, offset = fit(x, y).tolist()
+    fitted = dict(zip(("slope", "similarity", "words", "offset"), fit(x, y).tolist()))
     path = args.model / "config.json"
     config = json.loads(path.read_text())
-    config["confidence"] = {"slope": round(slope, 4), "similarity": round(similarity, 4), "offset": round(offset, 4)}
+    config["confidence"] = {name: round(value, 4) for name, value in fitted.items()}
     config["memory"] |= memory
     path.write_text(json.dumps(config, indent=2) + "\n")
-    print(f"slope {slope:.4f}, similarity {similarity:.4f}, offset {offset:.4f} written to {path}")
+    print(", ".join(f"{name} {value:.4f}" for name, value in fitted.items()) + f" written to {path}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # th
 TEXT_WEIGHT = 0.3  # of lines without pictures, beside those with
 FEATURE_WEIGHT = 3.0  # holds the encoder near the teacher's grid: at 0.5 it drifted away within 150 steps
 DISTIL_SHARE = 0.7  # of the word loss, where there are tutors
-RANKING_WEIGHT, RANKING_TEMPERATURE = 0.5, 0.2  # of a photo's samples held against each other; of their scores, in CIDEr
 GROUP = 4  # photos that look alike in a batch
 HINTS = 0.2  # of the captions are asked for with a few of their own words
 MAX_TOKENS = 32
@@ -64,13 +63,6 @@ def info_nce(images, captions, owner):
     captions are not held against each other."""
     own = owner[:, None] == torch.arange(len(images), device=images.device)
     return (contrast(captions, images, own) + contrast(images, captions, own.t())) / 2
-
-
-def ranking_loss(likeness, rewards):
-    """Cross entropy of which of a photo's captions is the best, by likeness [B, n] against rewards [B, n], softly (ListNet,
-    Cao et al. 2007): among the captions that a beam search ends with, likeness chooses."""
-    wanted = (rewards / RANKING_TEMPERATURE).softmax(1)
-    return -(wanted * (likeness / INFO_NCE_TEMPERATURE).log_softmax(1)).sum(1).mean()
 
 
 def memory_mask(batch: int, device) -> torch.Tensor:
@@ -374,15 +366,12 @@ class Critic(Captioning):
                                 for ids, i in zip(sampled, owner.tolist())]).view(-1, each)
         advantage = (rewards - (rewards.sum(1, keepdim=True) - rewards) / (each - 1)).flatten().to(self.device)
 
-        again = self.padded([[model.config["bos_token_id"], *ids] for ids in sampled])
-        alike = (caption_query(model, again) * seen.query[owner]).sum(-1).view(-1, each)
-
         batch.tokens = self.padded([wrap(model.config, ids) for ids in sampled])
         logits = model.logits(batch.tokens[:, :-1], sequence, mask)
         spoken = F.cross_entropy(logits.transpose(1, 2), batch.tokens[:, 1:], ignore_index=self.pad, reduction="none")
         real = batch.tokens[:, 1:] != self.pad
         losses = {"critic": (spoken.sum(1) * advantage / real.sum(1).float().mean()).mean(),
-                  "infonce": info_nce(seen.query, said_query, owner), "ranking": ranking_loss(alike, rewards.to(self.device))}
+                  "infonce": info_nce(seen.query, said_query, owner)}
         if self.tutors:
             # What the tutors would say next in the model's own sentences (arXiv 2306.13649): without it the model ends in a
             # few sentences that suit many photos.
@@ -403,5 +392,5 @@ def caption(args, model, tokenizer, trainer_of, inputs=None) -> None:
 
 def critic(args, model, tokenizer, trainer_of, inputs) -> None:
     stage = Critic(args, model, tokenizer, trainer_of, inputs)
-    stage.run(stage.losses, {"critic": 1.0, "ranking": RANKING_WEIGHT, "distil": args.imitation, "infonce": INFO_NCE_WEIGHT * args.infonce,
+    stage.run(stage.losses, {"critic": 1.0, "distil": args.imitation, "infonce": INFO_NCE_WEIGHT * args.infonce,
                              "anchors": args.anchors, "feature": FEATURE_WEIGHT, "reward": 0.0})

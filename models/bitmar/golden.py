@@ -54,11 +54,14 @@ CONFIG = {
     "memory": {"num_slots": 8, "width": 16, "temperature": 0.1, "alpha": 0.2, "novelty_threshold": 0.9},
     "decoder": {"num_layers": 2, "num_heads": 4, "intermediate_size": 64, "rope_theta": 10000.0, "num_sinks": 2,
                 "window_size": 30},
+    # The captions are those of the likelihood alone.
+    "words": {"guidance": 0.0, "choice": 0.0, "length_penalty": 1.0},
 }
 PROMPT = "a dog"
 CORPUS = ["a dog runs on the grass", "two dogs play with a ball in the snow", "a man in a red shirt rides a bike",
           "a girl on the beach", "the dog is on the sand", "a boy and a girl are in the water"]
 STEPS, BEAMS = 10, 3
+GUIDED = {"guidance": 4.0, "choice": 3.0, "length_penalty": 0.5}  # the guided beam search
 EDGE = 1.5e-5  # of an int8 step; float32 sums in another order move values by about 1e-6 of one
 
 
@@ -96,10 +99,11 @@ def tiny_model(seed: int) -> BitMar:
             value.data.uniform_(0.5, 1.5)
         elif name.endswith("affine_bias"):
             value.data.normal_(std=0.3)
-        elif name == "vision.position_embedding":
+        elif name in ("vision.position_embedding", "words.bias"):
             value.data.normal_(std=0.3)
     model.embedding.weight.data = on_powers_of_two(model.embedding.weight.data, -9)
     model.embedding.weight.data[CONFIG["eos_token_id"]] *= 2  # so that some captions end
+    model.words.rarity.uniform_(0, 5)
     first = model.vision.stem[0]
     first.weight.data = on_powers_of_two(first.weight.data, -13)
     return model
@@ -137,33 +141,39 @@ def record(model: BitMar, sink: dict, prefix: str):
     return handles
 
 
-def beam_search(next_logits, eos: int, beams: int, steps: int, length_penalty: float):
-    """-> (tokens without EOS, score, closest call). Score = sum of log-probabilities / length^penalty, EOS counted.
+def beam_search(next_logits, eos: int, beams: int, steps: int, length_penalty=1.0, guidance=0.0, choice=0.0, cosine=lambda tokens: 0.0):
+    """-> (tokens without EOS, score, closest call). Score = sum of log-probabilities / length^penalty, EOS counted, plus
+    choice * cosine(tokens).
 
-    Of the 2 * beams best continuations, those ending within the best `beams` are finished and the best
-    `beams` others live on. It stops when `beams` are finished and no live one scores above the worst of them."""
+    Continuations are ordered by the sum of log-probabilities plus guidance * cosine. Of the 2 * beams best continuations,
+    those ending within the best `beams` are finished and the best `beams` others live on. It stops when `beams` are
+    finished and no live one scores above the worst of them."""
+    def score(tokens, total, counted):
+        return total / counted**length_penalty + choice * cosine(tokens)
+
     live, finished, gap = [([], 0.0)], [], 1.0
     for _ in range(steps):
         scored = []
         for i, (tokens, total) in enumerate(live):
             for token, p in enumerate(next_logits(tokens).double().log_softmax(-1).tolist()):
-                scored.append((-(total + p), i, token))
+                said = tokens if token == eos else tokens + [token]
+                scored.append((-(total + p + guidance * cosine(said)), i, token, total + p))
         best = sorted(scored)[:2 * beams + 1]
         gap = min(gap, min(b[0] - a[0] for a, b in zip(best, best[1:])))
         survivors = []
-        for rank, (negative, i, token) in enumerate(best[:2 * beams]):
-            tokens = live[i][0] + [token]
+        for rank, (_, i, token, total) in enumerate(best[:2 * beams]):
+            tokens = live[i][0]
             if token == eos:
                 if rank < beams:
-                    finished.append((tokens[:-1], -negative / len(tokens)**length_penalty))
+                    finished.append((tokens, score(tokens, total, len(tokens) + 1)))
             elif len(survivors) < beams:
-                survivors.append((tokens, -negative))
+                survivors.append((tokens + [token], total))
         finished = sorted(finished, key=lambda f: -f[1])[:beams]
         live = survivors
-        if len(finished) == beams and max(t / len(k)**length_penalty for k, t in live) <= finished[-1][1]:
+        if len(finished) == beams and max(score(k, t, len(k)) for k, t in live) <= finished[-1][1]:
             break
     else:
-        finished += [(k, t / len(k)**length_penalty) for k, t in live]
+        finished += [(k, score(k, t, len(k))) for k, t in live]
     finished.sort(key=lambda f: -f[1])
     return *finished[0], min(gap, finished[0][1] - finished[1][1])
 
@@ -187,6 +197,10 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
         keep("features", features[0])
         vision = model.compressor(features)
         keep("vision_tokens", vision[0])
+        summary = model.words.summary(vision)
+        keep("words.state", model.words.state(summary)[0])
+        wanted = model.words.wanted(model.word_logits(summary))[0]
+        keep("words", wanted * model.words.rarity)
     tokens = torch.tensor([[CONFIG["bos_token_id"], *prompt]])
     text, real = model.encode_text(tokens)
     keep("text_states", text[0])
@@ -219,10 +233,15 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
     out[f"{name}/prompt"] = np.array(prompt, np.int32)
     out[f"{name}/greedy"] = np.array(said, np.int32)
     first, second = logits.topk(2).values.unbind(-1)
-    best, score, gap = beam_search(next_logits, eos, BEAMS, STEPS, 1.0)
+    best, score, gap = beam_search(next_logits, eos, BEAMS, STEPS)
     out[f"{name}/beam"] = np.array(best, np.int32)
     out[f"{name}/beam_score"] = np.array([score], np.float32)
-    return out, min(gap, float((first - second).min()))
+    gaps = [gap, float((first - second).min())]
+    if vision is not None:
+        guided, _, gap = beam_search(next_logits, eos, BEAMS, STEPS, **GUIDED, cosine=lambda tokens: model.words.agreement(wanted, tokens))
+        out[f"{name}/guided_beam"] = np.array(guided, np.int32)
+        gaps.append(gap)
+    return out, min(gaps)
 
 
 def build(seed: int, prompt: list[int]):

@@ -8,6 +8,7 @@ Shapes: B batch, P patches, n prompt tokens, m pooled vision tokens, d model wid
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -344,6 +345,37 @@ class Decoder(nn.Module):
         return self.norm(x)
 
 
+class Words(nn.Module):
+    """Which words a picture's captions are made of, whatever their order (a bag of words, as the attributes of arXiv
+    1603.03925): what beam search holds captions against."""
+
+    def __init__(self, vocabulary: int, width: int, eps: float):
+        super().__init__()
+        self.norm, self.proj = RMSNorm(2 * width, eps), BitLinear(2 * width, width)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.register_buffer("rarity", torch.zeros(vocabulary))  # a token's inverse document frequency, 0 of what is none
+
+    def summary(self, vision):
+        """Vision tokens [B, m, d] -> [B, 2 d]: their mean, in the engine's order, and their maximum."""
+        mean = functools.reduce(torch.add, vision.unbind(1)) / vision.shape[1]
+        return torch.cat([mean, vision.amax(1)], -1)
+
+    def state(self, summary):
+        """[B, 2 d] -> [B, d], which the table of tokens scores."""
+        return self.proj(self.norm(summary))
+
+    def wanted(self, logits):
+        """Logits [B, V] -> unit vectors [B, V]: rarity * p, the chance that a caption has a token."""
+        return F.normalize(self.rarity * logits.sigmoid(), dim=-1, eps=1e-6)
+
+    def agreement(self, wanted, tokens):
+        """Cosine of a unit vector [V] and a caption's distinct tokens, each as its rarity: from 0 to 1."""
+        distinct = torch.tensor(sorted(set(tokens)), dtype=torch.long)
+        own = self.rarity[distinct]
+        length = float(own.square().sum()) ** 0.5
+        return float((wanted[distinct] * own).sum()) / length if length else 0.0
+
+
 class BitMar(nn.Module):
     def __init__(self, config: dict):
         super().__init__()
@@ -358,6 +390,7 @@ class BitMar(nn.Module):
         self.fusion = Fusion(config["fusion"], width, eps)
         self.memory = EpisodicMemory(config["memory"], width, eps)
         self.decoder = Decoder(config["decoder"], width, eps)
+        self.words = Words(config["vocab_size"], width, eps) if "words" in config else None
 
     def embed(self, tokens):
         if self.fixed_embedding is not None:
@@ -392,6 +425,10 @@ class BitMar(nn.Module):
         """Next-token logits [B, n, V] of decoder tokens [B, n]"""
         states = self.decoder(self.embed(tokens), conditioning, conditioning_mask, caches)
         return int8_head(states, self.embedding.weight, self.fixed_embedding)
+
+    def word_logits(self, summary):
+        """Of what Words.summary makes of pictures, [B, 2 d] -> [B, V]"""
+        return int8_head(self.words.state(summary), self.embedding.weight, self.fixed_embedding) + self.words.bias
 
     @torch.no_grad()
     def generate(self, conditioning, conditioning_mask=None, limit=24, sample=False):

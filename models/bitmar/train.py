@@ -4,7 +4,8 @@
   encoder   the vision transformer learns to predict the teacher's grid from pixels (frozen stem)
   caption   compressor, text encoder, fusion, memory and decoder learn to caption the teacher's grid
   joint     everything after the stem learns to caption from pixels
-  critic    the same, rewarded for the score of its own captions (see captioning.py for the last three)
+  critic    the same, rewarded for the score of its own captions (see captioning.py for these three)
+  words     which words a picture's captions have (see words.py)
 
 usage: python -m bitmar.train STAGE --work DIR --captions captions.json [--steps N | --seconds S] [--text FILE...]
 
@@ -35,6 +36,7 @@ from .quant import quantize_activation
 from .stem import STEM_LAYERS
 from .tokenizer import Tokenizer
 from .views import GRID
+from .words import words
 
 THROUGH_WEIGHT = 3.0  # of the error after a captioner's compressor, beside that of the grid
 
@@ -300,7 +302,7 @@ def encoder(args, model, tokenizer) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("stage", choices=("language", "encoder", "caption", "joint", "critic"))
+    parser.add_argument("stage", choices=("language", "encoder", "caption", "joint", "critic", "words"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--captions", type=Path, required=True)
     parser.add_argument("--text", type=Path, nargs="*", default=[],
@@ -361,8 +363,12 @@ def main() -> None:
         return
 
     def trainer_of(parameters):
-        return Trainer(args, args.stage, model, parameters, args.rate or 1.2e-3, args.steps or 1500)
+        rate = 3e-3 if args.stage == "words" else 1.2e-3
+        return Trainer(args, args.stage, model, parameters, args.rate or rate, args.steps or 1500)
 
+    if args.stage == "words":
+        words(args, model, tokenizer, trainer_of, lambda views: Pixels(views, args.device))
+        return
     inputs = None if args.stage == "caption" or args.on_grid else vision_inputs(args, model)
     stage = captioning.critic if args.stage == "critic" else captioning.caption
     stage(args, model, tokenizer, trainer_of, inputs)

@@ -27,7 +27,7 @@ inline constexpr const char* kUsage =
     "  --list FILE        more photos, one path a line\n"
     "  --text TEXT        a text to embed; --texts FILE: one a line\n"
     "  --max-tokens N     at most this many tokens (24)\n"
-    "  --beams N          beam search (1: greedy), with --length-penalty P (1; more: longer captions)\n"
+    "  --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)\n"
     "  --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact\n"
     "  --threads N        share the work on a photo among N threads (1)\n"
     "  --temperature T    sample instead, with --top-p P (1) and --seed N (0)\n";

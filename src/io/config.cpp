@@ -36,6 +36,7 @@ constexpr Range kTheta = {1, 1e9, "1 to 1e9"};
 constexpr Range kTemperature = {1e-3, 1e3, "0.001 to 1000"};
 constexpr Range kFraction = {0, 1, "0 to 1"};
 constexpr Range kCosine = {-1, 1, "-1 to 1"};
+constexpr Range kGuidance = {0, 1e3, "0 to 1000"};
 constexpr Range kLogit = {-1e3, 1e3, "-1000 to 1000"};
 
 // Bytes of what no tensor of the file vouches for: maps of the stem, activations, memory slots, key-value caches.
@@ -259,11 +260,18 @@ Config parse_config(std::string_view text) {
   c.memory = parse_memory(s.section("memory"), budget);
   c.decoder = parse_decoder(s.section("decoder"), c.hidden_size, budget);
 
+  if (s.has("words")) {
+    const Section words = s.section("words");
+    c.words = WordsConfig{.guidance = words.number("guidance", kGuidance),
+                          .choice = words.number("choice", kGuidance),
+                          .length_penalty = words.number("length_penalty", kLogit)};
+  }
   if (s.has("confidence")) {
     const Section confidence = s.section("confidence");
     c.confidence = ConfidenceConfig{.slope = confidence.number("slope", kLogit),
                                     .similarity = confidence.number("similarity", kLogit),
                                     .offset = confidence.number("offset", kLogit)};
+    if (confidence.has("words")) c.confidence->words = confidence.number("words", kLogit);
   }
 
   const int side = c.vision.grid_size / c.compressor.pool_size;

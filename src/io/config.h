@@ -61,10 +61,18 @@ struct DecoderConfig {
   int num_sinks = 0, window_size = 0;
 };
 
-// How sure a caption is: 1 / (1 + exp(-(slope * mean + similarity * s + offset))), fitted to validation data (Platt
-// 1999). mean: log-probability a token; s: cosine of picture and caption in the memory's space.
+// How sure a caption is: 1 / (1 + exp(-(slope * mean + similarity * s + words * w + offset))), fitted to validation data (Platt
+// 1999). mean: log-probability a token; s: cosine of picture and caption in the memory's space; w: of the caption's words
+// and those expected of the picture.
 struct ConfidenceConfig {
   double slope = 0, similarity = 0, offset = 0;
+  double words = 0;  // optional in the file
+};
+
+// Of models that expect words of a picture, how beam search follows them: what agreement weighs, beside the
+// log-probability of what lives on and beside the score of what is finished, and the length penalty that goes with it.
+struct WordsConfig {
+  double guidance = 0, choice = 0, length_penalty = 1;
 };
 
 struct Config {
@@ -78,10 +86,11 @@ struct Config {
   FusionConfig fusion;
   MemoryConfig memory;
   DecoderConfig decoder;
+  std::optional<WordsConfig> words;
   std::optional<ConfidenceConfig> confidence;  // of a calibrated model
 };
 
-// Every field but `confidence` must be there, and each in its range: what comes out can be computed with, and cannot
+// Every field but `words` and `confidence` must be there, and each in its range: what comes out can be computed with, and cannot
 // ask for more memory than a model of this kind has any use for. Throws invalid_config, naming the field.
 Config parse_config(std::string_view json);
 

@@ -96,16 +96,27 @@ void BitMar::condition(bool recall) {
   s.decoder.start(begin, count);
 }
 
+std::optional<Guide> BitMar::expect_words() {
+  Stages& s = *stages_;
+  if (!s.words || !has_vision_) return std::nullopt;
+  if (expected_ != image_) {
+    expected_ = image_;
+    s.words->summarise(s.vision_tokens.data(), s.compressor.tokens(), s.states.data());
+    s.words->expect(score(1).data());
+  }
+  return s.words->guide();
+}
+
 std::span<const float> BitMar::next(int token) {
   embed({&token, 1}, stages_->states.data());
   stages_->decoder.step(stages_->states.data());
-  return score(1);
+  return logits(1);
 }
 
 std::span<const float> BitMar::next(std::span<const int> tokens, std::span<const Decoder::Lane> lanes) {
   embed(tokens, stages_->states.data());
   stages_->decoder.step(stages_->states.data(), lanes);
-  return score(static_cast<int>(lanes.size()));
+  return logits(static_cast<int>(lanes.size()));
 }
 
 // ---- Its pieces that belong to no stage ----
@@ -113,6 +124,7 @@ std::span<const float> BitMar::next(std::span<const int> tokens, std::span<const
 void BitMar::forget_inputs() {
   stages_->last_pixels.forget();
   stages_->last_prompt.forget();
+  expected_ = -1;
   stages_->decoder.forget();
 }
 
@@ -151,7 +163,13 @@ void BitMar::project(const Linear& layer, std::span<float> unit) {
   for (float& v : unit) v /= length;
 }
 
-// logits = int8(states) . int8(table)^T, scaled back by both sides
+std::span<const float> BitMar::logits(int lanes) {
+  const auto scores = score(lanes);
+  stages_->workspace.observe("logits", scores.data(), lanes, config_.vocab_size);
+  return scores;
+}
+
+// int8(states) . int8(table)^T, scaled back by both sides
 std::span<const float> BitMar::score(int lanes) {
   Stages& s = *stages_;
   const int vocabulary = config_.vocab_size;
@@ -164,7 +182,6 @@ std::span<const float> BitMar::score(int lanes) {
       logits[v] = static_cast<float>(acc[i * vocabulary + v]) * rows.scales[i] * weights_.embedding.scale[v];
     }
   }
-  s.workspace.observe("logits", s.logits.data(), lanes, vocabulary);
   return s.logits.first(static_cast<std::size_t>(lanes) * vocabulary);
 }
 
@@ -181,6 +198,7 @@ Needs BitMar::plan(const Config& c, const Weights& w) {
   needs.product(w.memory.value_proj, 1);
   needs.product(w.memory.out_proj, 1);
   Decoder::plan(c.decoder, longest_conditioning(c), kMaxBeams, w.decoder, needs);
+  if (c.words) Words::plan(w.words, needs);
   needs.quantised = std::max(needs.quantised, std::size_t{kMaxBeams} * c.hidden_size);
   needs.accumulators = std::max(needs.accumulators, std::size_t{kMaxBeams} * c.vocab_size);
   needs.rows = std::max(needs.rows, std::size_t{kMaxBeams});
@@ -204,6 +222,7 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
     workspace.pool = pool;
     workspace.others = others.data();
   }
+  if (c.words) words.emplace(c.vocab_size, w.words, workspace, arena);
   const auto take = [&](std::size_t rows, std::size_t width) {
     return arena.take<float>(Purpose::activations, rows * width);
   };

@@ -18,6 +18,7 @@
 #include "model/text_encoder.h"
 #include "model/vision_encoder.h"
 #include "model/weights.h"
+#include "model/words.h"
 #include "runtime/arena.h"
 #include "runtime/beam_search.h"
 #include "runtime/last_input.h"
@@ -49,6 +50,10 @@ class BitMar {
   std::span<const float> memory_query() const { return stages_->query; }  // [C], unit length
   std::span<const float> memory_value() const { return stages_->value; }  // [C], unit length
   bool has_vision() const { return has_vision_; }
+
+  // What captions of the picture are held against, valid until the next call; nothing in models that expect no words, and
+  // without a picture.
+  std::optional<Guide> expect_words();
 
   // ---- 3. Conditioning: [r ; F ; V] to every decoder layer; a new stream begins ----
   void condition(bool recall);  // r is absent when not asked for, or when the memory is empty
@@ -85,6 +90,7 @@ class BitMar {
     TextEncoder text_encoder;
     Fusion fusion;
     Decoder decoder;
+    std::optional<Words> words;  // absent in models that expect none
     Sampler sampler;
     BeamSearch beam_search;
     LastInput<std::uint8_t> last_pixels;
@@ -103,6 +109,7 @@ class BitMar {
   void embed(std::span<const int> tokens, float* out) const;
   void project(const Linear& layer, std::span<float> unit);
   std::span<const float> score(int lanes);
+  std::span<const float> logits(int lanes);
 
   const Config config_;
   const Kernels& kernels_;
@@ -114,6 +121,7 @@ class BitMar {
   bool has_vision_ = false;
   int image_ = 0;   // counts the images seen
   int fused_ = -1;  // the image that F is fused with, 0 for none; -1: there is no F
+  int expected_ = -1;  // the image whose words are expected
   int text_size_ = 0;
 };
 

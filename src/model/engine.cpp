@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cmath>
 #include <new>
-#include <ranges>
 #include <utility>
 
 #include "io/error.h"
@@ -132,7 +131,7 @@ void Engine::start(const CaptionOptions& o) {
   require(o.num_beams >= 1 && o.num_beams <= kMaxBeams, "num_beams must be from 1 to " + std::to_string(kMaxBeams));
   require(std::isfinite(o.temperature) && o.temperature >= 0, "temperature must be 0 or more");
   require(o.top_p > 0 && o.top_p <= 1, "top_p must be above 0 and at most 1");
-  require(std::isfinite(o.length_penalty), "length_penalty must be a finite number");
+  require(std::isfinite(o.length_penalty.value_or(0)), "length_penalty must be a finite number");
   require(o.num_beams == 1 || o.temperature == 0, "beam search takes no temperature");
   require(std::isfinite(o.now_ms), "now_ms must be a finite number");
   const int rows = config().decoder.num_sinks + config().decoder.window_size;
@@ -159,12 +158,17 @@ void Engine::condition() {
   model_.condition(options_.read_memory);
   has_episode_ = true;
   has_image_ = model_.has_vision();
+  words_ = model_.expect_words();
   if (options_.num_beams > 1) {
+    const WordsConfig words = words_ ? *config().words : WordsConfig();
     model_.beam_search().start({.beams = options_.num_beams,
                                 .max_tokens = options_.max_tokens,
-                                .length_penalty = options_.length_penalty,
+                                .length_penalty = options_.length_penalty.value_or(words.length_penalty),
                                 .begin_token = config().bos_token_id,
-                                .end_token = config().eos_token_id});
+                                .end_token = config().eos_token_id,
+                                .guide = words_.value_or(Guide()),
+                                .guidance = words.guidance,
+                                .choice = words.choice});
   } else {
     model_.sampler().start({.temperature = options_.temperature, .top_p = options_.top_p}, options_.seed);
   }
@@ -185,11 +189,11 @@ std::optional<std::string_view> Engine::step() {
 void Engine::finish() {
   if (const auto& fit = config().confidence; fit && has_image_) {
     const double mean = result_.log_probability / static_cast<double>(result_.tokens.size() + 1);  // the end counts
-    if (options_.num_beams == 1) {  // else most_confident() has
-      see_picture();
-      likeness_ = likeness(tokenizer_.decode(result_.tokens));
-    }
-    result_.confidence = 1 / (1 + natural_exp(-(fit->slope * mean + fit->similarity * likeness_ + fit->offset)));
+    see_picture();
+    const double alike = likeness(tokenizer_.decode(result_.tokens));
+    const double agreement = words_ ? words_->cosine(result_.tokens) : 0;
+    const double evidence = fit->slope * mean + fit->similarity * alike + fit->words * agreement;
+    result_.confidence = 1 / (1 + natural_exp(-(evidence + fit->offset)));
   }
   if (options_.write_memory) result_.written = remember(options_.now_ms, tokenizer_.decode(result_.tokens));
 }
@@ -221,27 +225,10 @@ std::optional<std::string_view> Engine::speak_beams() {
   }
   if (search.step(model_.kernels(), model_.next(beam_tokens_, lanes_))) return std::string_view();
   state_ = State::idle;
-  const int best = most_confident(search);
-  result_.tokens.assign(search.tokens(best).begin(), search.tokens(best).end());
-  result_.log_probability = search.log_probability(best);
+  result_.tokens.assign(search.tokens().begin(), search.tokens().end());
+  result_.log_probability = search.log_probability();
   beam_text_ = tokenizer_.decode(result_.tokens);
   return beam_text_;
-}
-
-// Of what was found the rank that most likely is about the picture, its likeness in likeness_. That a caption is likely
-// tells less of that than how much it is like the picture.
-int Engine::most_confident(const BeamSearch& search) {
-  const auto& fit = config().confidence;
-  if (!fit || !has_image_) return 0;
-  see_picture();
-  int best = 0;
-  for (double most = 0; const int rank : std::views::iota(0, search.found())) {
-    const std::vector<int> tokens(search.tokens(rank).begin(), search.tokens(rank).end());
-    const double alike = likeness(tokenizer_.decode(tokens));
-    const double evidence = fit->slope * search.score(rank) + fit->similarity * alike;
-    if (rank == 0 || evidence > most) most = evidence, best = rank, likeness_ = alike;
-  }
-  return best;
 }
 
 CaptionResult Engine::result() const {

@@ -36,10 +36,10 @@ struct LoadOptions {
 struct CaptionOptions {
   std::string prompt = {};
   int max_tokens = 24;
-  // More than one: beam search, which streams nothing before its end. Of the captions that it ends with it says the
-  // one of the highest confidence, in models that are calibrated, else the likeliest.
+  // More than one: beam search, which streams nothing before its end. In models that expect words of a picture it says
+  // what is likely and agrees with them, else the likeliest.
   int num_beams = 1;
-  double length_penalty = 1;  // of beam search
+  std::optional<double> length_penalty = {};  // of beam search; absent: the model's own, or 1
   float temperature = 0;      // 0: greedy
   float top_p = 1;
   std::uint64_t seed = 0;
@@ -129,7 +129,6 @@ class Engine {
   std::vector<int> text_tokens(std::string_view text) const;
   void see_picture();
   double likeness(std::string_view text);
-  int most_confident(const BeamSearch& search);
   std::vector<int> prompt_tokens(std::string_view prompt) const;
   CaptionResult run(const TokenCallback& on_piece);
   std::optional<std::string_view> speak();
@@ -147,7 +146,7 @@ class Engine {
   std::vector<int> beam_tokens_;
   std::vector<Decoder::Lane> lanes_;
   std::string beam_text_;
-  double likeness_ = 0;  // of the picture and the caption, where confidence is calibrated
+  std::optional<Guide> words_;  // that the model expects of the picture
   State state_ = State::idle;
 };
 

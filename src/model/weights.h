@@ -116,6 +116,12 @@ struct EmbeddingWeights {           // the table of tokens, and the head that sc
   std::vector<float> scale;         // [V]
 };
 
+struct WordsWeights {
+  Norm norm;                         // [2 d]
+  Linear proj;                       // [d, 2 d]
+  std::vector<float> bias, rarity;   // [V]
+};
+
 struct Weights {
   VisionWeights vision;  // empty when the model takes features
   CompressorWeights compressor;
@@ -124,6 +130,7 @@ struct Weights {
   FusionWeights fusion;
   MemoryWeights memory;
   DecoderWeights decoder;
+  WordsWeights words;  // empty in models that expect none
   std::size_t bytes = 0;       // held in memory
   std::size_t parameters = 0;  // elements of the file's tensors, packed ones counted unpacked
 

@@ -20,6 +20,7 @@ void BeamSearch::start(const Settings& settings) {
   length_ = side_ = finished_count_ = 0;
   last_token_[0] = settings.begin_token;
   total_[0] = 0;
+  guided_[0][0] = {};
   rows_of(0, 0)[0] = 0;
   for (int i = 0; i <= kMaxBeams; ++i) finished_[i] = {.slot = i};
 }
@@ -29,12 +30,20 @@ std::span<const int> BeamSearch::rows(int hypothesis) const {
 }
 
 bool BeamSearch::better(const Candidate& a, const Candidate& b) {
-  if (a.log_probability != b.log_probability) return a.log_probability > b.log_probability;
+  if (a.worth != b.worth) return a.worth > b.worth;
   return a.parent != b.parent ? a.parent < b.parent : a.token < b.token;
 }
 
-double BeamSearch::score(double log_probability, int length) const {
-  return log_probability / natural_exp(settings_.length_penalty * natural_log(length));
+// Of a hypothesis with one more token; the end is not one.
+Guide::Sums BeamSearch::guided(int parent, int token) const {
+  const Guide::Sums& sums = guided_[side_][parent];
+  if (token == settings_.end_token) return sums;
+  return settings_.guide.with(sums, {tokens_of(side_, parent), static_cast<std::size_t>(length_)}, token);
+}
+
+double BeamSearch::score(int hypothesis, double log_probability, int length) const {
+  const double likely = log_probability / natural_exp(settings_.length_penalty * natural_log(length));
+  return likely + settings_.choice * guided_[side_][hypothesis].cosine();
 }
 
 // The best 2 * beams continuations of all hypotheses, best first.
@@ -45,7 +54,14 @@ void BeamSearch::gather(const Kernels& kernels, std::span<const float> logits) {
     const auto row = logits.subspan(parent * vocabulary_, vocabulary_);
     const LogSoftmax log_softmax(kernels, row, scratch_);
     for (int token = 0; token < vocabulary_; ++token) {
-      const Candidate c{total_[parent] + log_softmax.of(row[token]), parent, token};
+      const double log_probability = total_[parent] + log_softmax.of(row[token]);
+      Candidate c{log_probability, log_probability, parent, token};
+      if (settings_.guidance > 0) {
+        // No cosine is above 1, and few tokens are likely enough to ask for theirs.
+        c.worth += settings_.guidance;
+        if (best_count_ == wanted && !better(c, best_[wanted - 1])) continue;
+        c.worth = log_probability + settings_.guidance * guided(parent, token).cosine();
+      }
       if (best_count_ == wanted && !better(c, best_[wanted - 1])) continue;
       if (best_count_ < wanted) ++best_count_;
       int at = best_count_ - 1;
@@ -58,7 +74,7 @@ void BeamSearch::gather(const Kernels& kernels, std::span<const float> logits) {
 // Keeps the best `beams`; `counted` includes the end token where there is one.
 void BeamSearch::finish(int parent, double log_probability, int length, int counted) {
   Finished f = finished_[finished_count_];
-  f.score = score(log_probability, counted);
+  f.score = score(parent, log_probability, counted);
   f.log_probability = log_probability;
   f.length = length;
   std::copy_n(tokens_of(side_, parent), length, finished_tokens_.data() + f.slot * settings_.max_tokens);
@@ -81,6 +97,7 @@ bool BeamSearch::step(const Kernels& kernels, std::span<const float> logits) {
       std::copy_n(rows_of(side_, c.parent), length_ + 1, rows_of(next, survivors));
       tokens_of(next, survivors)[length_] = c.token;
       last_token_[survivors] = c.token;
+      guided_[next][survivors] = guided(c.parent, c.token);
       total_[survivors++] = c.log_probability;
     }
   }
@@ -88,8 +105,8 @@ bool BeamSearch::step(const Kernels& kernels, std::span<const float> logits) {
   live_ = survivors;
   ++length_;
   if (length_ < settings_.max_tokens && live_ > 0) {
-    double hope = score(total_[0], length_);
-    for (int i = 1; i < live_; ++i) hope = std::max(hope, score(total_[i], length_));
+    double hope = score(0, total_[0], length_);
+    for (int i = 1; i < live_; ++i) hope = std::max(hope, score(i, total_[i], length_));
     if (finished_count_ < settings_.beams || hope > finished_[settings_.beams - 1].score) {
       for (int i = 0; i < live_; ++i) rows_of(side_, i)[length_] = length_ * settings_.beams + i;
       return true;

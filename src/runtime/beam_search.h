@@ -6,12 +6,14 @@
 
 #include "kernels/kernels.h"
 #include "runtime/arena.h"
+#include "runtime/guide.h"
 
 namespace bitmar {
 
 inline constexpr int kMaxBeams = 8;
 
-// score = sum of log-probabilities / length^length_penalty, the end token counted in both. Of the
+// score = sum of log-probabilities / length^length_penalty, the end token counted in both, + choice * cosine with the
+// guide. What lives on is best by sum of log-probabilities + guidance * cosine. Of the
 // 2 * beams best continuations, those that end within the best `beams` are finished and the best `beams`
 // of the others live on. It stops when `beams` are finished and no live one scores above the worst of them.
 //
@@ -25,6 +27,8 @@ class BeamSearch {
     int beams = 1, max_tokens = 1;
     double length_penalty = 1;
     int begin_token = 0, end_token = 0;
+    Guide guide = {};
+    double guidance = 0, choice = 0;  // from 0 on
   };
   void start(const Settings& settings);
 
@@ -37,7 +41,7 @@ class BeamSearch {
   // logits [live, vocabulary] -> false when the search is over.
   bool step(const Kernels& kernels, std::span<const float> logits);
 
-  // What it found, the best score first: log p / length^length_penalty.
+  // What it found, the best score first.
   int found() const { return finished_count_; }
   std::span<const int> tokens(int rank = 0) const {
     return {finished_tokens(rank), static_cast<std::size_t>(finished_[rank].length)};
@@ -47,6 +51,7 @@ class BeamSearch {
 
  private:
   struct Candidate {
+    double worth;  // what it lives on by
     double log_probability;
     int parent, token;
   };
@@ -55,7 +60,8 @@ class BeamSearch {
     int length = 0, slot = 0;
   };
   static bool better(const Candidate& a, const Candidate& b);
-  double score(double log_probability, int length) const;
+  Guide::Sums guided(int parent, int token) const;
+  double score(int hypothesis, double log_probability, int length) const;
   void gather(const Kernels& kernels, std::span<const float> logits);
   void finish(int parent, double log_probability, int length, int counted);
   int* tokens_of(int side, int hypothesis) const { return tokens_[side].data() + hypothesis * settings_.max_tokens; }
@@ -69,6 +75,7 @@ class BeamSearch {
   int live_ = 0, length_ = 0, side_ = 0, finished_count_ = 0;
   std::array<int, kMaxBeams> last_token_{};
   std::array<double, kMaxBeams> total_{};
+  std::array<std::array<Guide::Sums, kMaxBeams>, 2> guided_{};  // of each hypothesis' tokens, now and next
   std::array<Finished, kMaxBeams + 1> finished_{};
   std::array<Candidate, 2 * kMaxBeams> best_{};
   int best_count_ = 0;

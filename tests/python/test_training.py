@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from bitmar import quant
-from bitmar.captioning import INFO_NCE_TEMPERATURE, RANKING_TEMPERATURE, distil_loss, info_nce, ranking_loss
+from bitmar.captioning import INFO_NCE_TEMPERATURE, distil_loss, info_nce
 from bitmar.data import Views
 from bitmar.mix import mix
 from bitmar.model import BitMar
@@ -176,20 +176,6 @@ class SharedSpace(unittest.TestCase):
         to_images = F.cross_entropy(similarity.t(), self.owner)
         got = info_nce(self.images, self.captions, self.owner)
         self.assertTrue(torch.allclose(got, (wanted + to_images) / 2, atol=1e-5))
-
-
-class Ranking(unittest.TestCase):
-    def test_least_where_likeness_orders_as_the_rewards_do(self):
-        rewards = torch.tensor([[0.1, 0.9, 0.4], [0.5, 0.5, 0.0]])
-        asked = rewards * INFO_NCE_TEMPERATURE / RANKING_TEMPERATURE
-        likeness = asked.clone().requires_grad_()
-        least = ranking_loss(likeness, rewards)
-        least.backward()
-        self.assertLess(float(likeness.grad.abs().max()), 1e-6)
-        wanted = (rewards / RANKING_TEMPERATURE).softmax(1)
-        self.assertAlmostEqual(float(least.detach()), float(-(wanted * wanted.log()).sum(1).mean()), places=5)
-        self.assertLess(float(least.detach()), float(ranking_loss(asked.flip(1), rewards)))
-        self.assertTrue(torch.allclose(ranking_loss(asked + 0.3, rewards), least))  # only differences within a photo count
 
 
 class Memory(unittest.TestCase):

@@ -241,24 +241,57 @@ TEST_F(EngineTest, ConfidenceIsOfProbabilityAndLikeness) {
     EXPECT_FALSE(result.confidence);
     for (const auto& [slope, similarity, offset] : {std::array{0.0, 0.0, 0.3}, {0.5, 0.0, 0.0}, {0.5, 2.0, -0.1}}) {
       const auto sure = calibrated_caption(slope, similarity, offset, beams);
-      if (similarity == 0 || beams == 1) {
-        EXPECT_EQ(sure.tokens, result.tokens);
-      }
+      EXPECT_EQ(sure.tokens, result.tokens);
       const double mean = sure.log_probability / static_cast<double>(sure.tokens.size() + 1);
       const double evidence = slope * mean + similarity * likeness(sure.text) + offset;
       ASSERT_TRUE(sure.confidence);
       EXPECT_NEAR(*sure.confidence, 1 / (1 + std::exp(-evidence)), 1e-5);
     }
   }
+}
 
-  // Of what beam search finds it says what is most like the picture, or least, when nothing else counts.
-  const auto likeliest = engine->caption(image, {.max_tokens = 3, .num_beams = 8});
-  const auto alike = calibrated_caption(0, 5, 0, 8), unlike = calibrated_caption(0, -5, 0, 8);
-  EXPECT_LE(alike.log_probability, likeliest.log_probability);
-  EXPECT_LE(unlike.log_probability, likeliest.log_probability);
-  EXPECT_GE(likeness(alike.text), likeness(likeliest.text));
-  EXPECT_LE(likeness(unlike.text), likeness(likeliest.text));
-  EXPECT_LT(likeness(unlike.text), likeness(alike.text));
+TEST_F(EngineTest, SaysTheWordsExpectedAndIsSurerOfThem) {
+  ModelDirectory directory = read_model_directory(tiny_folder());
+  auto config = nlohmann::json::parse(directory.config_json);
+  config["confidence"] = {{"slope", 0}, {"similarity", 0}, {"offset", 0}, {"words", 2}};
+  const auto agreement = [&](double choice, int beams) {
+    config["words"]["choice"] = config["words"]["guidance"] = choice;
+    directory.config_json = config.dump();
+    const auto guided = Engine::load(files_of(directory));
+    const auto result = guided->caption(image, {.max_tokens = 3, .num_beams = beams});
+    guided->begin(image, {});
+    const double cosine = guided->model().expect_words()->cosine(result.tokens);
+    EXPECT_NEAR(*result.confidence, 1 / (1 + std::exp(-2 * cosine)), 1e-9);
+    guided->begin_text({});
+    EXPECT_FALSE(guided->model().expect_words());  // without a picture
+    return cosine;
+  };
+  EXPECT_EQ(agreement(50, 1), agreement(0, 1));  // greedy is greedy
+  EXPECT_GT(agreement(50, 8), agreement(0, 8));
+}
+
+TEST_F(EngineTest, BeamSearchTakesTheModelsLengthPenaltyUnlessItIsToldAnother) {
+  ModelDirectory directory = read_model_directory(tiny_folder());
+  auto config = nlohmann::json::parse(directory.config_json);
+  // Against log-probabilities that the penalty makes large or small.
+  config["words"]["guidance"] = config["words"]["choice"] = 10;
+  config["words"]["length_penalty"] = 3;
+  directory.config_json = config.dump();
+  const auto guided = Engine::load(files_of(directory));
+  const CaptionOptions plain{.max_tokens = 4, .num_beams = 8};
+  CaptionOptions same = plain, other = plain;
+  same.length_penalty = 3, other.length_penalty = -3;
+  int different = 0;
+  std::vector<std::uint8_t> noise(32 * 32 * 3);
+  std::uint32_t random = 1;
+  for (int round = 0; round < 20; ++round) {
+    for (std::uint8_t& v : noise) v = static_cast<std::uint8_t>((random = random * 1664525 + 1013904223) >> 24);
+    const ImageView picture{noise.data(), 32, 32, 3};
+    const auto own = guided->caption(picture, plain).tokens;
+    EXPECT_EQ(own, guided->caption(picture, same).tokens);
+    different += own != guided->caption(picture, other).tokens;
+  }
+  EXPECT_GT(different, 0);
 }
 
 TEST_F(EngineTest, ReportsItsMemory) {

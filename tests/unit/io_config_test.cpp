@@ -61,6 +61,22 @@ TEST(Config, MayHaveThresholdsOfTheMemory) {
   EXPECT_EQ(parse_config(c.dump()).memory.recall_threshold, 0.25f);
 }
 
+TEST(Config, MayExpectWordsAndBeCalibrated) {
+  json c = json::parse(default_config());
+  EXPECT_EQ(parse_config(c.dump()).words->guidance, 8);
+  EXPECT_EQ(parse_config(c.dump()).words->length_penalty, 0.5);
+  EXPECT_FALSE(parse_config(c.dump()).confidence);
+  c.erase("words");
+  EXPECT_FALSE(parse_config(c.dump()).words);
+  c["confidence"] = {{"slope", 2}, {"similarity", 3}, {"offset", -1}};
+  EXPECT_EQ(parse_config(c.dump()).confidence->similarity, 3);
+  EXPECT_EQ(parse_config(c.dump()).confidence->words, 0);  // not in the file
+  c["confidence"]["words"] = 4.5;
+  EXPECT_EQ(parse_config(c.dump()).confidence->words, 4.5);
+  c["confidence"]["words"] = "many";
+  expect_error(c.dump(), "confidence.words must be");
+}
+
 TEST(Config, OfFeaturesNeedsNoStem) {
   json c = json::parse(default_config());
   c["vision"] = {{"input", "features"}, {"grid_size", 14}, {"feature_size", 768}};
@@ -127,6 +143,7 @@ TEST(Config, RefusesWhatDoesNotFitTogether) {
       {"/memory/read_threshold", 1.5, "read_threshold"},
       {"/memory/recall_threshold", "low", "recall_threshold"},
       {"/decoder", json::array(), "decoder must be an object"},
+      {"/words/guidance", -1, "words.guidance must be"},
   };
   for (const Case& c : cases) {
     json changed = json::parse(default_config());

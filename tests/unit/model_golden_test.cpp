@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "tiny_model.h"
@@ -39,7 +40,7 @@ void fill_memory(const Golden& golden, EpisodicMemory& memory) {
 }
 
 void expect_same(const Recorder& got, const Golden& golden, const std::string& prefix) {
-  const std::set<std::string> results{"prompt", "greedy", "beam", "beam_score"};
+  const std::set<std::string> results{"prompt", "greedy", "beam", "beam_score", "guided_beam"};
   int compared = 0;
   for (const auto& [name, tensor] : golden.file.tensors()) {
     if (!name.starts_with(prefix)) continue;
@@ -87,6 +88,7 @@ void check_case(const Kernels& kernels, const std::string& name, bool image, boo
     model.see_nothing();
   }
   model.read(prompt);
+  EXPECT_EQ(model.expect_words().has_value(), image);
   model.condition(memory);
   for (int token : said) model.next(token);
   model.set_observer(nullptr);
@@ -111,6 +113,27 @@ void check_case(const Kernels& kernels, const std::string& name, bool image, boo
 TEST_P(GoldenTest, ImageAndPrompt) { check_case(*GetParam(), "prompted", true, false); }
 TEST_P(GoldenTest, ImageWithMemory) { check_case(*GetParam(), "plain", true, true); }
 TEST_P(GoldenTest, TextOnly) { check_case(*GetParam(), "text", false, false); }
+
+TEST_P(GoldenTest, BeamSearchFollowsTheWordsExpected) {
+  const Golden golden;
+  ModelDirectory directory = read_model_directory(tiny_folder());
+  auto config = nlohmann::json::parse(directory.config_json);
+  config["words"] = {{"guidance", 4}, {"choice", 3}, {"length_penalty", 0.5}};  // GUIDED in golden.py
+  directory.config_json = config.dump();
+  const auto engine = Engine::load(files_of(directory), {}, *GetParam());
+  fill_memory(golden, engine->memory());
+  const auto pixels = golden.values<std::uint8_t>("pixels");
+  for (const std::string name : {"prompted", "plain"}) {
+    const bool plain = name == "plain";
+    const auto result = engine->caption({pixels.data(), 32, 32, 3}, {.prompt = plain ? "" : golden.text("prompt_text"),
+                                                                     .max_tokens = 10,
+                                                                     .num_beams = 3,
+                                                                     .read_memory = plain});
+    const std::vector<std::int32_t> tokens(result.tokens.begin(), result.tokens.end());
+    EXPECT_EQ(tokens, golden.values<std::int32_t>(name + "/guided_beam"));
+    EXPECT_NE(tokens, golden.values<std::int32_t>(name + "/beam"));
+  }
+}
 
 TEST_P(GoldenTest, AFeatureGridStandsInForPixels) {
   const Golden golden;

@@ -187,6 +187,43 @@ TEST(BeamSearch, OneBeamIsGreedyUntilTheEndIsBest) {
   EXPECT_EQ(found.tokens, (std::vector<int>{2, 2, 2}));
 }
 
+TEST(Guide, IsACosineOfDistinctTokens) {
+  const std::vector<float> weight{0, 1, 2, 3, 0}, unit{0, 0.6f, 0.8f, 0, 0};
+  std::vector<float> value, square;
+  for (int v = 0; v < 5; ++v) value.push_back(weight[v] * unit[v]), square.push_back(weight[v] * weight[v]);
+  const Guide guide(value, square);
+  const auto cosine = [&](std::vector<int> tokens) { return guide.cosine(tokens); };
+  EXPECT_EQ(cosine({}), 0);
+  EXPECT_EQ(cosine({0, 4}), 0);  // weigh nothing
+  EXPECT_NEAR(cosine({2}), 0.8, 1e-6);
+  EXPECT_NEAR(cosine({1, 2}), (0.6 + 1.6) / std::sqrt(5.0), 1e-6);
+  EXPECT_EQ(cosine({1, 2}), cosine({2, 1, 1, 2, 4}));
+  EXPECT_NEAR(cosine({2, 3}), 1.6 / std::sqrt(13.0), 1e-6);
+  EXPECT_EQ(Guide().cosine(std::vector<int>{1, 2}), 0);
+}
+
+TEST(BeamSearch, AGuideChangesWhatLivesOn) {
+  // 3 is a little less likely than 2; guidance is too weak to say it twice, which makes no difference to the guide.
+  const Language language = [](const std::vector<int>& words) {
+    if (words.size() < 2) return std::vector<float>{-9, -9, 1, 0.5, -9};
+    return std::vector<float>{-9, 5, 0, 0, -9};
+  };
+  const std::vector<float> value{0, 0, 0, 1, 0}, square{0, 0, 1, 1, 0};
+  BeamSearch::Settings settings{.beams = 1, .max_tokens = 5, .end_token = 1, .guide = Guide(value, square)};
+  EXPECT_EQ(search(language, 5, settings).tokens, (std::vector<int>{2, 2}));
+  settings.guidance = 0.4;  // less than what 3 lacks
+  EXPECT_EQ(search(language, 5, settings).tokens, (std::vector<int>{2, 2}));
+  settings.guidance = 0.6;
+  const Found found = search(language, 5, settings);
+  EXPECT_EQ(found.tokens, (std::vector<int>{3, 2}));
+  // The score is the likelihood's alone.
+  EXPECT_NEAR(found.score * 3, found.log_probability, 1e-9);
+  EXPECT_LT(found.log_probability, search(language, 5, {.beams = 1, .max_tokens = 5, .end_token = 1}).log_probability);
+  // A guide that wants nothing changes nothing.
+  settings.guide = {};
+  EXPECT_EQ(search(language, 5, settings).tokens, (std::vector<int>{2, 2}));
+}
+
 TEST(BeamSearch, StopsAtTheLimitWithoutAnEnd) {
   const Found found = search(
       [](const auto&) {

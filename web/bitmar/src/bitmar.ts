@@ -168,10 +168,11 @@ async function startHost(options: LoadOptions, module: { build: Build; threads: 
 }
 
 function engineOptions(options: CaptionOptions): Omit<EngineOptions, 'readMemory'> {
-  const { prompt = '', maxTokens = 24, numBeams = 1, lengthPenalty = 1, temperature = 0, topP = 1, seed = 0 } = options;
+  const { prompt = '', maxTokens = 24, numBeams = 1, lengthPenalty, temperature = 0, topP = 1, seed = 0 } = options;
   if (typeof prompt !== 'string') throw new BitMarError('invalid_argument', 'prompt must be a string');
   const numbers = { maxTokens, numBeams, lengthPenalty, temperature, topP, seed };
   for (const [name, value] of Object.entries(numbers)) {
+    if (value === undefined) continue;
     if (!Number.isFinite(value)) throw new BitMarError('invalid_argument', `${name} must be a number`);
   }
   for (const name of ['maxTokens', 'numBeams', 'seed'] as const) {

@@ -17,7 +17,7 @@ const USAGE = `usage: bitmar caption PHOTO... [options]
   --json             one JSON object a photo instead of the caption
   --jsonl            the same, one a line, each with its photo's path
   --max-tokens N     at most this many tokens (24)
-  --beams N          beam search (1: greedy), with --length-penalty P (1; more: longer captions)
+  --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)
   --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact
   --temperature T    sample instead, with --top-p P (1) and --seed N (0)
 `;

@@ -7,7 +7,7 @@ export interface EngineOptions {
   prompt: string;
   maxTokens: number;
   numBeams: number;
-  lengthPenalty: number;
+  lengthPenalty?: number | undefined;
   temperature: number;
   topP: number;
   seed: number;

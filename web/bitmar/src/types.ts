@@ -85,11 +85,11 @@ export interface CaptionOptions {
   prompt?: string | undefined;
   maxTokens?: number | undefined;
   /**
-   * More than 1, at most 8, searches over that many beams; the tokens then arrive at the end. Of the captions found it is
-   * the one of the highest confidence where there is one, else the likeliest.
+   * More than 1, at most 8, searches over that many beams; the tokens then arrive at the end. The caption is likely
+   * and agrees with the words that the model expects of the picture.
    */
   numBeams?: number | undefined;
-  /** Of beam search: more favours longer captions. 1, the default, compares them by their mean log-probability. */
+  /** Of beam search: more favours longer captions. 1 compares them by their mean log-probability; the default is the model's own. */
   lengthPenalty?: number | undefined;
   /** 0, the default, always takes the likeliest token. */
   temperature?: number | undefined;

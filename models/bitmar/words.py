@@ -1,0 +1,73 @@
+"""The stage that learns which words a picture's captions have (model.Words), all else as it is.
+
+Targets are the shares of a photo's captions that have a token; rarities are as in CIDEr (arXiv 1411.5726).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .captioning import Split
+
+VIEWS = 4  # of a photo that are learned from: the whole, a crop, and the mirror images of both
+DROPOUT = 0.1
+FEWEST = 3  # photos that a token must be said of, to be expected of one
+AT_ONCE = 64
+
+
+def shares(tokens: list[list[list[int]]], vocabulary: int) -> torch.Tensor:
+    """Of each photo's captions, how many have each token: [photos, V], from 0 to 1."""
+    out = torch.zeros(len(tokens), vocabulary)
+    for row, captions in zip(out, tokens):
+        for caption in captions:
+            row[sorted(set(caption))] += 1 / len(captions)
+    return out
+
+
+def rarities(tokens: list[list[list[int]]], vocabulary: int) -> torch.Tensor:
+    """Inverse document frequency of each token, a document being a photo's captions: [V], 0 for tokens of fewer than FEWEST."""
+    said_of = Counter(token for captions in tokens for token in {t for caption in captions for t in caption})
+    return torch.tensor([math.log(len(tokens) / said_of[v]) if said_of[v] >= FEWEST else 0.0 for v in range(vocabulary)])
+
+
+def summaries(model, split: Split, view: int) -> torch.Tensor:
+    """What Words takes of every photo: [photos, 2 d]"""
+    out = []
+    with torch.no_grad():
+        for start in range(0, len(split.views), AT_ONCE):
+            rows = np.arange(start, min(len(split.views), start + AT_ONCE))
+            out.append(model.words.summary(model.compressor(split.features(model, rows, view))))
+    return torch.cat(out)
+
+
+def words(args, model, tokenizer, trainer_of, inputs) -> None:
+    """inputs: from views to what the encoder takes of them"""
+    vocabulary, device = model.config["vocab_size"], args.device
+    train, held = (Split(args, name, tokenizer, inputs) for name in ("train", "val"))
+    model.requires_grad_(False)
+    model.words.requires_grad_(True)
+    wanted, expected = (shares(split.tokens, vocabulary).to(device) for split in (train, held))
+    model.words.rarity.copy_(rarities(train.tokens, vocabulary))
+    with torch.no_grad():
+        model.words.bias.copy_(torch.logit(wanted.mean(0).clamp(1e-5, 0.99)))
+    seen = torch.stack([summaries(model, train, view) for view in range(min(VIEWS, train.views.count))])
+    held_seen = summaries(model, held, 0)
+    trainer = trainer_of(model.words.parameters())
+    batch, photos = args.batch or 256, len(train.views)
+    while trainer.running():
+        row, view = torch.randint(photos, (batch,), device=device), torch.randint(len(seen), (batch,), device=device)
+        logits = model.word_logits(F.dropout(seen[view, row], DROPOUT))
+        loss = F.binary_cross_entropy_with_logits(logits, wanted[row], reduction="sum") / batch
+        trainer.update({"words": loss}, {"words": 1.0})
+        if trainer.step % 250 == 0 or trainer.progress() == 1:
+            net = trainer.average
+            with torch.no_grad():
+                logits = net.word_logits(held_seen)
+                loss = F.binary_cross_entropy_with_logits(logits, expected, reduction="sum") / len(expected)
+                agreement = F.cosine_similarity(net.words.wanted(logits), net.words.rarity * expected, -1).mean()
+            trainer.log({"val_words": round(float(loss), 4), "val_agreement": round(float(agreement), 4)})
