@@ -66,7 +66,7 @@ if [ -n "${FROM:-}" ]; then
     train joint --steps "${JOINT_STEPS:-420}" --rate 8e-4 --captions-each 3 --tutors "$work/caption.pt" --start "vision=$work/encoder.pt" "$after=$work/caption.pt"
     train critic --steps "${CRITIC_STEPS:-560}" --rate 1e-4 --tutors "$work/caption.pt" --start "vision,$after=$work/joint.pt"
   fi
-  trained=$work/critic.pt
+  spoken_by=$work/critic.pt
 else
   [ -f "$work/stem.pt" ] || "$python" -m bitmar.stem --views "$work/views" --out "$work/stem.pt" --cache "$cache"
   [ -f "$work/tokenizer.json" ] || "$python" -m bitmar.tokenizer --out "$work/tokenizer.json" "$captions" "${spoken[@]}"
@@ -80,7 +80,8 @@ else
   train joint --steps "${JOINT_STEPS:-900}" --rate 8e-4 --tutors "${tutors[@]}" --start "vision=$work/encoder.pt" "$after=$work/taught.pt"
   train critic --steps "${CRITIC_STEPS:-330}" --rate 1e-4 --tutors "$work/tutor.pt" --start "vision,$after=$work/joint.pt"
   "$python" -m bitmar.mix --start "$work/joint.pt" --end "$work/critic.pt" --share 0.25 --out "$work/mixed.pt"
-  trained=$work/mixed.pt
+  spoken_by=$work/mixed.pt
 fi
+train words --steps "${WORDS_STEPS:-1500}" --start "vision,$after=$spoken_by"
 # To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 1 --engine ... (see README.md)
-"$python" -m bitmar.export --checkpoint "$trained" --tokenizer "$work/tokenizer.json" --out default
+"$python" -m bitmar.export --checkpoint "$work/words.pt" --tokenizer "$work/tokenizer.json" --out default

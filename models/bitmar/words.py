@@ -1,6 +1,8 @@
 """The stage that learns which words a picture's captions have (model.Words), all else as it is.
 
-Targets are the shares of a photo's captions that have a token; rarities are as in CIDEr (arXiv 1411.5726).
+Targets are the shares of a photo's captions that have a token; rarities are as in CIDEr (arXiv 1411.5726). The losses are
+the cross entropy of each token, and one minus the cosine of what is wanted and what the photo's captions have together,
+which is what captions are held against.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import torch.nn.functional as F
 
 from .captioning import Split
 
+WORDS_WEIGHT, DISAGREEMENT_WEIGHT = 0.02, 3.0  # of the two losses
 VIEWS = 4  # of a photo that are learned from: the whole, a crop, and the mirror images of both
 DROPOUT = 0.1
 FEWEST = 3  # photos that a token must be said of, to be expected of one
@@ -45,6 +48,13 @@ def summaries(model, split: Split, view: int) -> torch.Tensor:
     return torch.cat(out)
 
 
+def losses(words, logits: torch.Tensor, shares: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of logits [B, V] against the shares [B, V] of captions that have each token."""
+    cosine = F.cosine_similarity(words.wanted(logits), words.rarity * shares, -1)
+    return {"words": F.binary_cross_entropy_with_logits(logits, shares, reduction="sum") / len(logits),
+            "disagreement": 1 - cosine.mean()}
+
+
 def words(args, model, tokenizer, trainer_of, inputs) -> None:
     """inputs: from views to what the encoder takes of them"""
     vocabulary, device = model.config["vocab_size"], args.device
@@ -62,12 +72,9 @@ def words(args, model, tokenizer, trainer_of, inputs) -> None:
     while trainer.running():
         row, view = torch.randint(photos, (batch,), device=device), torch.randint(len(seen), (batch,), device=device)
         logits = model.word_logits(F.dropout(seen[view, row], DROPOUT))
-        loss = F.binary_cross_entropy_with_logits(logits, wanted[row], reduction="sum") / batch
-        trainer.update({"words": loss}, {"words": 1.0})
+        trainer.update(losses(model.words, logits, wanted[row]), {"words": WORDS_WEIGHT, "disagreement": DISAGREEMENT_WEIGHT})
         if trainer.step % 250 == 0 or trainer.progress() == 1:
             net = trainer.average
             with torch.no_grad():
-                logits = net.word_logits(held_seen)
-                loss = F.binary_cross_entropy_with_logits(logits, expected, reduction="sum") / len(expected)
-                agreement = F.cosine_similarity(net.words.wanted(logits), net.words.rarity * expected, -1).mean()
-            trainer.log({"val_words": round(float(loss), 4), "val_agreement": round(float(agreement), 4)})
+                got = losses(net.words, net.word_logits(held_seen), expected)
+            trainer.log({"val_" + name: round(float(value), 4) for name, value in got.items()})

@@ -1,6 +1,7 @@
 """Resuming a stage, straight-through gradients, and evaluation in the engine's order."""
 
 import json
+import shutil
 import tempfile
 import types
 import unittest
@@ -18,7 +19,9 @@ from bitmar.model import BitMar
 from bitmar.ordered import engine_order
 from bitmar.quant import BitLinear, quantize_activation, quantize_weight
 from bitmar.stem import STEM_LAYERS
-from bitmar.train import StemCache, Trainer, encoder
+from bitmar.tokenizer import Tokenizer
+from bitmar.train import Pixels, StemCache, Trainer, encoder
+from bitmar.words import FEWEST, losses, rarities, shares, words
 
 TINY = Path(__file__).parents[1] / "golden/tiny/config.json"
 
@@ -259,6 +262,50 @@ class Causality(unittest.TestCase):
             _, short = model.fuse(*model.encode_text(torch.tensor([[bos, 9, 11]])))
             _, padded = model.fuse(*model.encode_text(torch.tensor([[bos, 9, 11, pad, pad]])))
         self.assertTrue(torch.allclose(short, padded, atol=1e-5))
+
+
+class WordsOfAPicture(unittest.TestCase):
+    def test_shares_and_rarities_count_photos_and_captions(self):
+        tokens = [[[5, 5, 6], [5, 7]], [[5], [5]], [[5, 6], [6]], [[6, 7], [7]]]
+        self.assertEqual(shares(tokens, 8)[0].tolist(), [0, 0, 0, 0, 0, 1, 0.5, 0.5])
+        rare = rarities(tokens, 8)
+        self.assertEqual(FEWEST, 3)
+        self.assertAlmostEqual(float(rare[5]), np.log(4 / 3), places=6)
+        self.assertAlmostEqual(float(rare[6]), np.log(4 / 3), places=6)
+        self.assertEqual(rare[[0, 4, 7]].tolist(), [0, 0, 0])  # never, and of too few photos
+
+    def test_agreement_is_the_cosine_that_is_learned(self):
+        model = tiny_model()
+        net, generator = model.words, torch.Generator().manual_seed(1)
+        net.rarity.copy_(torch.rand(net.rarity.shape, generator=generator) * 5)
+        logits, said = torch.randn(1, len(net.rarity), generator=generator), [9, 7, 9, 200]
+        wanted = net.wanted(logits)[0]
+        self.assertAlmostEqual(float(wanted.norm()), 1, places=5)
+        self.assertAlmostEqual(net.agreement(wanted, said), 1 - float(losses(net, logits, shares([[said]], len(net.rarity)))["disagreement"]), places=5)
+        self.assertEqual(net.agreement(wanted, said), net.agreement(wanted, [200, 9, 7]))
+        self.assertEqual(net.agreement(wanted, []), 0)
+
+    def test_the_stage_learns_words_and_nothing_else(self):
+        lines = ["a dog runs", "a girl on the beach", "two dogs play", "a man in a red shirt"]
+        with tempfile.TemporaryDirectory() as work:
+            tiny_views(Path(work) / "views")
+            shutil.copytree(Path(work) / "views/train/0", Path(work) / "views/val/0", dirs_exist_ok=True)  # noise can only be known by heart
+            photos = [{"image": str(i), "captions": [lines[i % 4], lines[i % 4] + " in the snow"]} for i in range(6)]
+            captions = Path(work) / "captions.json"
+            captions.write_text(json.dumps({"train": photos, "val": photos}))
+            model = tiny_model()
+            before = {name: value.clone() for name, value in model.state_dict().items()}
+            args = types.SimpleNamespace(work=Path(work), captions=captions, device="cpu", name=None, seed=0, minutes=1e9, seconds=None, batch=6)
+            words(args, model, Tokenizer(TINY.with_name("tokenizer.json")),
+                  lambda parameters: Trainer(args, "words", model, parameters, 1e-2, 150), lambda views: Pixels(views, "cpu"))
+            for name, value in model.state_dict().items():
+                if not name.startswith("words."):
+                    self.assertTrue(torch.equal(value, before[name]), name)
+            curve = [json.loads(line) for line in (Path(work) / "words.jsonl").read_text().splitlines()]
+            tokenizer = Tokenizer(TINY.with_name("tokenizer.json"))
+            said = shares([[tokenizer.encode(c) for c in photo["captions"]] for photo in photos], model.config["vocab_size"])
+            blind = losses(model.words, torch.logit(said.mean(0, keepdim=True).clamp(1e-5, 0.99)).expand(6, -1), said)
+            self.assertLess(curve[-1]["val_disagreement"], float(blind["disagreement"]) - 0.05)  # more than what all captions share
 
 
 if __name__ == "__main__":
