@@ -11,7 +11,7 @@ import * as view from './view.js';
 /** Captions come faster than anyone reads: on a live picture one starts at most this often. */
 const LIVE_INTERVAL_MS = 600;
 // A better caption for a few milliseconds: see the table in the README.
-const NUM_BEAMS = 5;
+const NUM_BEAMS = 8;
 
 /** That something was seen before is said only of what is older than this. */
 const LONG_AGO_MS = 60_000;
