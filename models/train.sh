@@ -83,5 +83,5 @@ else
   spoken_by=$work/mixed.pt
 fi
 train words --steps "${WORDS_STEPS:-1500}" --start "vision,$after=$spoken_by"
-# To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 1 --engine ... (see README.md)
+# To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 8 --engine ... (see README.md)
 "$python" -m bitmar.export --checkpoint "$work/words.pt" --tokenizer "$work/tokenizer.json" --out default

@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--engine", nargs="+", required=True)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--captions", type=Path, required=True)
-    parser.add_argument("--beams", type=int, default=3)
+    parser.add_argument("--beams", type=int, default=8)
     parser.add_argument("--each", type=int, default=40, help="pictures of each unseen kind")
     args = parser.parse_args()
     names, references = load_captions(args.captions, "val")
