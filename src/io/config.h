@@ -61,9 +61,9 @@ struct DecoderConfig {
   int num_sinks = 0, window_size = 0;
 };
 
-// How sure a caption is: 1 / (1 + exp(-(slope * mean + similarity * s + words * w + offset))), fitted to validation data (Platt
-// 1999). mean: log-probability a token; s: cosine of picture and caption in the memory's space; w: of the caption's words
-// and those expected of the picture.
+// How sure a caption is: 1 / (1 + exp(-(slope * mean + similarity * s + words * w + offset))), fitted to validation
+// data (Platt 1999). mean: log-probability a token; s: cosine of picture and caption in the memory's space; w: of the
+// caption's words and those expected of the picture.
 struct ConfidenceConfig {
   double slope = 0, similarity = 0, offset = 0;
   double words = 0;  // optional in the file
@@ -90,8 +90,8 @@ struct Config {
   std::optional<ConfidenceConfig> confidence;  // of a calibrated model
 };
 
-// Every field but `words` and `confidence` must be there, and each in its range: what comes out can be computed with, and cannot
-// ask for more memory than a model of this kind has any use for. Throws invalid_config, naming the field.
+// Every field but `words` and `confidence` must be there, and each in its range: what comes out can be computed with,
+// and cannot ask for more memory than a model of this kind has any use for. Throws invalid_config, naming the field.
 Config parse_config(std::string_view json);
 
 // preprocessor_config.json must describe what the engine does with pixels: squash them to the model's size,

@@ -51,8 +51,8 @@ class BitMar {
   std::span<const float> memory_value() const { return stages_->value; }  // [C], unit length
   bool has_vision() const { return has_vision_; }
 
-  // What captions of the picture are held against, valid until the next call; nothing in models that expect no words, and
-  // without a picture.
+  // What captions of the picture are held against, valid until the next call; nothing in models that expect no words,
+  // and without a picture.
   std::optional<Guide> expect_words();
 
   // ---- 3. Conditioning: [r ; F ; V] to every decoder layer; a new stream begins ----
@@ -119,8 +119,8 @@ class BitMar {
   std::optional<Stages> stages_;
   std::optional<EpisodicMemory> memory_;
   bool has_vision_ = false;
-  int image_ = 0;   // counts the images seen
-  int fused_ = -1;  // the image that F is fused with, 0 for none; -1: there is no F
+  int image_ = 0;      // counts the images seen
+  int fused_ = -1;     // the image that F is fused with, 0 for none; -1: there is no F
   int expected_ = -1;  // the image whose words are expected
   int text_size_ = 0;
 };

@@ -40,7 +40,7 @@ struct CaptionOptions {
   // what is likely and agrees with them, else the likeliest.
   int num_beams = 1;
   std::optional<double> length_penalty = {};  // of beam search; absent: the model's own, or 1
-  float temperature = 0;      // 0: greedy
+  float temperature = 0;                      // 0: greedy
   float top_p = 1;
   std::uint64_t seed = 0;
   bool read_memory = false;   // let the memory speak into this caption

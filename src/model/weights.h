@@ -117,9 +117,9 @@ struct EmbeddingWeights {           // the table of tokens, and the head that sc
 };
 
 struct WordsWeights {
-  Norm norm;                         // [2 d]
-  Linear proj;                       // [d, 2 d]
-  std::vector<float> bias, rarity;   // [V]
+  Norm norm;                        // [2 d]
+  Linear proj;                      // [d, 2 d]
+  std::vector<float> bias, rarity;  // [V]
 };
 
 struct Weights {
@@ -130,7 +130,7 @@ struct Weights {
   FusionWeights fusion;
   MemoryWeights memory;
   DecoderWeights decoder;
-  WordsWeights words;  // empty in models that expect none
+  WordsWeights words;          // empty in models that expect none
   std::size_t bytes = 0;       // held in memory
   std::size_t parameters = 0;  // elements of the file's tensors, packed ones counted unpacked
 

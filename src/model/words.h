@@ -1,5 +1,5 @@
-// Vision tokens to the words of the picture's captions, whatever their order (a bag of words, as the attributes of arXiv
-// 1603.03925): what a caption says is held against them.
+// Vision tokens to the words of the picture's captions, whatever their order (a bag of words, as the attributes of
+// arXiv 1603.03925): what a caption says is held against them.
 #pragma once
 
 #include <span>
@@ -18,8 +18,8 @@ class Words {
   // vision tokens [m, d] -> state [d], which the table of tokens scores
   void summarise(const float* vision, int m, float* state);
   // The scores [V] of that -> p, the chance that a caption of the picture has a token, and from it what a caption is
-  // held against: rarity * p, as a unit vector, where rarity is a token's inverse document frequency, as in CIDEr (arXiv
-  // 1411.5726).
+  // held against: rarity * p, as a unit vector, where rarity is a token's inverse document frequency, as in CIDEr
+  // (arXiv 1411.5726).
   void expect(const float* scores);
   // Valid until the next expect().
   Guide guide() const { return {value_, square_}; }

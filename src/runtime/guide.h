@@ -7,8 +7,9 @@
 
 namespace bitmar {
 
-// Vectors have a coordinate a token. A set of tokens is a vector whose coordinates are their weights; it is held against
-// the unit vector of what is wanted. Nothing here depends on the order of the vocabulary, so every build gives the same.
+// Vectors have a coordinate a token. A set of tokens is a vector whose coordinates are their weights; it is held
+// against the unit vector of what is wanted. Nothing here depends on the order of the vocabulary, so every build gives
+// the same.
 class Guide {
  public:
   // Of a growing list of tokens, each counted once.

@@ -125,10 +125,9 @@ TEST_P(GoldenTest, BeamSearchFollowsTheWordsExpected) {
   const auto pixels = golden.values<std::uint8_t>("pixels");
   for (const std::string name : {"prompted", "plain"}) {
     const bool plain = name == "plain";
-    const auto result = engine->caption({pixels.data(), 32, 32, 3}, {.prompt = plain ? "" : golden.text("prompt_text"),
-                                                                     .max_tokens = 10,
-                                                                     .num_beams = 3,
-                                                                     .read_memory = plain});
+    const auto result = engine->caption(
+        {pixels.data(), 32, 32, 3},
+        {.prompt = plain ? "" : golden.text("prompt_text"), .max_tokens = 10, .num_beams = 3, .read_memory = plain});
     const std::vector<std::int32_t> tokens(result.tokens.begin(), result.tokens.end());
     EXPECT_EQ(tokens, golden.values<std::int32_t>(name + "/guided_beam"));
     EXPECT_NE(tokens, golden.values<std::int32_t>(name + "/beam"));
