@@ -25,7 +25,7 @@ async function open(browser, { url = server.url, ready = true, ...viewport } = {
   return { page, wrong };
 }
 
-const AS_THE_PAGE = { numBeams: 5 };
+const AS_THE_PAGE = { numBeams: 8 };
 const said = async (page) => (await page.textContent('#announce')).replace(/^Not sure: /, '');
 const captioned = (page, before = '') =>
   page.waitForFunction((old) => document.querySelector('#announce').textContent.replace(/^Not sure: /, '') !== old, before, { timeout: 20_000 });

@@ -43,7 +43,8 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       assert.ok(JSON.parse(stdout).tokens.length <= 2);
       assert.equal((await bitmar('caption', CAT, '--model', MODEL, '--int8-kv')).status, 0);
       const [short, long] = await Promise.all(['-9', '9'].map(async (penalty) => {
-        const { stdout } = await bitmar('caption', CAT, '--json', '--model', MODEL, '--beams', '5', '--length-penalty', penalty);
+        const photo = path('web/demo/public/samples/photographer.jpg');
+        const { stdout } = await bitmar('caption', photo, '--json', '--model', MODEL, '--beams', '5', '--length-penalty', penalty);
         return JSON.parse(stdout).tokens.length;
       }));
       assert.ok(short < long, `${short} tokens, ${long} tokens`);
