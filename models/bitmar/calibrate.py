@@ -68,7 +68,8 @@ def agreements(directory: Path, pictures: list[Image.Image], tokens: list[list[i
     with torch.no_grad():
         for start in range(0, len(pictures), 20):
             pixels = torch.from_numpy(whole(pictures[start:start + 20], size)).permute(0, 3, 1, 2)
-            summary = model.words.summary(model.compressor(model.vision(pixels)))
+            features = model.vision(pixels)
+            summary = model.words.summary(features, model.compressor(features))
             wanted = model.words.wanted(model.word_logits(summary))
             out += [model.words.agreement(w, t) for w, t in zip(wanted, tokens[start:])]
     return torch.tensor(out)

@@ -104,6 +104,8 @@ def tiny_model(seed: int) -> BitMar:
     model.embedding.weight.data = on_powers_of_two(model.embedding.weight.data, -9)
     model.embedding.weight.data[CONFIG["eos_token_id"]] *= 2  # so that some captions end
     model.words.rarity.uniform_(0, 5)
+    model.words.center.normal_()
+    model.words.scale.uniform_(0.5, 2)
     first = model.vision.stem[0]
     first.weight.data = on_powers_of_two(first.weight.data, -13)
     return model
@@ -197,7 +199,7 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
         keep("features", features[0])
         vision = model.compressor(features)
         keep("vision_tokens", vision[0])
-        summary = model.words.summary(vision)
+        summary = model.words.summary(features, vision)
         keep("words.state", model.words.state(summary)[0])
         wanted = model.words.wanted(model.word_logits(summary))[0]
         keep("words", wanted * model.words.rarity)
@@ -266,6 +268,7 @@ def build(seed: int, prompt: list[int]):
     # The vision encoder sees the same picture twice.
     tensors = {k: v for k, v in tensors.items() if not k.startswith(("plain/stem", "plain/acc.vision", "plain/vision."))}
     telling = all(min(seen) > 2 and min(seen) < STEPS for seen in lengths.values())
+    telling = telling and any(tensors[f"{case}/guided_beam"].tolist() != tensors[f"{case}/beam"].tolist() for case in ("prompted", "plain"))
     return (model, tensors) if telling else None
 
 

@@ -349,20 +349,24 @@ class Words(nn.Module):
     """Which words a picture's captions are made of, whatever their order (a bag of words, as the attributes of arXiv
     1603.03925): what beam search holds captions against."""
 
-    def __init__(self, vocabulary: int, width: int, eps: float):
+    def __init__(self, vocabulary: int, features: int, width: int):
         super().__init__()
-        self.norm, self.proj = RMSNorm(2 * width, eps), BitLinear(2 * width, width)
+        summary = 2 * (features + width)
+        self.register_buffer("center", torch.zeros(summary))
+        self.register_buffer("scale", torch.ones(summary))
+        self.proj, self.dropout = BitLinear(summary, width), 0.0
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.register_buffer("rarity", torch.zeros(vocabulary))  # a token's inverse document frequency, 0 of what is none
 
-    def summary(self, vision):
-        """Vision tokens [B, m, d] -> [B, 2 d]: their mean, in the engine's order, and their maximum."""
-        mean = functools.reduce(torch.add, vision.unbind(1)) / vision.shape[1]
-        return torch.cat([mean, vision.amax(1)], -1)
+    def summary(self, features, vision):
+        """Feature grid [B, P, f] and vision tokens [B, m, d] -> [B, 2 f + 2 d]: mean, in the engine's order, and maximum of each."""
+        def mean(rows):
+            return functools.reduce(torch.add, rows.unbind(1)) / rows.shape[1]
+        return torch.cat([mean(features), features.amax(1), mean(vision), vision.amax(1)], -1)
 
     def state(self, summary):
-        """[B, 2 d] -> [B, d], which the table of tokens scores."""
-        return self.proj(self.norm(summary))
+        """[B, 2 f + 2 d] -> [B, d], which the table of tokens scores."""
+        return self.proj(F.dropout((summary - self.center) * self.scale, self.dropout, self.training))
 
     def wanted(self, logits):
         """Logits [B, V] -> unit vectors [B, V]: rarity * p, the chance that a caption has a token."""
@@ -390,7 +394,7 @@ class BitMar(nn.Module):
         self.fusion = Fusion(config["fusion"], width, eps)
         self.memory = EpisodicMemory(config["memory"], width, eps)
         self.decoder = Decoder(config["decoder"], width, eps)
-        self.words = Words(config["vocab_size"], width, eps) if "words" in config else None
+        self.words = Words(config["vocab_size"], vision["feature_size"], width) if "words" in config else None
 
     def embed(self, tokens):
         if self.fixed_embedding is not None:
@@ -427,7 +431,7 @@ class BitMar(nn.Module):
         return int8_head(states, self.embedding.weight, self.fixed_embedding)
 
     def word_logits(self, summary):
-        """Of what Words.summary makes of pictures, [B, 2 d] -> [B, V]"""
+        """Of what Words.summary makes of pictures, [B, 2 f + 2 d] -> [B, V]"""
         return int8_head(self.words.state(summary), self.embedding.weight, self.fixed_embedding) + self.words.bias
 
     @torch.no_grad()

@@ -363,7 +363,7 @@ def main() -> None:
         return
 
     def trainer_of(parameters):
-        rate = 3e-3 if args.stage == "words" else 1.2e-3
+        rate = 2e-3 if args.stage == "words" else 1.2e-3
         return Trainer(args, args.stage, model, parameters, args.rate or rate, args.steps or 1500)
 
     if args.stage == "words":

@@ -7,7 +7,9 @@ which is what captions are held against.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 from collections import Counter
 
 import numpy as np
@@ -17,8 +19,9 @@ import torch.nn.functional as F
 from .captioning import Split
 
 WORDS_WEIGHT, DISAGREEMENT_WEIGHT = 0.02, 3.0  # of the two losses
-VIEWS = 4  # of a photo that are learned from: the whole, a crop, and the mirror images of both
-DROPOUT = 0.1
+VIEWS = 8  # of a photo that are learned from: the whole, crops, and the mirror images of all
+DROPOUT = 0.5  # of what is seen, standardised
+LEAST_DEVIATION = 0.05  # what hardly varies is not blown up
 FEWEST = 3  # photos that a token must be said of, to be expected of one
 AT_ONCE = 64
 
@@ -39,13 +42,24 @@ def rarities(tokens: list[list[list[int]]], vocabulary: int) -> torch.Tensor:
 
 
 def summaries(model, split: Split, view: int) -> torch.Tensor:
-    """What Words takes of every photo: [photos, 2 d]"""
+    """What Words takes of every photo: [photos, 2 f + 2 d]. Kept beside the view, in a file named after the weights that saw it."""
+    weights = hashlib.sha256()
+    for part in (model.vision, model.compressor):
+        for value in part.state_dict().values():
+            weights.update(value.cpu().numpy().tobytes())
+    path = split.views.file(view, f"summary-{weights.hexdigest()[:8]}.npy")
+    if path.exists():
+        return torch.from_numpy(np.load(path)).to(model.embedding.weight.device)
     out = []
     with torch.no_grad():
         for start in range(0, len(split.views), AT_ONCE):
             rows = np.arange(start, min(len(split.views), start + AT_ONCE))
-            out.append(model.words.summary(model.compressor(split.features(model, rows, view))))
-    return torch.cat(out)
+            features = split.features(model, rows, view)
+            out.append(model.words.summary(features, model.compressor(features)))
+    seen = torch.cat(out)
+    np.save(path.with_suffix(".tmp.npy"), seen.cpu().numpy())
+    os.replace(path.with_suffix(".tmp.npy"), path)
+    return seen
 
 
 def losses(words, logits: torch.Tensor, shares: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -67,11 +81,14 @@ def words(args, model, tokenizer, trainer_of, inputs) -> None:
         model.words.bias.copy_(torch.logit(wanted.mean(0).clamp(1e-5, 0.99)))
     seen = torch.stack([summaries(model, train, view) for view in range(min(VIEWS, train.views.count))])
     held_seen = summaries(model, held, 0)
+    model.words.center.copy_(seen.mean((0, 1)))
+    model.words.scale.copy_(1 / seen.std((0, 1)).clamp_min(LEAST_DEVIATION))
+    model.words.train().dropout = DROPOUT
     trainer = trainer_of(model.words.parameters())
     batch, photos = args.batch or 256, len(train.views)
     while trainer.running():
         row, view = torch.randint(photos, (batch,), device=device), torch.randint(len(seen), (batch,), device=device)
-        logits = model.word_logits(F.dropout(seen[view, row], DROPOUT))
+        logits = model.word_logits(seen[view, row])
         trainer.update(losses(model.words, logits, wanted[row]), {"words": WORDS_WEIGHT, "disagreement": DISAGREEMENT_WEIGHT})
         if trainer.step % 250 == 0 or trainer.progress() == 1:
             net = trainer.average

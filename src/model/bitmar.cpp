@@ -43,7 +43,8 @@ void BitMar::see_features(std::span<const float> grid) {
   if (!std::all_of(grid.begin(), grid.end(), [](float v) { return std::isfinite(v); })) {
     throw Error(ErrorCode::invalid_argument, "the feature grid holds a number that is not finite");
   }
-  s.compressor.run(grid.data(), s.vision_tokens.data());
+  std::ranges::copy(grid, s.features.begin());
+  s.compressor.run(s.features.data(), s.vision_tokens.data());
   has_vision_ = true;
   ++image_;
   s.last_pixels.forget();
@@ -101,7 +102,7 @@ std::optional<Guide> BitMar::expect_words() {
   if (!s.words || !has_vision_) return std::nullopt;
   if (expected_ != image_) {
     expected_ = image_;
-    s.words->summarise(s.vision_tokens.data(), s.compressor.tokens(), s.states.data());
+    s.words->summarise(s.features.data(), s.vision_tokens.data(), s.states.data());
     s.words->expect(score(1).data());
   }
   return s.words->guide();
@@ -222,7 +223,7 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
     workspace.pool = pool;
     workspace.others = others.data();
   }
-  if (c.words) words.emplace(c.vocab_size, w.words, workspace, arena);
+  if (c.words) words.emplace(c, compressor.tokens(), w.words, workspace, arena);
   const auto take = [&](std::size_t rows, std::size_t width) {
     return arena.take<float>(Purpose::activations, rows * width);
   };

@@ -235,8 +235,10 @@ Weights::Weights(const Config& c, const SafeTensors& file, const Kernels& kernel
   decoder.norm = bind.norm("decoder.norm", d);
 
   if (c.words) {
-    words = {bind.norm("words.norm", 2 * d), bind.linear("words.proj", 2 * d, d),
-             bind.floats("words.bias", {c.vocab_size}), bind.floats("words.rarity", {c.vocab_size})};
+    const int summary = 2 * (c.vision.feature_size + d);
+    words = {bind.floats("words.center", {summary}), bind.floats("words.scale", {summary}),
+             bind.linear("words.proj", summary, d), bind.floats("words.bias", {c.vocab_size}),
+             bind.floats("words.rarity", {c.vocab_size})};
   }
   bind.check_all_used();
 }

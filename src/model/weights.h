@@ -117,9 +117,9 @@ struct EmbeddingWeights {           // the table of tokens, and the head that sc
 };
 
 struct WordsWeights {
-  Norm norm;                        // [2 d]
-  Linear proj;                      // [d, 2 d]
-  std::vector<float> bias, rarity;  // [V]
+  std::vector<float> center, scale;  // [2 features + 2 d]
+  Linear proj;                       // [d, 2 features + 2 d]
+  std::vector<float> bias, rarity;   // [V]
 };
 
 struct Weights {

@@ -9,26 +9,37 @@ namespace bitmar {
 
 void Words::plan(const WordsWeights& weights, Needs& needs) { needs.product(weights.proj, 1); }
 
-Words::Words(int vocabulary, const WordsWeights& weights, Workspace& workspace, Arena& arena)
+Words::Words(const Config& c, int tokens, const WordsWeights& weights, Workspace& workspace, Arena& arena)
     : weights_(weights),
       workspace_(workspace),
+      patches_(c.vision.grid_size * c.vision.grid_size),
+      features_(c.vision.feature_size),
+      tokens_(tokens),
       summary_(arena.take<float>(Purpose::activations, weights.proj.in)),
-      value_(arena.take<float>(Purpose::activations, vocabulary)),
-      square_(arena.take<float>(Purpose::activations, vocabulary)) {}
+      value_(arena.take<float>(Purpose::activations, c.vocab_size)),
+      square_(arena.take<float>(Purpose::activations, c.vocab_size)) {}
 
-void Words::summarise(const float* vision, int m, float* state) {
+void Words::summarise(const float* grid, const float* vision, float* state) {
   const int d = weights_.proj.out;
-  float *mean = summary_.data(), *most = mean + d;
-  std::copy_n(vision, d, mean);
-  std::copy_n(vision, d, most);
-  for (int i = 1; i < m; ++i) {
-    workspace_.kernels.add(vision + i * d, d, mean);
-    for (int j = 0; j < d; ++j) most[j] = std::max(most[j], vision[i * d + j]);
+  summarise_rows(grid, patches_, features_, summary_.data());
+  summarise_rows(vision, tokens_, d, summary_.data() + 2 * features_);
+  for (std::size_t j = 0; j < summary_.size(); ++j) {
+    summary_[j] = (summary_[j] - weights_.center[j]) * weights_.scale[j];
   }
-  for (int j = 0; j < d; ++j) mean[j] /= static_cast<float>(m);
-  rms_norm(workspace_, summary_.data(), weights_.norm, 1, summary_.data());
   linear(workspace_, weights_.proj, summary_.data(), 1, state);
   workspace_.observe("words.state", state, 1, d);
+}
+
+// rows [count, n] -> out [2 n]: their mean and their maximum
+void Words::summarise_rows(const float* rows, int count, int n, float* out) const {
+  float *mean = out, *most = out + n;
+  std::copy_n(rows, n, mean);
+  std::copy_n(rows, n, most);
+  for (int i = 1; i < count; ++i) {
+    workspace_.kernels.add(rows + i * n, n, mean);
+    for (int j = 0; j < n; ++j) most[j] = std::max(most[j], rows[i * n + j]);
+  }
+  for (int j = 0; j < n; ++j) mean[j] /= static_cast<float>(count);
 }
 
 void Words::expect(const float* scores) {
