@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 
-import { serve } from '../../scripts/serve.mjs';
-import { complaints, launch, path, samplePhotos } from './helpers.mjs';
+import { complaints, launch, path, samplePhotos, serve } from './helpers.mjs';
 
 let server, browser, page, wrong, photos;
 before(async () => {

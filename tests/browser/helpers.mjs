@@ -4,9 +4,11 @@ import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, request as forward } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after } from 'node:test';
 
 import { BitMar } from 'bitmar';
 import { chromium } from 'playwright-core';
+import { serve as serveFiles } from '../../scripts/serve.mjs';
 import { MODEL, path, SAMPLES } from '../node/helpers.mjs';
 
 export { MODEL, path, SAMPLES };
@@ -22,6 +24,21 @@ export const QUIET = [
   '--disable-sync',
 ];
 
+// What a test that failed left open would keep its process, and so the whole run, from ending.
+const opened = new Set();
+if (process.env.NODE_TEST_CONTEXT) after(() => Promise.all([...opened].map((thing) => thing.close())));
+
+/** A thing to close, closed at the end of the test file where nobody has by then. */
+function closing(thing) {
+  const { close } = thing;
+  thing.close = () => (opened.delete(thing) ? close() : undefined);
+  opened.add(thing);
+  return thing;
+}
+
+/** As scripts/serve.mjs. */
+export const serve = async (options) => closing(await serveFiles(options));
+
 /** Chromium with a profile of its own; close() removes both. */
 export async function launch(...flags) {
   const profile = await mkdtemp(join(tmpdir(), 'bitmar-chromium-'));
@@ -31,14 +48,14 @@ export async function launch(...flags) {
     viewport: { width: 1280, height: 800 },
     args: [...QUIET, ...flags],
   });
-  return {
+  return closing({
     context,
     page: () => context.newPage(),
     async close() {
       await context.close();
       await rm(profile, { recursive: true, force: true, maxRetries: 3 });
     },
-  };
+  });
 }
 
 /** Everything that went wrong on a page: console errors, uncaught errors, CSP violations, requests to other hosts. */
@@ -66,13 +83,13 @@ export async function host(target, folder, headers, refused = () => false) {
     }).end();
   });
   await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
-  return {
+  return closing({
     url: `http://localhost:${server.address().port}${folder}`,
     async close() {
       server.closeAllConnections();
       await new Promise((closed) => server.close(closed));
     },
-  };
+  });
 }
 
 // ---- Expectations from node ----

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { serve } from '../../scripts/serve.mjs';
-import { launch, path } from './helpers.mjs';
+import { launch, path, serve } from './helpers.mjs';
 
 test('every table of the relaxed build is the reference bit for bit', async (t) => {
   const server = await serve({ root: path('') });

@@ -8,8 +8,7 @@ import { join, relative } from 'node:path';
 import { test } from 'node:test';
 
 import { chromium } from 'playwright-core';
-import { serve } from '../../scripts/serve.mjs';
-import { film, launch, MODEL, path, QUIET, samplePhotos, validationPhotos, webcam } from './helpers.mjs';
+import { film, launch, MODEL, path, QUIET, samplePhotos, serve, validationPhotos, webcam } from './helpers.mjs';
 
 const KILLS = Number(process.env.BITMAR_KILLS ?? 10);
 const SEED = Number(process.env.BITMAR_SEED ?? Date.now() % 1_000_000);

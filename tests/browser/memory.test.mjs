@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { relative } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { serve } from '../../scripts/serve.mjs';
-import { launch, MODEL, path } from './helpers.mjs';
+import { launch, MODEL, path, serve } from './helpers.mjs';
 
 const MODEL_URL = `/${relative(path(''), MODEL)}/`;
 const TINY_URL = '/tests/golden/tiny/';

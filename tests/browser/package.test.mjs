@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { relative } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { serve } from '../../scripts/serve.mjs';
-import { complaints, disposeNodeModel, film, host, launch, MODEL, nodeCaption, path, samplePhotos, SAMPLES, validationPhotos, webcam } from './helpers.mjs';
+import { complaints, disposeNodeModel, film, host, launch, MODEL, nodeCaption, path, samplePhotos, SAMPLES, serve, validationPhotos, webcam } from './helpers.mjs';
 
 const MODEL_URL = `/${relative(path(''), MODEL)}/`;
 let server;

@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { serve } from '../../scripts/serve.mjs';
 import { picture, png } from '../node/helpers.mjs';
-import { complaints, disposeNodeModel, film, host, launch, nodeCaption, nodeModel, path, samplePhotos, SAMPLES, webcam } from './helpers.mjs';
+import { complaints, disposeNodeModel, film, host, launch, nodeCaption, nodeModel, path, samplePhotos, SAMPLES, serve, webcam } from './helpers.mjs';
 
 let server;
 before(async () => {

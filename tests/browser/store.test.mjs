@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 
-import { serve } from '../../scripts/serve.mjs';
-import { complaints, launch, path } from './helpers.mjs';
+import { complaints, launch, path, serve } from './helpers.mjs';
 
 let server, browser;
 before(async () => {

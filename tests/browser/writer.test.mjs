@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { serve } from '../../scripts/serve.mjs';
-import { launch, path } from './helpers.mjs';
+import { launch, path, serve } from './helpers.mjs';
 
 describe('the writer among tabs', () => {
   let server, browser;
