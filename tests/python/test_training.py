@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from bitmar import quant
-from bitmar.captioning import INFO_NCE_TEMPERATURE, distil_loss, info_nce
+from bitmar.captioning import INFO_NCE_TEMPERATURE, Split, distil_loss, info_nce
 from bitmar.data import Views
 from bitmar.mix import mix
 from bitmar.model import BitMar
@@ -21,7 +21,7 @@ from bitmar.quant import BitLinear, quantize_activation, quantize_weight
 from bitmar.stem import STEM_LAYERS
 from bitmar.tokenizer import Tokenizer
 from bitmar.train import Pixels, StemCache, Trainer, encoder
-from bitmar.words import FEWEST, losses, rarities, shares, words
+from bitmar.words import FEWEST, losses, rarities, shares, summaries, words
 
 TINY = Path(__file__).parents[1] / "golden/tiny/config.json"
 
@@ -284,6 +284,23 @@ class WordsOfAPicture(unittest.TestCase):
         self.assertAlmostEqual(net.agreement(wanted, said), 1 - float(losses(net, logits, shares([[said]], len(net.rarity)))["disagreement"]), places=5)
         self.assertEqual(net.agreement(wanted, said), net.agreement(wanted, [200, 9, 7]))
         self.assertEqual(net.agreement(wanted, []), 0)
+
+    def test_what_was_seen_of_a_view_is_kept_for_the_weights_that_saw_it(self):
+        with tempfile.TemporaryDirectory() as work:
+            tiny_views(Path(work) / "views")
+            captions = Path(work) / "captions.json"
+            captions.write_text(json.dumps({"train": [{"image": str(i), "captions": ["a dog"]} for i in range(6)]}))
+            args = types.SimpleNamespace(work=Path(work), captions=captions)
+            split = Split(args, "train", Tokenizer(TINY.with_name("tokenizer.json")), lambda views: Pixels(views, "cpu"))
+            model, kept = tiny_model(), lambda: sorted(Path(work).rglob("*summary-*"))
+            first = summaries(model, split, 1)
+            self.assertEqual(len(kept()), 1)
+            split.inputs = None  # nothing to see any more
+            self.assertTrue(torch.equal(summaries(model, split, 1), first))
+            split.inputs = Pixels(split.views, "cpu")
+            model.vision.stem[0].affine_bias.data += 1
+            self.assertFalse(torch.equal(summaries(model, split, 1), first))
+            self.assertEqual(len(kept()), 2)
 
     def test_the_stage_learns_words_and_nothing_else(self):
         lines = ["a dog runs", "a girl on the beach", "two dogs play", "a man in a red shirt"]

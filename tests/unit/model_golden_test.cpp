@@ -126,11 +126,18 @@ TEST_P(GoldenTest, BeamSearchFollowsTheWordsExpected) {
   bool followed = false;
   for (const std::string name : {"prompted", "plain"}) {
     const bool plain = name == "plain";
-    const auto result = engine->caption(
-        {pixels.data(), 32, 32, 3},
-        {.prompt = plain ? "" : golden.text("prompt_text"), .max_tokens = 10, .num_beams = 3, .read_memory = plain});
+    const CaptionOptions options{
+        .prompt = plain ? "" : golden.text("prompt_text"), .max_tokens = 10, .num_beams = 3, .read_memory = plain};
+    Recorder recorder;
+    engine->model().set_observer(&recorder);
+    const auto result = engine->caption({pixels.data(), 32, 32, 3}, options);
+    engine->model().set_observer(nullptr);
     const std::vector<std::int32_t> tokens(result.tokens.begin(), result.tokens.end());
     EXPECT_EQ(tokens, golden.values<std::int32_t>(name + "/guided_beam"));
+    // Where the grid is given, the words are expected of it too.
+    const auto blind = Engine::load(files_of(directory), {}, *GetParam());
+    fill_memory(golden, blind->memory());
+    EXPECT_EQ(blind->caption_features(recorder.floats.at("features"), options).tokens, result.tokens);
     followed = followed || tokens != golden.values<std::int32_t>(name + "/beam");
   }
   EXPECT_TRUE(followed);  // somewhere: golden.py sees to it
