@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import time
 from collections import Counter
 
 import numpy as np
@@ -41,25 +42,28 @@ def rarities(tokens: list[list[list[int]]], vocabulary: int) -> torch.Tensor:
     return torch.tensor([math.log(len(tokens) / said_of[v]) if said_of[v] >= FEWEST else 0.0 for v in range(vocabulary)])
 
 
-def summaries(model, split: Split, view: int) -> torch.Tensor:
-    """What Words takes of every photo: [photos, 2 f + 2 d]. Kept beside the view, in a file named after the weights that saw it."""
+def summaries(model, split: Split, view: int, deadline: float = math.inf) -> torch.Tensor:
+    """What Words takes of every photo: [photos, 2 f + 2 d]. Kept beside the view, in a file named after the weights that saw it,
+    where photos not seen yet are NaN. Exits with a failure at the deadline, to be gone on with by the next call."""
     weights = hashlib.sha256()
     for part in (model.vision, model.compressor):
         for value in part.state_dict().values():
             weights.update(value.cpu().numpy().tobytes())
-    path = split.views.file(view, f"summary-{weights.hexdigest()[:8]}.npy")
-    if path.exists():
-        return torch.from_numpy(np.load(path)).to(model.embedding.weight.device)
-    out = []
-    with torch.no_grad():
-        for start in range(0, len(split.views), AT_ONCE):
-            rows = np.arange(start, min(len(split.views), start + AT_ONCE))
+    path, photos = split.views.file(view, f"summary-{weights.hexdigest()[:8]}.npy"), len(split.views)
+    if not path.exists():
+        empty = path.with_suffix(".tmp.npy")
+        np.save(empty, np.full((photos, len(model.words.center)), np.nan, np.float32))
+        os.replace(empty, path)
+    kept = np.lib.format.open_memmap(path, "r+")
+    for rows in np.split(np.arange(photos), range(AT_ONCE, photos, AT_ONCE)):
+        if not np.isnan(kept[rows]).any():
+            continue
+        if time.time() > deadline:
+            raise SystemExit(f"{path}: the time is up at photo {rows[0]} of {photos}; run again to go on")
+        with torch.no_grad():
             features = split.features(model, rows, view)
-            out.append(model.words.summary(features, model.compressor(features)))
-    seen = torch.cat(out)
-    np.save(path.with_suffix(".tmp.npy"), seen.cpu().numpy())
-    os.replace(path.with_suffix(".tmp.npy"), path)
-    return seen
+            kept[rows] = model.words.summary(features, model.compressor(features)).cpu().numpy()
+    return torch.from_numpy(np.array(kept)).to(model.embedding.weight.device)
 
 
 def losses(words, logits: torch.Tensor, shares: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -79,8 +83,10 @@ def words(args, model, tokenizer, trainer_of, inputs) -> None:
     model.words.rarity.copy_(rarities(train.tokens, vocabulary))
     with torch.no_grad():
         model.words.bias.copy_(torch.logit(wanted.mean(0).clamp(1e-5, 0.99)))
-    seen = torch.stack([summaries(model, train, view) for view in range(min(VIEWS, train.views.count))])
-    held_seen = summaries(model, held, 0)
+    deadline = time.time() + 60 * args.minutes
+    seen = torch.stack([summaries(model, train, view, deadline) for view in range(min(VIEWS, train.views.count))])
+    held_seen = summaries(model, held, 0, deadline)
+    args.minutes = (deadline - time.time()) / 60  # that are left to learn in
     model.words.center.copy_(seen.mean((0, 1)))
     model.words.scale.copy_(1 / seen.std((0, 1)).clamp_min(LEAST_DEVIATION))
     model.words.train().dropout = DROPOUT

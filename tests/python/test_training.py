@@ -295,6 +295,11 @@ class WordsOfAPicture(unittest.TestCase):
             model, kept = tiny_model(), lambda: sorted(Path(work).rglob("*summary-*"))
             first = summaries(model, split, 1)
             self.assertEqual(len(kept()), 1)
+            rows = np.lib.format.open_memmap(kept()[0], "r+")
+            rows[2] = np.nan  # a photo that the last run did not come to
+            with self.assertRaises(SystemExit):
+                summaries(model, split, 1, deadline=0)
+            self.assertTrue(torch.equal(summaries(model, split, 1), first))
             split.inputs = None  # nothing to see any more
             self.assertTrue(torch.equal(summaries(model, split, 1), first))
             split.inputs = Pixels(split.views, "cpu")
