@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterable
 
 import numpy as np
 import torch
@@ -15,6 +16,11 @@ def mirrored_grid(grid: np.ndarray) -> np.ndarray:
     """[P, features] of a square grid of P patches, left and right changed over."""
     side = round(len(grid) ** 0.5)
     return grid.reshape(side, side, -1)[:, ::-1].reshape(grid.shape)
+
+
+def fingerprint(weights: Iterable[torch.Tensor]) -> str:
+    """Of weights, for the names of files that hold what they made."""
+    return hashlib.sha256(b"".join(w.detach().cpu().numpy().tobytes() for w in weights)).hexdigest()[:8]
 
 
 class Views:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
 import json
 import math
 import os
@@ -30,7 +29,7 @@ import torch
 import torch.nn.functional as F
 
 from . import captioning, quant
-from .data import Views
+from .data import Views, fingerprint
 from .model import BitMar, load_config
 from .quant import quantize_activation
 from .stem import STEM_LAYERS
@@ -67,8 +66,7 @@ class StemCache:
 
     def __init__(self, model: BitMar, views: Views, device):
         self.model, self.views, self.device = model, views, device
-        weights = b"".join(p.detach().cpu().numpy().tobytes() for p in model.vision.stem[:STEM_LAYERS].parameters())
-        self.name = f"stem-{hashlib.sha256(weights).hexdigest()[:8]}"
+        self.name = f"stem-{fingerprint(model.vision.stem[:STEM_LAYERS].parameters())}"
         self.shape = self._run(views.pixels([0], 0)).shape[1:]
         self.maps: list[np.ndarray] = []
         self.scales: list[np.ndarray] = []

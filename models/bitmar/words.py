@@ -7,7 +7,6 @@ which is what captions are held against.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
@@ -18,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from .captioning import Split
+from .data import fingerprint
 
 WORDS_WEIGHT, DISAGREEMENT_WEIGHT = 0.02, 3.0  # of the two losses
 VIEWS = 8  # of a photo that are learned from: the whole, crops, and the mirror images of all
@@ -45,11 +45,8 @@ def rarities(tokens: list[list[list[int]]], vocabulary: int) -> torch.Tensor:
 def summaries(model, split: Split, view: int, deadline: float = math.inf) -> torch.Tensor:
     """What Words takes of every photo: [photos, 2 f + 2 d]. Kept beside the view, in a file named after the weights that saw it,
     where photos not seen yet are NaN. Exits with a failure at the deadline, to be gone on with by the next call."""
-    weights = hashlib.sha256()
-    for part in (model.vision, model.compressor):
-        for value in part.state_dict().values():
-            weights.update(value.cpu().numpy().tobytes())
-    path, photos = split.views.file(view, f"summary-{weights.hexdigest()[:8]}.npy"), len(split.views)
+    weights = [*model.vision.state_dict().values(), *model.compressor.state_dict().values()]
+    path, photos = split.views.file(view, f"summary-{fingerprint(weights)}.npy"), len(split.views)
     if not path.exists():
         empty = path.with_suffix(".tmp.npy")
         np.save(empty, np.full((photos, len(model.words.center)), np.nan, np.float32))

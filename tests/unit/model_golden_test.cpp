@@ -118,12 +118,11 @@ TEST_P(GoldenTest, BeamSearchFollowsTheWordsExpected) {
   const Golden golden;
   ModelDirectory directory = read_model_directory(tiny_folder());
   auto config = nlohmann::json::parse(directory.config_json);
-  config["words"] = {{"guidance", 4}, {"choice", 3}, {"length_penalty", 0.5}};  // GUIDED in golden.py
+  config["words"] = {{"guidance", 4}, {"choice", 4}, {"length_penalty", 0.7}};  // GUIDED in golden.py
   directory.config_json = config.dump();
   const auto engine = Engine::load(files_of(directory), {}, *GetParam());
   fill_memory(golden, engine->memory());
   const auto pixels = golden.values<std::uint8_t>("pixels");
-  bool followed = false;
   for (const std::string name : {"prompted", "plain"}) {
     const bool plain = name == "plain";
     const CaptionOptions options{
@@ -134,13 +133,12 @@ TEST_P(GoldenTest, BeamSearchFollowsTheWordsExpected) {
     engine->model().set_observer(nullptr);
     const std::vector<std::int32_t> tokens(result.tokens.begin(), result.tokens.end());
     EXPECT_EQ(tokens, golden.values<std::int32_t>(name + "/guided_beam"));
+    EXPECT_NE(tokens, golden.values<std::int32_t>(name + "/beam"));
     // Where the grid is given, the words are expected of it too.
     const auto blind = Engine::load(files_of(directory), {}, *GetParam());
     fill_memory(golden, blind->memory());
     EXPECT_EQ(blind->caption_features(recorder.floats.at("features"), options).tokens, result.tokens);
-    followed = followed || tokens != golden.values<std::int32_t>(name + "/beam");
   }
-  EXPECT_TRUE(followed);  // somewhere: golden.py sees to it
 }
 
 TEST_P(GoldenTest, AFeatureGridStandsInForPixels) {
