@@ -22,6 +22,7 @@ from . import quant, tokenizer
 from .export import export_model, write_safetensors
 from .model import BitMar
 from .quant import BitConv2d, BitLinear
+from .search import beam_search
 
 CONFIG = {
     "model_type": "bitmar", "format_version": 1, "hidden_size": 32, "rms_norm_eps": 1e-5, "vocab_size": 300,
@@ -143,43 +144,6 @@ def record(model: BitMar, sink: dict, prefix: str):
     return handles
 
 
-def beam_search(next_logits, eos: int, beams: int, steps: int, length_penalty=1.0, guidance=0.0, choice=0.0, cosine=lambda tokens: 0.0):
-    """-> (tokens without EOS, score, closest call). Score = sum of log-probabilities / length^penalty, EOS counted, plus
-    choice * cosine(tokens).
-
-    Continuations are ordered by the sum of log-probabilities plus guidance * cosine. Of the 2 * beams best continuations,
-    those ending within the best `beams` are finished and the best `beams` others live on. It stops when `beams` are
-    finished and no live one scores above the worst of them."""
-    def score(tokens, total, counted):
-        return total / counted**length_penalty + choice * cosine(tokens)
-
-    live, finished, gap = [([], 0.0)], [], 1.0
-    for _ in range(steps):
-        scored = []
-        for i, (tokens, total) in enumerate(live):
-            for token, p in enumerate(next_logits(tokens).double().log_softmax(-1).tolist()):
-                said = tokens if token == eos else tokens + [token]
-                scored.append((-(total + p + guidance * cosine(said)), i, token, total + p))
-        best = sorted(scored)[:2 * beams + 1]
-        gap = min(gap, min(b[0] - a[0] for a, b in zip(best, best[1:])))
-        survivors = []
-        for rank, (_, i, token, total) in enumerate(best[:2 * beams]):
-            tokens = live[i][0]
-            if token == eos:
-                if rank < beams:
-                    finished.append((tokens, score(tokens, total, len(tokens) + 1)))
-            elif len(survivors) < beams:
-                survivors.append((tokens + [token], total))
-        finished = sorted(finished, key=lambda f: -f[1])[:beams]
-        live = survivors
-        if len(finished) == beams and max(score(k, t, len(k)) for k, t in live) <= finished[-1][1]:
-            break
-    else:
-        finished += [(k, score(k, t, len(k))) for k, t in live]
-    finished.sort(key=lambda f: -f[1])
-    return *finished[0], min(gap, finished[0][1] - finished[1][1])
-
-
 @torch.no_grad()
 def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=None) -> tuple[dict, float]:
     """Every stage for one input; also the closest call between tokens."""
@@ -223,8 +187,8 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
 
     bos, eos = CONFIG["bos_token_id"], CONFIG["eos_token_id"]
 
-    def next_logits(prefix):
-        return model.logits(torch.tensor([[bos, *prefix]]), sequence, mask)[0, -1]
+    def next_logits(prefixes, _):
+        return torch.stack([model.logits(torch.tensor([[bos, *prefix]]), sequence, mask)[0, -1] for prefix in prefixes])
 
     said = model.greedy(sequence, mask, STEPS)[0]
     handles = record(model, out, name + "/")
@@ -240,7 +204,7 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
     out[f"{name}/beam_score"] = np.array([score], np.float32)
     gaps = [gap, float((first - second).min())]
     if vision is not None:
-        guided, _, gap = beam_search(next_logits, eos, BEAMS, STEPS, **GUIDED, cosine=lambda tokens: model.words.agreement(wanted, tokens))
+        guided, _, gap = beam_search(next_logits, eos, BEAMS, STEPS, **GUIDED, agreements=lambda tokens: model.words.agreements(wanted, tokens))
         out[f"{name}/guided_beam"] = np.array(guided, np.int32)
         gaps.append(gap)
     return out, min(gaps)

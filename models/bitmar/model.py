@@ -379,6 +379,15 @@ class Words(nn.Module):
         length = float(own.square().sum()) ** 0.5
         return float((wanted[distinct] * own).sum()) / length if length else 0.0
 
+    def agreements(self, wanted, tokens):
+        """agreement() of a caption's tokens and each token more: [V]"""
+        value, square = wanted * self.rarity, self.rarity.square()
+        distinct = torch.tensor(sorted(set(tokens)), dtype=torch.long)
+        values, squares = value[distinct].sum() + value, square[distinct].sum() + square
+        values[distinct] -= value[distinct]
+        squares[distinct] -= square[distinct]
+        return torch.where(squares > 0, values / squares.clamp_min(1e-12).sqrt(), torch.zeros_like(values))
+
 
 class BitMar(nn.Module):
     def __init__(self, config: dict):

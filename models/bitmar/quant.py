@@ -126,7 +126,7 @@ class BitConv2d(nn.Module):
         elif ternary:
             y = _BitConv.apply(x, self.weight, self.stride, self.padding)
         else:
-            y = F.conv2d(x, self.weight, None, self.stride, self.padding)
+            y = F.conv2d(x.to(matmul_dtype), self.weight.to(matmul_dtype), None, self.stride, self.padding).float()
         return y * self.affine_scale[:, None, None] + self.affine_bias[:, None, None]
 
 

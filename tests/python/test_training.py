@@ -284,6 +284,10 @@ class WordsOfAPicture(unittest.TestCase):
         self.assertAlmostEqual(net.agreement(wanted, said), 1 - float(losses(net, logits, shares([[said]], len(net.rarity)))["disagreement"]), places=5)
         self.assertEqual(net.agreement(wanted, said), net.agreement(wanted, [200, 9, 7]))
         self.assertEqual(net.agreement(wanted, []), 0)
+        for tokens in ([], said):
+            each = net.agreements(wanted, tokens)
+            for token in (7, 11, 200):
+                self.assertAlmostEqual(float(each[token]), net.agreement(wanted, [*tokens, token]), places=5)
 
     def test_what_was_seen_of_a_view_is_kept_for_the_weights_that_saw_it(self):
         with tempfile.TemporaryDirectory() as work:

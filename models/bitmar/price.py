@@ -1,0 +1,79 @@
+"""What ternary weights cost: captions of the validation photos by models trained by the same recipe, float and ternary, side by
+side, and how sure the ratio of their scores is.
+
+usage: python -m bitmar.price --work DIR --captions captions.json FLOAT.pt TERNARY.pt [--beams N] [--limit N]
+
+PyTorch with exact integer products, the same search for both (search.py); DIR holds views/ and tokenizer.json. The interval is
+that of the ratio of CIDEr when the photos are drawn anew, with replacement (a bootstrap): chance in the photos, not in the training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import quant
+from .captioning import Seen, load_tutor
+from .data import Views, clean_caption, load_captions
+from .metrics import Cider, score, words
+from .model import BitMar, load_config
+from .search import beam_captions
+from .tokenizer import Tokenizer
+from .train import centred
+
+DRAWS = 10_000
+
+
+def captions_of(model: BitMar, tokenizer, views: Views, beams: int, limit: int) -> list[str]:
+    said: list[str] = []
+    with torch.no_grad():
+        for rows in np.split(np.arange(limit), range(50, limit, 50)):
+            seen = Seen(model, model.vision.transform(model.vision.run_stem(centred(views.pixels(rows, 0), "cpu"))))
+            if beams == 1:
+                said += map(tokenizer.decode, model.greedy(*model.condition(None, seen.fused, seen.keep, seen.vision)))
+            else:
+                said += beam_captions(model, tokenizer, seen.features, beams)
+    return said
+
+
+def ratio_interval(above: np.ndarray, below: np.ndarray, seed=0) -> tuple[float, float]:
+    """Where 95 of 100 ratios of the sums of above [N] and below [N] lie when their pairs are drawn anew."""
+    drawn = np.random.default_rng(seed).integers(len(above), size=(DRAWS, len(above)))
+    low, high = np.percentile(above[drawn].sum(1) / below[drawn].sum(1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="the one to compare with first")
+    parser.add_argument("--beams", type=int, default=8)
+    parser.add_argument("--limit", type=int, default=1000)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    references = [[clean_caption(c) for c in rows] for rows in load_captions(args.captions, "val")[1]][:args.limit]
+    metric = Cider([[words(c) for c in rows] for rows in references])
+    views, tokenizer = Views(args.work / "views", "val"), Tokenizer(args.work / "tokenizer.json")
+    first = None
+    for path in args.checkpoints:
+        quant.ternary = torch.load(path, map_location="cpu").get("ternary", True)
+        model = load_tutor(path, "cpu")
+        model.config["words"] = load_config(Path(__file__).with_name("default_config.json"))["words"]  # the same search for all
+        said = captions_of(model, tokenizer, views, args.beams, args.limit)
+        row = {"checkpoint": path.name, "ternary": quant.ternary, "beams": args.beams, "distinct": len(set(said)), **score(said, references)}
+        each = np.array([metric(words(c), [words(r) for r in rows]) for c, rows in zip(said, references)])
+        if first is None:
+            first = each
+        else:
+            low, high = ratio_interval(each, first)
+            row |= {"of the first's CIDEr": round(float(each.sum() / first.sum()), 4), "95 %": [round(low, 4), round(high, 4)]}
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
