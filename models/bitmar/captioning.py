@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Callable
 
 import numpy as np
 import torch
@@ -148,21 +149,25 @@ def caption_query(model, captions) -> torch.Tensor:
     return model.memory.query(model.fuse(*model.encode_text(captions))[1])
 
 
-def greedy_captions(model, tokenizer, split: Split, limit: int, memory=None) -> list[str]:
-    """Captions of whole photos; memory: a function from rows and queries to keys, values and an allowed mask."""
+def captions_of(model, split: Split, limit: int, say: Callable[[np.ndarray, Seen], list[str]]) -> list[str]:
+    """Of the first `limit` whole photos, by exact products; say: from rows of photos and what is seen of them to captions"""
     exact, quant.matmul_dtype = quant.matmul_dtype, torch.float32
-    said = []
     with torch.no_grad():
-        for start in range(0, limit, 50):
-            rows = np.arange(start, min(limit, start + 50))
-            seen = Seen(model, split.features(model, rows, 0))
-            retrieved = found = None
-            if memory:
-                retrieved, found = model.memory.read(seen.query, *memory(rows, seen.query))
-            condition = model.condition(retrieved, seen.fused, seen.keep, seen.vision, found)
-            said += [tokenizer.decode(ids) for ids in model.greedy(*condition)]
+        said = [caption for rows in np.split(np.arange(limit), range(50, limit, 50))
+                for caption in say(rows, Seen(model, split.features(model, rows, 0)))]
     quant.matmul_dtype = exact
     return said
+
+
+def greedy_captions(model, tokenizer, split: Split, limit: int, memory=None) -> list[str]:
+    """Captions of whole photos; memory: a function from rows and queries to keys, values and an allowed mask."""
+    def say(rows, seen: Seen) -> list[str]:
+        retrieved = found = None
+        if memory:
+            retrieved, found = model.memory.read(seen.query, *memory(rows, seen.query))
+        return [tokenizer.decode(ids) for ids in model.greedy(*model.condition(retrieved, seen.fused, seen.keep, seen.vision, found))]
+
+    return captions_of(model, split, limit, say)
 
 
 def read_weights(path, device="cpu") -> dict:

@@ -74,6 +74,38 @@ class Views:
         return self.gather(get, rows, view)
 
 
+class ResidentViews(Views):
+    """Views kept on a device, the first `features` components of their grids, for batches drawn there: to look a batch of 256 up
+    in files takes longer than a GPU takes to learn from it. Half a gigabyte a packed view."""
+
+    def __init__(self, folder: Path, split: str, features: int, device):
+        self.features, self.device, self._resident = features, device, None
+        super().__init__(folder, split)
+
+    def look(self) -> None:
+        before = len(self._pixels)
+        super().look()
+        if self._pixels[before:]:
+            new = [torch.stack([torch.from_numpy(np.array(array)).to(self.device) for array in arrays])
+                   for arrays in (self._pixels[before:], [grids[..., :self.features] for grids in self._grids[before:]])]
+            self._resident = new if self._resident is None else [torch.cat(pair) for pair in zip(self._resident, new)]
+
+    def _rows(self, arrays: torch.Tensor, rows, view, mirrored) -> torch.Tensor:
+        rows, view = (torch.from_numpy(np.ascontiguousarray(index)).to(self.device) for index in np.broadcast_arrays(rows, view))
+        found = arrays[view // 2, rows]
+        return torch.where((view % 2 == 1).view(-1, *[1] * (found.dim() - 1)), mirrored(found), found)
+
+    def pixels(self, rows, view) -> torch.Tensor:
+        return self._rows(self._resident[0], rows, view, lambda found: found.flip(-1))
+
+    def grids(self, rows, view, features: int | None = None) -> torch.Tensor:
+        def mirrored(found):
+            side = round(found.shape[1] ** 0.5)
+            return found.unflatten(1, (side, side)).flip(2).flatten(1, 2)
+
+        return self._rows(self._resident[1], rows, view, mirrored)[..., :features]
+
+
 def nearest_photos(views: Views, count=12, photos: int | None = None) -> np.ndarray:
     """[N, count] rows of the photos whose mean teacher feature is most like each photo's, itself left out; of the first
     `photos` photos, or of all."""

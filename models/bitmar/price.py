@@ -17,27 +17,15 @@ import numpy as np
 import torch
 
 from . import quant
-from .captioning import Seen, load_tutor
-from .data import Views, clean_caption, load_captions
+from .captioning import Split, captions_of, greedy_captions, load_tutor
+from .data import clean_caption, load_captions
 from .metrics import Cider, score, words
-from .model import BitMar, load_config
+from .model import load_config
 from .search import beam_captions
 from .tokenizer import Tokenizer
-from .train import centred
+from .train import Pixels
 
 DRAWS = 10_000
-
-
-def captions_of(model: BitMar, tokenizer, views: Views, beams: int, limit: int) -> list[str]:
-    said: list[str] = []
-    with torch.no_grad():
-        for rows in np.split(np.arange(limit), range(50, limit, 50)):
-            seen = Seen(model, model.vision.transform(model.vision.run_stem(centred(views.pixels(rows, 0), "cpu"))))
-            if beams == 1:
-                said += map(tokenizer.decode, model.greedy(*model.condition(None, seen.fused, seen.keep, seen.vision)))
-            else:
-                said += beam_captions(model, tokenizer, seen.features, beams)
-    return said
 
 
 def ratio_interval(above: np.ndarray, below: np.ndarray, seed=0) -> tuple[float, float]:
@@ -58,13 +46,17 @@ def main() -> None:
     torch.set_num_threads(1)
     references = [[clean_caption(c) for c in rows] for rows in load_captions(args.captions, "val")[1]][:args.limit]
     metric = Cider([[words(c) for c in rows] for rows in references])
-    views, tokenizer = Views(args.work / "views", "val"), Tokenizer(args.work / "tokenizer.json")
+    tokenizer = Tokenizer(args.work / "tokenizer.json")
+    held = Split(args, "val", tokenizer, lambda views: Pixels(views, "cpu"))
     first = None
     for path in args.checkpoints:
         quant.ternary = torch.load(path, map_location="cpu").get("ternary", True)
         model = load_tutor(path, "cpu")
         model.config["words"] = load_config(Path(__file__).with_name("default_config.json"))["words"]  # the same search for all
-        said = captions_of(model, tokenizer, views, args.beams, args.limit)
+        if args.beams == 1:
+            said = greedy_captions(model, tokenizer, held, args.limit)
+        else:
+            said = captions_of(model, held, args.limit, lambda _, seen: beam_captions(model, tokenizer, seen, args.beams))
         row = {"checkpoint": path.name, "ternary": quant.ternary, "beams": args.beams, "distinct": len(set(said)), **score(said, references)}
         each = np.array([metric(words(c), [words(r) for r in rows]) for c, rows in zip(said, references)])
         if first is None:

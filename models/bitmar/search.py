@@ -7,6 +7,7 @@ from typing import Callable
 
 import torch
 
+from .captioning import Seen
 from .model import BitMar
 
 
@@ -69,18 +70,15 @@ class Speaker:
 
 
 @torch.no_grad()
-def beam_captions(model: BitMar, tokenizer, features: torch.Tensor, beams: int, limit=24) -> list[str]:
-    """Of feature grids [B, P, f], as the engine captions them by that many beams: by the words expected where the model expects them."""
-    config = model.config
-    bos = torch.full((1, 1), config["bos_token_id"])
-    text, keep = model.encode_text(bos)
-    said = []
-    for grid in features.split(1):
-        vision = model.compressor(grid)
-        condition = model.condition(None, model.fuse(text, keep, vision)[0], keep, vision)
+def beam_captions(model: BitMar, tokenizer, seen: Seen, beams: int, limit=24) -> list[str]:
+    """Of the pictures seen, as the engine captions them by that many beams: by the words expected where the model expects them."""
+    config, said = model.config, []
+    for i in range(len(seen.features)):
+        vision = seen.vision[i:i + 1]
+        condition = model.condition(None, seen.fused[i:i + 1], seen.keep[i:i + 1], vision)
         settings = {}
         if model.words:
-            wanted = model.words.wanted(model.word_logits(model.words.summary(grid, vision)))[0]
+            wanted = model.words.wanted(model.word_logits(model.words.summary(seen.features[i:i + 1], vision)))[0]
             settings = {**config["words"], "agreements": lambda tokens: model.words.agreements(wanted, tokens)}
         said.append(tokenizer.decode(beam_search(Speaker(model, *condition), config["eos_token_id"], beams, limit, **settings)[0]).strip())
     return said

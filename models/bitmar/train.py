@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 
 from . import captioning, quant
-from .data import Views, fingerprint
+from .data import ResidentViews, Views, fingerprint
 from .model import BitMar, load_config
 from .quant import quantize_activation
 from .stem import STEM_LAYERS
@@ -248,9 +248,14 @@ def vision_inputs(args, model):
 
 
 def encoder(args, model, tokenizer) -> None:
-    views, held = (Views(args.work / "views", split) for split in ("train", "val"))
-    mixed = Views(args.work / "views", "mixed") if args.mixed else None
     features = model.config["vision"]["feature_size"]
+    cuda = str(args.device).startswith("cuda")
+
+    def views_of(split: str) -> Views:
+        return ResidentViews(args.work / "views", split, features, args.device) if cuda and args.whole else Views(args.work / "views", split)
+
+    views, held = views_of("train"), Views(args.work / "views", "val")
+    mixed = views_of("mixed") if args.mixed else None
     vision = model.vision
     inputs_of = vision_inputs(args, model)
     sources = [(inputs_of(split), split) for split in (views, mixed) if split]
@@ -283,7 +288,7 @@ def encoder(args, model, tokenizer) -> None:
         backward(values, weights)
         return values
 
-    replay = Replay(trainer.optimizer, step, list(draw()), args.device) if str(args.device).startswith("cuda") else None
+    replay = Replay(trainer.optimizer, step, list(draw()), args.device) if cuda else None
     while trainer.running():
         if replay:
             trainer.advance(replay(*draw()))

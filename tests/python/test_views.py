@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from bitmar import tokenizer, train, views
-from bitmar.data import Views, nearest_photos
+from bitmar.data import ResidentViews, Views, nearest_photos
 from bitmar.model import BitMar
 from bitmar.stem import STEM_LAYERS
 
@@ -92,6 +92,20 @@ class Packing(Photos):
             grid = packed.reshape(self.PHOTOS, 8, 8, self.WIDTH)[photo, :, :, :6]
             self.assertTrue(np.array_equal(row.numpy(), (grid[:, ::-1] if view % 2 else grid).reshape(64, 6)))
         self.assertEqual(nearest_photos(seen, 2).shape, (self.PHOTOS, 2))
+
+    def test_resident_views_are_the_same(self):
+        self.pack("--views", 2)
+        here, resident = Views(self.folder / "views", "train"), ResidentViews(self.folder / "views", "train", 6, "cpu")
+        self.pack("--views", 4)  # these two are taken up by the next look
+        for count in (4, 8):
+            self.assertEqual((resident.count, len(resident)), (count, self.PHOTOS))
+            rows, view = (grid.flatten() for grid in np.meshgrid(range(self.PHOTOS), range(count)))
+            for wanted, found in ((here.pixels(rows, view), resident.pixels(rows, view)),
+                                  (here.grids(rows, view, 6), resident.grids(rows, view, 6)),
+                                  (here.grids(rows[:5], 3, 4), resident.grids(rows[:5], 3, 4))):
+                self.assertEqual(wanted.dtype, found.dtype)
+                self.assertTrue(torch.equal(wanted, found))
+            here.look(), resident.look()
 
     def test_grids_have_their_shares_of_the_variance(self):
         rng = np.random.default_rng(0)
