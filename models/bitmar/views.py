@@ -141,7 +141,7 @@ def main() -> None:
     shard, shards = map(int, args.shard.split("/"))
     torch.set_num_threads(1)
     cuda = args.device.startswith("cuda")
-    at_once, threads = (256, max(1, (os.cpu_count() or 1) // shards)) if cuda else (32, 1)
+    at_once, threads = (128, max(1, (os.cpu_count() or 1) // shards)) if cuda else (32, 1)
 
     photos = read_photos(args.photos)
     captions = json.loads(args.captions.read_text())
