@@ -87,6 +87,7 @@ else
   "$python" -m bitmar.mix --start "$work/joint.pt" --end "$work/critic.pt" --share 0.25 --out "$work/mixed.pt"
   spoken_by=$work/mixed.pt
 fi
-train words --steps "${WORDS_STEPS:-1500}" --start "vision,$after=$spoken_by"
+train recall --steps "${RECALL_STEPS:-400}" --start "vision,$after=$spoken_by"
+train words --steps "${WORDS_STEPS:-1500}" --start "vision,$after=$work/recall.pt"
 # To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 8 --engine ... (see README.md)
 "$python" -m bitmar.export --checkpoint "$work/words.pt" --tokenizer "$work/tokenizer.json" --out default

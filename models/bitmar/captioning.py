@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from . import quant
 from .data import Views, clean_caption, load_captions, nearest_photos, pad
 from .export import read_checkpoint
-from .metrics import Cider, score, words
+from .metrics import Cider, recall_at_10, score, words
 from .model import BitMar
 
 INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
@@ -122,8 +122,8 @@ class Seen:
         bos = torch.full((len(features), 1), model.config["bos_token_id"], device=features.device)
         self.features, self.vision = features, model.compressor(features)
         text, self.keep = model.encode_text(bos)
-        self.fused, pooled = model.fuse(text, self.keep, self.vision)
-        self.query = model.memory.query(pooled)
+        self.fused, self.pooled = model.fuse(text, self.keep, self.vision)
+        self.query = model.memory.query(self.pooled)
 
 
 @dataclass
@@ -335,9 +335,8 @@ class Captioning:
                 tokens = self.padded([wrap(net.config, self.held.tokens[r][i]) for r in rows])
                 loss += float(token_loss(net, net.logits(tokens[:, :-1], *condition), tokens, 0.0)) / 5
             said = self.padded([[net.config["bos_token_id"], *self.held.tokens[r][0]] for r in rows])
-            similarity = caption_query(net, said) @ seen.query.t()
-        best = similarity.topk(min(10, limit)).indices.cpu() == torch.arange(limit)[:, None]
-        return {"val_lm": round(loss, 4), "val_recall": round(float(best.any(1).float().mean()), 4)}
+            found = recall_at_10(caption_query(net, said), seen.query, torch.eye(limit, dtype=torch.bool, device=self.device))
+        return {"val_lm": round(loss, 4), "val_recall": round(found, 4)}
 
     def run(self, losses, weights: dict[str, float]) -> None:
         every = self.args.evaluate_every

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from pathlib import Path
 from typing import Callable, Iterable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+AT_ONCE = 64  # photos that a model sees
 
 
 def mirrored_grid(grid: np.ndarray) -> np.ndarray:
@@ -104,6 +108,25 @@ class ResidentViews(Views):
             return found.unflatten(1, (side, side)).flip(2).flatten(1, 2)
 
         return self._rows(self._resident[1], rows, view, mirrored)[..., :features]
+
+
+def kept_beside(views: Views, view: int, name: str, width: int, see: Callable[[np.ndarray], torch.Tensor], deadline: float) -> torch.Tensor:
+    """[photos, width]: what `see` makes of every photo, from rows to [rows, width], AT_ONCE rows at a time. Kept in a file of that
+    name beside the view, where photos not seen yet are NaN. Exits with a failure at the deadline, to be gone on with by the next call."""
+    path, photos = views.file(view, name), len(views)
+    if not path.exists():
+        empty = path.with_suffix(".tmp.npy")
+        np.save(empty, np.full((photos, width), np.nan, np.float32))
+        os.replace(empty, path)
+    kept = np.lib.format.open_memmap(path, "r+")
+    for rows in np.split(np.arange(photos), range(AT_ONCE, photos, AT_ONCE)):
+        if not np.isnan(kept[rows]).any():
+            continue
+        if time.time() > deadline:
+            raise SystemExit(f"{path}: the time is up at photo {rows[0]} of {photos}; run again to go on")
+        with torch.no_grad():
+            kept[rows] = see(rows).cpu().numpy()
+    return torch.from_numpy(np.array(kept))
 
 
 def nearest_photos(views: Views, count=12, photos: int | None = None) -> np.ndarray:

@@ -19,7 +19,7 @@ import torch
 
 from .data import clean_caption, load_captions
 from .export import import_model
-from .metrics import score
+from .metrics import recall_at_10, score
 from .ordered import engine_order
 from .tokenizer import Tokenizer
 from .views import open_photo, read_photos, whole
@@ -68,17 +68,13 @@ def engine_embeddings(engine: list[str], directory: Path, paths: list[Path], tex
     return torch.tensor([json.loads(line)["embedding"] for line in done.stdout.splitlines()])
 
 
-def recall_at_10(engine: list[str], directory: Path, paths: list[Path], references) -> dict[str, float]:
-    """By the engine's own embeddings: captions that find their photo among the first ten of all photos, and photos
-    that find one of their captions among the first ten of all captions."""
+def recall_both_ways(engine: list[str], directory: Path, paths: list[Path], references) -> dict[str, float]:
+    """By the engine's own embeddings, among all photos and all captions."""
     vectors = engine_embeddings(engine, directory, paths, [clean_caption(c) for refs in references for c in refs])
     image, text = vectors[:len(paths)], vectors[len(paths):]
     owner = torch.tensor([i for i, refs in enumerate(references) for _ in refs])
-    similarity = text @ image.t()
-    to_image = similarity.topk(10, 1).indices == owner[:, None]
-    to_text = owner[similarity.t().topk(10, 1).indices] == torch.arange(len(paths))[:, None]
-    return {"text -> image": round(float(to_image.any(1).float().mean()), 4),
-            "image -> text": round(float(to_text.any(1).float().mean()), 4)}
+    own = owner[:, None] == torch.arange(len(paths))
+    return {"text -> image": round(recall_at_10(text, image, own), 4), "image -> text": round(recall_at_10(image, text, own.t()), 4)}
 
 
 def compare_int8(rows: list[dict], int8: list[dict], references) -> str:
@@ -121,7 +117,7 @@ def main() -> None:
             if args.int8_kv:
                 print("int8 keys and values:", compare_int8(rows, engine_captions(args.engine, args.model, paths, args.beams, "--int8-kv"), references))
             if args.recall:
-                print("recall@10", json.dumps(recall_at_10(args.engine, args.model, paths, references)))
+                print("recall@10", json.dumps(recall_both_ways(args.engine, args.model, paths, references)))
         said = [row["text"] for row in rows]
         print("engine ", json.dumps({**score(said, references), "distinct": len(set(said)),
                                      "vision_ms": round(float(np.median([r["vision_ms"] for r in rows])), 2),

@@ -1,5 +1,6 @@
 """Caption metrics from their definitions: BLEU (Papineni et al. 2002), ROUGE-L (Lin 2004) and CIDEr
-(Vedantam et al. 2015; the CIDEr-D of the COCO evaluation server: clipped, with a length penalty).
+(Vedantam et al. 2015; the CIDEr-D of the COCO evaluation server: clipped, with a length penalty); and recall among the ten
+nearest.
 
 Texts are lower-cased and split on anything that is not a letter or a digit, which removes
 punctuation as the COCO tokeniser does.
@@ -111,3 +112,9 @@ def score(candidates: list[str], references: list[list[str]]) -> dict[str, float
     result = {f"BLEU-{n}": value for n, value in enumerate(bleu(split, refs), 1)}
     result |= {"ROUGE-L": rouge_l(split, refs), "CIDEr": cider(split, refs)}
     return {name: round(value, 4) for name, value in result.items()}
+
+
+def recall_at_10(queries, keys, belongs) -> float:
+    """Share of queries with one of their own keys among the ten likest: tensors [Q, C] and [K, C] of unit vectors, belongs [Q, K] bool."""
+    nearest = (queries @ keys.t()).topk(min(10, len(keys)), 1).indices
+    return float(belongs.gather(1, nearest).any(1).float().mean())

@@ -18,7 +18,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from .captioning import info_nce
-from .metrics import words
+from .metrics import recall_at_10, words
 from .teacher import TEACHERS
 from .views import open_photo, raw_grids, read_photos, whole
 
@@ -53,12 +53,6 @@ class Bag:
 
 def tower(width: int, first_dropout: float) -> nn.Module:
     return nn.Sequential(nn.Dropout(first_dropout), nn.Linear(width, 512), nn.ReLU(), nn.Dropout(0.3), nn.Linear(512, 256))
-
-
-def recall(queries: torch.Tensor, keys: torch.Tensor, belongs: torch.Tensor) -> float:
-    """Share of queries with one of their own ([queries, keys] bool) among their first ten."""
-    best = (queries @ keys.t()).topk(10, 1).indices
-    return float(belongs.gather(1, best).any(1).float().mean())
 
 
 def main() -> None:
@@ -96,8 +90,8 @@ def main() -> None:
             with torch.no_grad():
                 images, lines = F.normalize(by_picture(seen["val"]), dim=1), F.normalize(by_text(text["val"]), dim=1)
             belongs = own[:, None] == torch.arange(len(images))
-            print(f"{args.teacher}, epoch {epoch}: text -> image {recall(lines, images, belongs):.3f}, "
-                  f"image -> text {recall(images, lines, belongs.t()):.3f}", flush=True)
+            print(f"{args.teacher}, epoch {epoch}: text -> image {recall_at_10(lines, images, belongs):.3f}, "
+                  f"image -> text {recall_at_10(images, lines, belongs.t()):.3f}", flush=True)
 
 
 if __name__ == "__main__":

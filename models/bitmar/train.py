@@ -5,6 +5,7 @@
   caption   compressor, text encoder, fusion, memory and decoder learn to caption the teacher's grid
   joint     everything after the stem learns to caption from pixels
   critic    the same, rewarded for the score of its own captions (see captioning.py for these three)
+  recall    what the memory is searched by (see recall.py)
   words     which words a picture's captions have (see words.py)
 
 usage: python -m bitmar.train STAGE --work DIR --captions captions.json [--steps N | --seconds S] [--text FILE...]
@@ -32,6 +33,7 @@ from . import captioning, quant
 from .data import ResidentViews, Views, fingerprint
 from .model import BitMar, load_config
 from .quant import quantize_activation
+from .recall import recall
 from .stem import STEM_LAYERS
 from .tokenizer import Tokenizer
 from .views import GRID
@@ -305,7 +307,7 @@ def encoder(args, model, tokenizer) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("stage", choices=("language", "encoder", "caption", "joint", "critic", "words"))
+    parser.add_argument("stage", choices=("language", "encoder", "caption", "joint", "critic", "recall", "words"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--captions", type=Path, required=True)
     parser.add_argument("--text", type=Path, nargs="*", default=[],
@@ -366,11 +368,11 @@ def main() -> None:
         return
 
     def trainer_of(parameters):
-        rate = 2e-3 if args.stage == "words" else 1.2e-3
-        return Trainer(args, args.stage, model, parameters, args.rate or rate, args.steps or 1500)
+        rate, steps = {"words": (2e-3, 1500), "recall": (3e-4, 400)}.get(args.stage, (1.2e-3, 1500))
+        return Trainer(args, args.stage, model, parameters, args.rate or rate, args.steps or steps)
 
-    if args.stage == "words":
-        words(args, model, tokenizer, trainer_of, lambda views: Pixels(views, args.device))
+    if args.stage in ("recall", "words"):
+        {"recall": recall, "words": words}[args.stage](args, model, tokenizer, trainer_of, lambda views: Pixels(views, args.device))
         return
     inputs = None if args.stage == "caption" or args.on_grid else vision_inputs(args, model)
     stage = captioning.critic if args.stage == "critic" else captioning.caption

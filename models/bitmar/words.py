@@ -8,23 +8,20 @@ which is what captions are held against.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import Counter
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .captioning import Split
-from .data import fingerprint
+from .data import fingerprint, kept_beside
 
 WORDS_WEIGHT, DISAGREEMENT_WEIGHT = 0.02, 3.0  # of the two losses
 VIEWS = 8  # of a photo that are learned from: the whole, crops, and the mirror images of all
 DROPOUT = 0.5  # of what is seen, standardised
 LEAST_DEVIATION = 0.05  # what hardly varies is not blown up
 FEWEST = 3  # photos that a token must be said of, to be expected of one
-AT_ONCE = 64
 
 
 def shares(tokens: list[list[list[int]]], vocabulary: int) -> torch.Tensor:
@@ -43,24 +40,13 @@ def rarities(tokens: list[list[list[int]]], vocabulary: int) -> torch.Tensor:
 
 
 def summaries(model, split: Split, view: int, deadline: float = math.inf) -> torch.Tensor:
-    """What Words takes of every photo: [photos, 2 f + 2 d]. Kept beside the view, in a file named after the weights that saw it,
-    where photos not seen yet are NaN. Exits with a failure at the deadline, to be gone on with by the next call."""
+    """What Words takes of every photo: [photos, 2 f + 2 d], kept beside the view."""
+    def see(rows):
+        features = split.features(model, rows, view)
+        return model.words.summary(features, model.compressor(features))
+
     weights = [*model.vision.state_dict().values(), *model.compressor.state_dict().values()]
-    path, photos = split.views.file(view, f"summary-{fingerprint(weights)}.npy"), len(split.views)
-    if not path.exists():
-        empty = path.with_suffix(".tmp.npy")
-        np.save(empty, np.full((photos, len(model.words.center)), np.nan, np.float32))
-        os.replace(empty, path)
-    kept = np.lib.format.open_memmap(path, "r+")
-    for rows in np.split(np.arange(photos), range(AT_ONCE, photos, AT_ONCE)):
-        if not np.isnan(kept[rows]).any():
-            continue
-        if time.time() > deadline:
-            raise SystemExit(f"{path}: the time is up at photo {rows[0]} of {photos}; run again to go on")
-        with torch.no_grad():
-            features = split.features(model, rows, view)
-            kept[rows] = model.words.summary(features, model.compressor(features)).cpu().numpy()
-    return torch.from_numpy(np.array(kept)).to(model.embedding.weight.device)
+    return kept_beside(split.views, view, f"summary-{fingerprint(weights)}.npy", len(model.words.center), see, deadline)
 
 
 def losses(words, logits: torch.Tensor, shares: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -81,8 +67,8 @@ def words(args, model, tokenizer, trainer_of, inputs) -> None:
     with torch.no_grad():
         model.words.bias.copy_(torch.logit(wanted.mean(0).clamp(1e-5, 0.99)))
     deadline = time.time() + 60 * args.minutes
-    seen = torch.stack([summaries(model, train, view, deadline) for view in range(min(VIEWS, train.views.count))])
-    held_seen = summaries(model, held, 0, deadline)
+    seen = torch.stack([summaries(model, train, view, deadline) for view in range(min(VIEWS, train.views.count))]).to(device)
+    held_seen = summaries(model, held, 0, deadline).to(device)
     args.minutes = (deadline - time.time()) / 60  # that are left to learn in
     model.words.center.copy_(seen.mean((0, 1)))
     model.words.scale.copy_(1 / seen.std((0, 1)).clamp_min(LEAST_DEVIATION))

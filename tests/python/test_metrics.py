@@ -3,7 +3,9 @@
 import math
 import unittest
 
-from bitmar.metrics import bleu, cider, rouge_l, score, words
+import torch
+
+from bitmar.metrics import bleu, cider, recall_at_10, rouge_l, score, words
 
 
 class Bleu(unittest.TestCase):
@@ -59,6 +61,17 @@ class Cider(unittest.TestCase):
     def test_score_keys(self):
         result = score(["a dog"], [["a dog", "the dog"]])
         self.assertEqual(list(result), ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr"])
+
+
+class Recall(unittest.TestCase):
+    def test_any_of_its_own_among_the_ten_nearest(self):
+        angles = torch.arange(12) * 0.1  # the keys, further and further from the queries at 0
+        keys = torch.stack([angles.cos(), angles.sin()], 1)
+        queries = keys[:1].expand(3, -1)
+        belongs = torch.zeros(3, 12, dtype=torch.bool)
+        belongs[0, 9] = belongs[1, 10] = belongs[2, 11] = belongs[2, 0] = True  # tenth; eleventh; first of its two
+        self.assertAlmostEqual(recall_at_10(queries, keys, belongs), 2 / 3)
+        self.assertEqual(recall_at_10(queries, keys[:4], belongs[:, 8:]), 1.0)  # fewer than ten
 
 
 if __name__ == "__main__":

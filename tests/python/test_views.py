@@ -250,6 +250,17 @@ class Stages(Photos):
         name = "decoder.layers.0.attention.q_proj.weight"
         self.assertTrue(torch.allclose(again[name], kept[name], atol=1e-7))
 
+    def test_recall_teaches_what_the_memory_is_searched_by_and_nothing_else(self):
+        self.pack("--views", 2)
+        self.train("caption")
+        start = f"vision,{self.AFTER_VISION}={self.folder}/caption.pt"
+        curve = self.train("recall", "--steps", 100, "--rate", 1e-2, "--batch", 16, "--start", start)
+        learned = [row["infonce"] for row in curve if "infonce" in row]
+        self.assertLess(learned[-1], learned[0])
+        self.assertTrue(0 <= curve[-1]["val_text_to_image"] <= 1 and 0 <= curve[-1]["val_image_to_text"] <= 1)
+        before, after = (torch.load(self.folder / f"{name}.pt")["model"] for name in ("caption", "recall"))
+        self.assertEqual([k for k in before if not torch.equal(before[k], after[k])], ["memory.query_proj.weight"])
+
     def test_reward_on_the_grid_leaves_the_encoder_alone(self):
         self.pack("--views", 1)
         self.train("caption")
