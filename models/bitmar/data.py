@@ -16,10 +16,11 @@ import torch.nn.functional as F
 AT_ONCE = 64  # photos that a model sees
 
 
-def mirrored_grid(grid: np.ndarray) -> np.ndarray:
-    """[P, features] of a square grid of P patches, left and right changed over."""
-    side = round(len(grid) ** 0.5)
-    return grid.reshape(side, side, -1)[:, ::-1].reshape(grid.shape)
+def mirrored_grid(grid):
+    """[..., P, features], array or tensor, of square grids of P patches, left and right changed over."""
+    patches = np.arange(grid.shape[-2])
+    side = round(len(patches) ** 0.5)
+    return grid[..., patches.reshape(side, side)[:, ::-1].flatten(), :]
 
 
 def fingerprint(weights: Iterable[torch.Tensor]) -> str:
@@ -103,11 +104,7 @@ class ResidentViews(Views):
         return self._rows(self._resident[0], rows, view, lambda found: found.flip(-1))
 
     def grids(self, rows, view, features: int | None = None) -> torch.Tensor:
-        def mirrored(found):
-            side = round(found.shape[1] ** 0.5)
-            return found.unflatten(1, (side, side)).flip(2).flatten(1, 2)
-
-        return self._rows(self._resident[1], rows, view, mirrored)[..., :features]
+        return self._rows(self._resident[1], rows, view, mirrored_grid)[..., :features]
 
 
 def kept_beside(views: Views, view: int, name: str, width: int, see: Callable[[np.ndarray], torch.Tensor], deadline: float) -> torch.Tensor:
