@@ -60,7 +60,7 @@ if [ -n "${FROM:-}" ]; then
     train encoder --whole --mixed 0.5 $(lasts 235 256 "${ENCODER_STEPS:-2800}") --rate 2e-3 --through "$said" --start "vision=$work/float.pt"
     train caption $(lasts 230 96 "${CAPTION_STEPS:-820}") --text "${spoken[@]}" --rate 1e-3 --dropout 0.2 --blind 0.1 --tutors "${tutor[@]}" "$said" --start "vision=$from" "$after=$said"
     train joint --whole $(lasts 85 96 "${JOINT_STEPS:-420}") --text "${spoken[@]}" --rate 8e-4 --dropout 0.15 --tutors "$work/caption.pt" "${tutor[@]}" --start "vision=$work/encoder.pt" "$after=$work/caption.pt"
-    # Two rewards that differ in their draws; their mean says more than either.
+    # Two rewards that differ in their draws, to be averaged.
     for seed in 0 1; do
       train critic --name "critic$seed" --seed "$seed" --whole $(lasts 240 128 "${CRITIC_STEPS:-1200}") --rate 2e-4 --imitation "0.0$((4 + 4 * seed))" --tutors "$work/caption.pt" --start "vision,$after=$work/joint.pt"
     done

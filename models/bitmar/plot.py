@@ -21,7 +21,7 @@ RED, BLUE, GREY = "#b7410e", "#1f5f8b", "#9aa5b1"
 # say so (points) and the colour. The third and fourth go on from the second, the last from a float one that went on from the third.
 ENCODERS = [("ensemble-encoder", 64, 0.0, "6 views a photo", (48, 62), RED), ("ensemble-encoder-longer", 64, 0.134, "10 views", (34, 34), RED),
             ("gpu-encoder", 256, 0.275, "28 views, half of all\nmixed, ternary", (6, 20), RED), ("gpu-float-encoder", 256, 0.275, "the same in float", (-4, 16), BLUE),
-            ("warm-encoder", 256, 1.22, "80 views, begun\nas a float one", (4, 24), RED)]
+            ("warm-encoder", 256, 1.22, "40 views, begun\nas a float one", (4, 24), RED)]
 # The model card's models: per cent of the variance of the teacher's grid that the encoder explains, greedy CIDEr of 1,000
 # photos before and after the reward. 100 is the teacher's grid itself.
 MODELS = [(44, 0.220, None), (51, 0.267, 0.315), (56, 0.273, 0.322), (58, 0.284, 0.336), (59, 0.291, 0.338), (62, None, 0.354),
