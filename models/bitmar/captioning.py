@@ -11,7 +11,9 @@ other photos and its own, so that the memory it learns to read is like one in us
 
 from __future__ import annotations
 
+import functools
 import random
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Callable
 
@@ -20,16 +22,22 @@ import torch
 import torch.nn.functional as F
 
 from . import quant
-from .data import Views, clean_caption, load_captions, nearest_photos, pad
+from .data import Views, clean_caption, load_rows, nearest_photos, pad
 from .export import read_checkpoint
 from .metrics import Cider, recall_at_10, score, words
 from .model import BitMar
+from .texts import SHARES, Asked, Said, Speech, clean_answer, names
 
 INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
 TEXT_WEIGHT = 0.3  # of lines without pictures, beside those with
 FEATURE_WEIGHT = 3.0  # holds the encoder near the teacher's grid: at 0.5 it drifted away within 150 steps
 DISTIL_SHARE = 0.7  # of the word loss, where there are tutors
 GROUP = 4  # photos that look alike in a batch
+ANSWER_WEIGHT = 0.5
+ASKED_EACH, DECLINED_EACH = 4, 0.06  # questions of a photo in a batch; the share of photos with one that is not answered
+QUESTION_TOKENS = 30
+SOURCE_SHARES = {"flickr8k": 0.26, "coco": 0.34, "web_captioned": 0.12, "rooms": 0.08, "pascal_sentences": 0.02}  # of the groups drawn
+LABELLED_SHARE = 0.18  # of all other sets together
 HINTS = 0.2  # of the captions are asked for with a few of their own words
 MAX_TOKENS = 32
 
@@ -78,11 +86,11 @@ def memory_mask(batch: int, device) -> torch.Tensor:
 
 
 class Text:
-    """Lines to learn without pictures: those of --text and the captions to train on, each once."""
+    """Lines to learn without pictures: those of --text and the captions of people to train on, each once."""
 
     def __init__(self, args, config, tokenizer):
         lines = {clean_caption(line) for path in args.text for line in path.read_text().splitlines()}
-        lines |= {clean_caption(c) for rows in load_captions(args.captions, "train")[1] for c in rows}
+        lines |= {clean_caption(t) for row in load_rows(args.data, "train") for t, kind in row["captions"] if kind == "human"}
         self.rows = [wrap(config, tokenizer.encode(line)) for line in sorted(lines) if 3 <= len(line.split()) <= 24]
         self.rows.sort(key=len)
         self.pad, self.device = config["pad_token_id"], args.device
@@ -94,14 +102,24 @@ class Text:
 
 
 class Split:
-    """Photos of one split with their captions, as words and as tokens."""
+    """Photos of one split with what is said and asked of them."""
 
-    def __init__(self, args, name: str, tokenizer, inputs=None):
+    def __init__(self, args, name: str, speech: Speech, inputs=None):
         """inputs: from views to what the encoder takes of them (train.Pixels or train.StemCache); without it the teacher's grid is seen"""
         self.views = Views(args.work / "views", name)
         self.inputs = inputs(self.views) if inputs else None
-        self.captions = [[clean_caption(c) for c in rows] for rows in load_captions(args.captions, name)[1]]
-        self.tokens = [[tokenizer.encode(c) for c in rows] for rows in self.captions]
+        self.rows = load_rows(args.data, name)
+        if len(self.rows) != len(self.views):
+            raise SystemExit(f"{len(self.views)} photos were packed, {args.data} has {len(self.rows)}")
+        self.said: list[list[Said]] = [speech.said(row) for row in self.rows]
+        self.asked: list[list[Asked]] = [speech.asked(row) for row in self.rows]
+        human = [[s for s in said if s.kind == "human"] if row["captions"] else [] for row, said in zip(self.rows, self.said)]
+        self.captions = [[s.text for s in said] for said in human]  # people's own
+        self.tokens = [[s.tokens for s in said] for said in human]
+
+    def where(self, *sets: str, captions=0) -> np.ndarray:
+        """Photos of these sets (all sets, where none is named) with so many captions of people"""
+        return np.array([i for i, row in enumerate(self.rows) if (not sets or row["set"] in sets) and len(self.captions[i]) >= captions], int)
 
     def features(self, model, rows, view):
         """[B, P, features]: the model's own where there are inputs, the teacher's otherwise."""
@@ -137,6 +155,10 @@ class Batch:
     prompts: torch.Tensor  # [T, n] what is asked for each, BOS first
     tokens: torch.Tensor  # [T, n] captions from BOS to EOS
     allowed: torch.Tensor  # [B, B] bool: which photos' episodes each photo may read
+    asked: torch.Tensor  # [Q] of which photo each question is, as an index into rows
+    questions: torch.Tensor  # [Q, n] the mark of a question and the question
+    answers: torch.Tensor  # [Q, n] the mark, the answer, EOS
+    told: torch.Tensor  # [B] bool: photos of which somebody wrote; a label in a sentence suits many photos alike
 
 
 def episode_values(model, seen: Seen, captions) -> torch.Tensor:
@@ -149,17 +171,17 @@ def caption_query(model, captions) -> torch.Tensor:
     return model.memory.query(model.fuse(*model.encode_text(captions))[1])
 
 
-def captions_of(model, split: Split, limit: int, say: Callable[[np.ndarray, Seen], list[str]]) -> list[str]:
-    """Of the first `limit` whole photos, by exact products; say: from rows of photos and what is seen of them to captions"""
+def captions_of(model, split: Split, photos: np.ndarray, say: Callable[[np.ndarray, Seen], list[str]]) -> list[str]:
+    """Of whole photos, by exact products; say: from rows of photos and what is seen of them to captions"""
     exact, quant.matmul_dtype = quant.matmul_dtype, torch.float32
     with torch.no_grad():
-        said = [caption for rows in np.split(np.arange(limit), range(50, limit, 50))
+        said = [caption for rows in np.split(photos, range(50, len(photos), 50))
                 for caption in say(rows, Seen(model, split.features(model, rows, 0)))]
     quant.matmul_dtype = exact
     return said
 
 
-def greedy_captions(model, tokenizer, split: Split, limit: int, memory=None) -> list[str]:
+def greedy_captions(model, tokenizer, split: Split, photos: np.ndarray, memory=None) -> list[str]:
     """Captions of whole photos; memory: a function from rows and queries to keys, values and an allowed mask."""
     def say(rows, seen: Seen) -> list[str]:
         retrieved = found = None
@@ -167,7 +189,16 @@ def greedy_captions(model, tokenizer, split: Split, limit: int, memory=None) -> 
             retrieved, found = model.memory.read(seen.query, *memory(rows, seen.query))
         return [tokenizer.decode(ids) for ids in model.greedy(*model.condition(retrieved, seen.fused, seen.keep, seen.vision, found))]
 
-    return captions_of(model, split, limit, say)
+    return captions_of(model, split, photos, say)
+
+
+def ask(model, tokenizer, seen: Seen, questions: list[list[int]], owner: torch.Tensor) -> list[str]:
+    """Greedy answers to questions (tokens without the mark), of which the i-th is about picture owner[i]."""
+    mark, padding = model.config["ask"]["token_id"], model.config["pad_token_id"]
+    vision = seen.vision[owner]
+    text, keep = model.encode_text(pad([[mark, *q] for q in questions], padding).to(vision.device))
+    condition = model.condition(None, model.fuse(text, keep, vision)[0], keep, vision)
+    return [tokenizer.decode(ids).strip() for ids in model.generate(*condition, model.config["ask"]["max_tokens"], begin=mark)]
 
 
 def read_weights(path, device="cpu") -> dict:
@@ -217,11 +248,16 @@ class Anchors:
 class Captioning:
     def __init__(self, args, model, tokenizer, trainer_of, inputs=None):
         self.args, self.model, self.tokenizer, self.device = args, model, tokenizer, args.device
-        self.train, self.held = (Split(args, name, tokenizer, inputs) for name in ("train", "val"))
+        self.speech = Speech(tokenizer, model.config)
+        self.train, self.held = (Split(args, name, self.speech, inputs) for name in ("train", "val"))
         self.tutors = [load_tutor(path, args.device) for path in args.tutors]
         self.anchors = Anchors(self.tutors[0], self.train) if self.tutors else None
         self.text = Text(args, model.config, tokenizer) if args.text else None
-        self.near = nearest_photos(self.train.views, photos=args.photos)  # whose rows are the photos trained on
+        self.photos = self.spoken_of()[:args.photos]
+        self.near = self.photos[nearest_photos(self.train.views, self.photos)]
+        weights = [SOURCE_SHARES.get(self.train.rows[r]["set"], LABELLED_SHARE) for r in self.photos]
+        counts = Counter(self.train.rows[r]["set"] if self.train.rows[r]["set"] in SOURCE_SHARES else "" for r in self.photos)
+        self.draws = np.cumsum([w / counts[self.train.rows[r]["set"] if self.train.rows[r]["set"] in SOURCE_SHARES else ""] for w, r in zip(weights, self.photos)])
         frozen = model.vision.stem[:self.train.inputs.first] if inputs else model.vision
         frozen.requires_grad_(False)
         model.train()
@@ -230,19 +266,23 @@ class Captioning:
         self.trainer = trainer_of(model.parameters())
         self.pad = model.config["pad_token_id"]
 
+    def spoken_of(self) -> np.ndarray:
+        """Photos to learn from: all of which something is said"""
+        return np.array([r for r, said in enumerate(self.train.said) if said])
+
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Photos in groups of GROUP near neighbours, each photo once, and a view of each."""
+        """Photos in groups of GROUP near neighbours, each photo once, and a view of each; sources by their shares."""
         rows: list[int] = []
         while len(rows) < (self.args.batch or 32):
-            seed = random.randrange(len(self.near))
-            group = [seed, *random.sample(list(self.near[seed]), GROUP - 1)]
+            seed = int(np.searchsorted(self.draws, random.random() * self.draws[-1]))
+            group = [int(self.photos[seed]), *random.sample(self.near[seed].tolist(), GROUP - 1)]
             if not set(group) & set(rows):
                 rows += group
         return np.array(rows), np.random.randint(self.train.views.count, size=len(rows))
 
-    def prompt(self, row: int, i: int) -> list[int]:
+    def prompt(self, said: Said) -> list[int]:
         """BOS, and sometimes a few neighbouring words of the caption that it must lead to."""
-        spoken, bos = self.train.captions[row][i].split(), self.model.config["bos_token_id"]
+        spoken, bos = said.text.split(), self.speech.bos
         if random.random() > HINTS or not spoken:
             return [bos]
         start = random.randrange(len(spoken))
@@ -265,15 +305,57 @@ class Captioning:
     def padded(self, rows) -> torch.Tensor:
         return pad(rows, self.pad).to(self.device)
 
+    def texts(self, row: int, count: int) -> list[Said]:
+        """That are said of a photo, drawn by their kinds' shares: each once before one comes twice."""
+        said = list(self.train.said[row])
+        random.shuffle(said)
+        said.sort(key=lambda s: random.random() ** (1 / SHARES[s.kind]), reverse=True)  # Efraimidis and Spirakis 2006
+        return [said[i % len(said)] for i in range(count)]
+
     def draw(self) -> Batch:
-        train, each, bos = self.train, self.args.captions_each, self.model.config["bos_token_id"]
+        each, bos = self.args.captions_each, self.speech.bos
         rows, view = self.batch()
-        chosen = [(r, i) for r in rows for i in random.sample(range(len(train.tokens[r])), each)]
+        chosen = [said for r in rows for said in self.texts(r, each)]
+        asked = [(i, a) for i, r in enumerate(rows) for a in self.questions(r)] or [(0, self.speech.to_decline())]
+        mark, end = self.speech.ask, self.model.config["eos_token_id"]
         return Batch(rows, view, torch.arange(len(rows), device=self.device).repeat_interleave(each),
-                     self.padded([[bos, *train.tokens[r][i][:MAX_TOKENS]] for r, i in chosen]),
-                     self.padded([self.prompt(r, i) for r, i in chosen]),
-                     self.padded([wrap(self.model.config, train.tokens[r][i]) for r, i in chosen]),
-                     memory_mask(len(rows), self.device))
+                     self.padded([[bos, *said.tokens[:MAX_TOKENS]] for said in chosen]),
+                     self.padded([self.prompt(said) for said in chosen]),
+                     self.padded([[self.speech.begin[said.kind], *wrap(self.model.config, said.tokens)[1:]] for said in chosen]),
+                     memory_mask(len(rows), self.device),
+                     torch.tensor([i for i, _ in asked], device=self.device),
+                     self.padded([[mark, *self.spelled(a.question)] for _, a in asked]),
+                     self.padded([[mark, *a.answer, end] for _, a in asked]),
+                     torch.tensor([bool(self.train.rows[r]["captions"]) for r in rows], device=self.device))
+
+    def questions(self, row: int) -> list[Asked]:
+        """Some that are asked of a photo, now and then one that is not answered"""
+        asked = self.train.asked[row]
+        some = random.sample(asked, min(len(asked), ASKED_EACH))
+        return some + [self.speech.to_decline()] * (random.random() < DECLINED_EACH)
+
+    def spelled(self, question: list[int]) -> list[int]:
+        """With or without the sign at its end, as people type it"""
+        mark = self.question_mark
+        body = question[:-1] if question[-1:] == [mark] else question
+        return [*body[:QUESTION_TOKENS], *([mark] if random.random() < 0.6 else [])]
+
+    @functools.cached_property
+    def question_mark(self) -> int:
+        return self.tokenizer.encode("what?")[-1]
+
+    def contrast(self, seen: Seen, said_query: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """InfoNCE of the photos that somebody wrote of"""
+        told = batch.told
+        place = told.long().cumsum(0) - 1
+        mine = told[batch.owner]
+        return info_nce(seen.query[told], said_query[mine], place[batch.owner[mine]]) if told.sum() > 1 else seen.query.sum() * 0
+
+    def answer_loss(self, model, seen: Seen, batch: Batch) -> torch.Tensor:
+        vision = seen.vision[batch.asked]
+        text, keep = model.encode_text(batch.questions)
+        logits = model.logits(batch.answers[:, :-1], *model.condition(None, model.fuse(text, keep, vision)[0], keep, vision))
+        return token_loss(model, logits, batch.answers, 0.0)
 
     def conditioning(self, model, seen: Seen, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each caption, by its own prompt; what is read is read once a photo, by its picture alone."""
@@ -288,7 +370,7 @@ class Captioning:
         model, train, batch = self.model, self.train, self.draw()
         seen = Seen(model, train.features(model, batch.rows, batch.view))
         said_query = caption_query(model, batch.said)
-        losses = {"infonce": info_nce(seen.query, said_query, batch.owner)}
+        losses = {"infonce": self.contrast(seen, said_query, batch)}
         if self.anchors:
             losses["anchors"] = self.anchors(seen.query, said_query, batch.rows, batch.owner)
         if self.args.consistency:
@@ -301,6 +383,7 @@ class Captioning:
         mask = self.blindfold(self.hide(mask), batch, torch.rand(len(mask), device=mask.device))
         logits = model.logits(batch.tokens[:, :-1], sequence, mask)
         losses["lm"] = token_loss(model, logits, batch.tokens)
+        losses["answer"] = self.answer_loss(model, seen, batch)
         if self.text:
             losses["text"] = self.text.loss(model, len(batch.tokens))
         if self.tutors:
@@ -320,22 +403,55 @@ class Captioning:
         return mean
 
     def evaluate(self, limit: int) -> None:
+        """Of at most so many photos and questions of each kind"""
         self.train.views.look()
-        said = greedy_captions(self.trainer.average, self.tokenizer, self.held, limit)
-        references = load_captions(self.args.captions, "val")[1][:limit]
-        self.trainer.log({"photos": limit, **self.held_losses(min(limit, 300)), "distinct": len(set(said)), **score(said, references), "said": said[:3]})
+        net, held = self.trainer.average, self.held
+        row: dict = {}
+        for name in ("flickr8k", "coco"):
+            photos = held.where(name, captions=5)[:limit]
+            if len(photos):
+                said = greedy_captions(net, self.tokenizer, held, photos)
+                scores = score(said, [held.captions[r] for r in photos])
+                row |= {name: scores["CIDEr"], f"{name}_bleu4": scores["BLEU-4"], f"{name}_distinct": len(set(said)), f"{name}_said": said[:3]}
+        labelled = held.where()
+        labelled = np.array([r for r in labelled if held.rows[r]["set"] not in ("coco", "rooms") and any(names(n) for n in held.rows[r]["labels"])], int)
+        labelled = labelled[::max(1, len(labelled) // limit)]
+        if len(labelled):
+            said = greedy_captions(net, self.tokenizer, held, labelled)
+            named = [any(names(label) & set(words(c)) for label in held.rows[r]["labels"]) for r, c in zip(labelled, said)]
+            row |= {"named": round(sum(named) / len(named), 4), "named_said": said[:3]}
+        self.trainer.log({"photos": limit, **self.held_losses(min(limit, 300)), **row, **self.held_answers(limit)})
+
+    def held_answers(self, limit: int) -> dict[str, float]:
+        """Share of questions about validation photos that are answered right, by kind"""
+        right, net = defaultdict(list), self.trainer.average
+        photos = np.array([r for r, asked in enumerate(self.held.asked) if asked], int)
+        photos = photos[::max(1, len(photos) // limit)]
+        for rows in np.split(photos, range(50, len(photos), 50)):
+            with torch.no_grad():
+                asked = [(i, a) for i, r in enumerate(rows) for a in self.held.asked[r][:8]]
+                owner = torch.tensor([i for i, _ in asked])
+                said = ask(net, self.tokenizer, Seen(net, self.held.features(net, rows, 0)), [a.question for _, a in asked], owner)
+            for (_, a), answer in zip(asked, said):
+                kind = a.text[2]
+                kind = "cocoqa" if kind in ("object", "color", "number", "location") else kind.split(":")[0]
+                right[kind].append(clean_answer(answer) == a.text[1])
+        return {f"answer_{kind}": round(sum(r) / len(r), 4) for kind, r in right.items()}
 
     def held_losses(self, limit: int) -> dict[str, float]:
-        """Of validation photos: nats a token, and how often a caption finds its photo among the first ten."""
-        net, rows = self.trainer.average, np.arange(limit)
+        """Of validation photos with people's captions: nats per token, and how often a caption finds its photo among the first ten."""
+        net, rows = self.trainer.average, self.held.where("flickr8k", captions=5)[:limit]
+        if not len(rows):
+            rows = self.held.where(captions=1)[:limit]
         with torch.no_grad():
             seen, loss = Seen(net, self.held.features(net, rows, 0)), 0.0
             condition = net.condition(None, seen.fused, seen.keep, seen.vision)
-            for i in range(5):
+            each = min(5, min(len(self.held.tokens[r]) for r in rows))
+            for i in range(each):
                 tokens = self.padded([wrap(net.config, self.held.tokens[r][i]) for r in rows])
-                loss += float(token_loss(net, net.logits(tokens[:, :-1], *condition), tokens, 0.0)) / 5
+                loss += float(token_loss(net, net.logits(tokens[:, :-1], *condition), tokens, 0.0)) / each
             said = self.padded([[net.config["bos_token_id"], *self.held.tokens[r][0]] for r in rows])
-            found = recall_at_10(caption_query(net, said), seen.query, torch.eye(limit, dtype=torch.bool, device=self.device))
+            found = recall_at_10(caption_query(net, said), seen.query, torch.eye(len(rows), dtype=torch.bool, device=self.device))
         return {"val_lm": round(loss, 4), "val_recall": round(found, 4)}
 
     def run(self, losses, weights: dict[str, float]) -> None:
@@ -345,7 +461,7 @@ class Captioning:
             if self.trainer.step % every == 0 and self.trainer.progress() < 1:
                 self.evaluate(300)
         if self.trainer.step > self.trainer.began:
-            self.evaluate(len(self.held.views))
+            self.evaluate(1000)
 
 
 class Critic(Captioning):
@@ -354,7 +470,11 @@ class Critic(Captioning):
     def __init__(self, *rest, **named):
         super().__init__(*rest, **named)
         self.references = [[words(c) for c in rows] for rows in self.train.captions]
-        self.cider = Cider(self.references)
+        self.cider = Cider([rows for rows in self.references if rows])
+
+    def spoken_of(self) -> np.ndarray:
+        """Photos that several people described: one sentence alone is a poor judge"""
+        return self.train.where(captions=3)
 
     def losses(self) -> dict[str, torch.Tensor]:
         model, train, each, batch = self.model, self.train, self.args.captions_each, self.draw()
@@ -375,7 +495,7 @@ class Critic(Captioning):
         spoken = F.cross_entropy(logits.transpose(1, 2), batch.tokens[:, 1:], ignore_index=self.pad, reduction="none")
         real = batch.tokens[:, 1:] != self.pad
         losses = {"critic": (spoken.sum(1) * advantage / real.sum(1).float().mean()).mean(),
-                  "infonce": info_nce(seen.query, said_query, owner)}
+                  "infonce": self.contrast(seen, said_query, batch), "answer": self.answer_loss(model, seen, batch)}
         if self.tutors:
             # What the tutors would say next in the model's own sentences (arXiv 2306.13649): without it the model ends in a
             # few sentences that suit many photos.
@@ -390,11 +510,11 @@ def caption(args, model, tokenizer, trainer_of, inputs=None) -> None:
     stage = Captioning(args, model, tokenizer, trainer_of, inputs)
     share = DISTIL_SHARE if stage.tutors else 0.0
     stage.run(stage.losses, {"lm": 1.0 - share, "distil": share, "infonce": INFO_NCE_WEIGHT * args.infonce,
-                             "anchors": args.anchors, "memory": CONSISTENCY_WEIGHT, "text": TEXT_WEIGHT,
+                             "anchors": args.anchors, "memory": CONSISTENCY_WEIGHT, "text": TEXT_WEIGHT, "answer": ANSWER_WEIGHT,
                              "feature": FEATURE_WEIGHT})
 
 
 def critic(args, model, tokenizer, trainer_of, inputs) -> None:
     stage = Critic(args, model, tokenizer, trainer_of, inputs)
     stage.run(stage.losses, {"critic": 1.0, "distil": args.imitation, "infonce": INFO_NCE_WEIGHT * args.infonce,
-                             "anchors": args.anchors, "feature": FEATURE_WEIGHT, "reward": 0.0})
+                             "anchors": args.anchors, "answer": ANSWER_WEIGHT / 3, "feature": FEATURE_WEIGHT, "reward": 0.0})

@@ -126,13 +126,21 @@ def kept_beside(views: Views, view: int, name: str, width: int, see: Callable[[n
     return torch.from_numpy(np.array(kept))
 
 
-def nearest_photos(views: Views, count=12, photos: int | None = None) -> np.ndarray:
-    """[N, count] rows of the photos whose mean teacher feature is most like each photo's, itself left out; of the first
-    `photos` photos, or of all."""
-    mean = torch.stack([views.grids([row], 0)[0].float().mean(0) for row in range(len(views))[:photos]])
+def nearest_photos(views: Views, rows: np.ndarray, count=12) -> np.ndarray:
+    """[len(rows), count] places in `rows` of the photos whose mean teacher feature is most like each photo's, itself left out."""
+    mean = torch.cat([views.grids(part, 0).float().mean(1) for part in np.array_split(rows, max(1, len(rows) // 256))])
     mean = F.normalize(mean - mean.mean(0), dim=-1)
-    similarity = mean @ mean.t()
-    return similarity.fill_diagonal_(-1).topk(min(count, len(mean) - 1)).indices.numpy()
+    out = []
+    for start in range(0, len(rows), 1024):
+        similarity = mean[start:start + 1024] @ mean.t()
+        similarity[torch.arange(len(similarity)), torch.arange(start, start + len(similarity))] = -1
+        out.append(similarity.topk(min(count, len(rows) - 1)).indices)
+    return torch.cat(out).numpy()
+
+
+def load_rows(data: Path, split: str) -> list[dict]:
+    """Rows of a split of what bitmar.prepare made, in the order of the packed views."""
+    return [row for row in map(json.loads, (Path(data) / "photos.jsonl").read_text().splitlines()) if row["split"] == split]
 
 
 def load_captions(path: Path, split: str) -> tuple[list[str], list[list[str]]]:

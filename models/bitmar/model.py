@@ -444,9 +444,9 @@ class BitMar(nn.Module):
         return int8_head(self.words.state(summary), self.embedding.weight, self.fixed_embedding) + self.words.bias
 
     @torch.no_grad()
-    def generate(self, conditioning, conditioning_mask=None, limit=24, sample=False):
-        """Greedy or sampled captions: token lists without BOS and EOS."""
-        bos, eos = self.config["bos_token_id"], self.config["eos_token_id"]
+    def generate(self, conditioning, conditioning_mask=None, limit=24, sample=False, begin=None):
+        """Greedy or sampled captions, or what follows another beginning than BOS: token lists without it and EOS."""
+        bos, eos = self.config["bos_token_id"] if begin is None else begin, self.config["eos_token_id"]
         caches = [{} for _ in self.decoder.layers]
         said = [torch.full((len(conditioning), 1), bos, device=conditioning.device)]
         finished = torch.zeros(len(conditioning), 1, dtype=torch.bool, device=conditioning.device)

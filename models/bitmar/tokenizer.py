@@ -14,6 +14,7 @@ from pathlib import Path
 import regex
 
 from .data import clean_caption, load_captions
+from .texts import ADDED
 
 SPECIAL = ["<pad>", "<bos>", "<eos>"]
 # GPT-2's pre-tokenizer: contractions, then words, numbers and signs with their leading space.
@@ -91,13 +92,27 @@ def write(path: Path, vocabulary: list[str], merges: list[tuple[str, str]]) -> N
     Path(path).write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
 
 
+def extend(source: Path, out: Path, added: list[str]) -> None:
+    """The tokenizer with further special tokens at its end, as far as it lacks them."""
+    document = json.loads(Path(source).read_text())
+    vocabulary = document["model"]["vocab"]
+    for token in added:
+        if token not in vocabulary:
+            vocabulary[token] = len(vocabulary)
+            document["added_tokens"].append({"id": vocabulary[token], "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+                                             "normalized": False, "special": True})
+    Path(out).write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+
+
 class Tokenizer:
     def __init__(self, path: Path):
-        model = json.loads(Path(path).read_text())["model"]
+        document = json.loads(Path(path).read_text())
+        model = document["model"]
         self.vocabulary = model["vocab"]
         self.tokens = {i: token for token, i in self.vocabulary.items()}
         merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
         self.ranks = {pair: rank for rank, pair in enumerate(merges)}
+        self.special = {token["id"] for token in document.get("added_tokens", []) if token["special"]}
         self.bytes = {stand_in: b for b, stand_in in BYTES.items()}
         self._merge = lru_cache(65536)(self._merge_uncached)
 
@@ -114,7 +129,7 @@ class Tokenizer:
         return [token for piece in split(text) for token in self._merge(piece)]
 
     def decode(self, ids) -> str:
-        text = "".join(self.tokens[i] for i in ids if i >= len(SPECIAL))
+        text = "".join(self.tokens[i] for i in ids if i not in self.special)
         return bytes(self.bytes[c] for c in text).decode("utf-8", "replace")
 
 
@@ -122,8 +137,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=int, default=4096)
-    parser.add_argument("sources", type=Path, nargs="+", help="captions.json or plain text, one caption a line")
+    parser.add_argument("--extend", type=Path, help="a tokenizer.json to add the special tokens of texts.py to, instead of learning one")
+    parser.add_argument("sources", type=Path, nargs="*", help="captions.json or plain text, one caption a line")
     args = parser.parse_args()
+    if args.extend:
+        extend(args.extend, args.out, ADDED)
+        return
     lines: list[str] = []
     for source in args.sources:
         if source.suffix == ".json":
@@ -133,6 +152,7 @@ def main() -> None:
             lines += source.read_text().splitlines()
     vocabulary, merges = train(map(clean_caption, lines), args.size)
     write(args.out, vocabulary, merges)
+    extend(args.out, args.out, ADDED)
     print(f"{len(vocabulary)} tokens, {len(merges)} merges")
 
 

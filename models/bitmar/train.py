@@ -8,9 +8,9 @@
   recall    what the memory is searched by (see recall.py)
   words     which words a picture's captions have (see words.py)
 
-usage: python -m bitmar.train STAGE --work DIR --captions captions.json [--steps N | --seconds S] [--text FILE...]
+usage: python -m bitmar.train STAGE --data DIR --work DIR [--steps N | --seconds S] [--text FILE...]
 
-DIR holds views/ (see views.py), stem.pt (stem.py), tokenizer.json (tokenizer.py) and receives
+--data is what bitmar.prepare made. --work holds views/ (see views.py), stem.pt (stem.py), tokenizer.json (tokenizer.py) and receives
 STAGE.pt (checkpoint, resumed when present) and STAGE.jsonl (learning curve).
 """
 
@@ -39,6 +39,7 @@ from .tokenizer import Tokenizer
 from .views import GRID
 from .words import words
 
+KINDS_WEIGHT = 0.3  # of the teacher's kinds of thing, beside the error of the grid
 THROUGH_WEIGHT = 3.0  # of the error after a captioner's compressor, beside that of the grid
 
 
@@ -267,22 +268,28 @@ def encoder(args, model, tokenizer) -> None:
     trainer = Trainer(args, "encoder", model, vision.parameters(), args.rate or 1.5e-3, args.steps or 1500)
     batch = args.batch or 64
     counts = [batch - round(batch * args.mixed), round(batch * args.mixed)]
-    weights = {"mse": 1.0, "cosine": 0.5, "through": THROUGH_WEIGHT}
+    weights = {"mse": 1.0, "cosine": 0.5, "through": THROUGH_WEIGHT, "kinds": KINDS_WEIGHT}
+    kinds_file = args.work / "views" / "kinds.pt"
+    kinds = {name: value.to(args.device) for name, value in torch.load(kinds_file).items()} if kinds_file.exists() else None
 
     def draw() -> tuple[torch.Tensor, torch.Tensor]:
         """What the encoder sees and the grids that it should make of it."""
         seen, wanted = [], []
         for (inputs, split), count in zip(sources, counts):
             rows, view = np.random.randint(len(split), size=count), np.random.randint(split.count, size=count)
-            seen.append(inputs(rows, view)), wanted.append(split.grids(rows, view, features))
+            seen.append(inputs(rows, view)), wanted.append(split.grids(rows, view))
         return torch.cat(seen), torch.cat(wanted)
 
     def losses(net, x, wanted):
-        wanted = wanted.to(args.device).float()
+        whole = wanted.to(args.device).float()
+        wanted = whole[..., :features]
         got = at_teachers_grid(net.transform(net.run_stem(x, held_seen.first)))
         errors = {"mse": F.mse_loss(got, wanted), "cosine": 1 - F.cosine_similarity(got, wanted, -1).mean()}
         if captioner:
             errors["through"] = F.mse_loss(captioner.compressor(got), captioner.compressor(wanted))
+        if kinds:  # which of the teacher's kinds the mean of the grid tells, by the teacher's own classifier
+            of = lambda grid: grid.mean(1) @ kinds["weight"][:grid.shape[-1]] + kinds["bias"]
+            errors["kinds"] = F.kl_div(of(got).log_softmax(-1), of(whole).log_softmax(-1), log_target=True, reduction="batchmean")
         return errors
 
     def step(x, wanted):
@@ -299,17 +306,27 @@ def encoder(args, model, tokenizer) -> None:
         if trainer.step % 250 == 0:
             for _, split in sources:
                 split.look()
-            rows = np.arange(200)
+            rows = np.arange(0, len(held), max(1, len(held) // 400))
             with torch.no_grad():
-                got = losses(trainer.average.vision, held_seen(rows, 0), held.grids(rows, 0, features))
+                got = losses(trainer.average.vision, held_seen(rows, 0), held.grids(rows, 0))
             trainer.log({"views": views.count, **{"val_" + name: round(float(v), 4) for name, v in got.items()}})
+
+
+def with_new_tokens(state: dict, vocabulary: int) -> dict:
+    """The state of a model whose vocabulary is shorter: tokens at its end begin as the mean of the others, expected of no picture."""
+    for name, fill in (("embedding.weight", None), ("words.bias", -12.0), ("words.rarity", 0.0)):
+        value = state.get(name)
+        if value is not None and len(value) < vocabulary:
+            more = value.mean(0, keepdim=True) if fill is None else value.new_full((1,), fill)
+            state[name] = torch.cat([value, more.expand(vocabulary - len(value), *value.shape[1:])])
+    return state
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("stage", choices=("language", "encoder", "caption", "joint", "critic", "recall", "words"))
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that bitmar.prepare filled")
     parser.add_argument("--text", type=Path, nargs="*", default=[],
                         help="files of lines to learn without pictures (language; beside the pictures, caption and joint)")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("default_config.json"))
@@ -356,7 +373,7 @@ def main() -> None:
     if not any("vision" in parts.split(",") for parts, _ in starts):
         model.vision.stem[:STEM_LAYERS].load_state_dict(torch.load(args.work / "stem.pt")["stem"])
     for parts, path in starts:
-        state = captioning.read_weights(path)["model"]
+        state = with_new_tokens(captioning.read_weights(path)["model"], config["vocab_size"])
         wanted = tuple(part + "." for part in parts.split(","))
         missing = model.load_state_dict({k: v for k, v in state.items() if k.startswith(wanted)}, strict=False)
         if missing.unexpected_keys:

@@ -8,7 +8,8 @@ be added at any time, also while the encoder trains, which takes up every view t
   SPLIT/VIEW/grids.f16  [N, G*G, D]    the teacher's features, projected to D principal components
   SPLIT/VIEW/done.u8    [N]            1 where a photo's row is written
 
-usage: python -m bitmar.views --photos images.tar --captions captions.json --out DIR [--teacher NAME] [--views N] [--mixed N] [--shard i/n]
+usage: python -m bitmar.views --data DIR --out DIR [--teacher NAME] [--views N] [--mixed N] [--shard i/n]
+--data is what bitmar.prepare made; rows are those of its photos.jsonl, split by split.
 Shards fill disjoint rows of the same files, so several processes may run at once, and a finished
 row is never computed twice.
 """
@@ -16,25 +17,29 @@ row is never computed twice.
 from __future__ import annotations
 
 import argparse
-import functools
 import io
 import json
 import math
 import os
+import random
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
 from PIL import Image
 
+from .data import load_rows
+from .prepare import open_at
 from .teacher import TEACHERS
 
 STUDENT = 128
 GRID = 8
 WIDTH = 768
+FITTED_ON = 1200  # photos that the projection is fitted on
 
 
 def read_photos(path: Path) -> dict[str, bytes]:
@@ -101,9 +106,29 @@ def principal_components(grids: list[torch.Tensor], shares: list[float] | None =
 def fit_projection(teacher, photos: list[Image.Image], out: Path, device="cpu") -> None:
     blocks: list[list[torch.Tensor]] = []
     for start in range(0, len(photos), 32):
-        blocks.append([grid.cpu() for grid in raw_grids(teacher, whole(photos[start:start + 32], teacher.image_size), device)])
+        blocks.append([grid[:, ::2].cpu() for grid in raw_grids(teacher, whole(photos[start:start + 32], teacher.image_size), device)])
     stacked = [torch.cat([b[i] for b in blocks]).flatten(0, 1) for i in range(len(blocks[0]))]
     torch.save(principal_components(stacked, getattr(teacher, "shares", None)), out)
+
+
+def align(projection: dict, mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+    """Turns the projection's first components so that mine [N, P, f], the student's features of some photos, is as near to them
+    (theirs [N, P, WIDTH] before) as any rotation brings it (orthogonal Procrustes, Schoenemann 1966). A captioner of the student's
+    features then understands much of the new grid from the start. -> the rotation [f, f]"""
+    f = mine.shape[-1]
+    u, _, v = torch.linalg.svd(theirs[..., :f].flatten(0, 1).T.double() @ mine.flatten(0, 1).double())
+    rotation = (u @ v).float()
+    projection["basis"] = torch.cat([projection["basis"][:, :f] @ rotation, projection["basis"][:, f:]], 1)
+    return rotation
+
+
+def kinds_map(projection: dict, classifier: nn.Linear, components: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight [components, K] and bias [K] that make the teacher's logits of a photo, as well as so many components tell, from the mean of its
+    projected grid. The classifier takes the mean of the teacher's last grid."""
+    basis, width = projection["basis"][:, :components], classifier.in_features
+    back = (basis / basis.square().sum(0)).T[:, -width:]  # columns of `basis` are orthogonal, of length 1 / rms
+    scale = projection["scales"][-1]
+    return back @ classifier.weight.T / scale, projection["mean"][-width:] @ classifier.weight.T / scale + classifier.bias
 
 
 def project(grids: list[torch.Tensor], projection: dict) -> torch.Tensor:
@@ -125,8 +150,7 @@ def views_to_pack(views: int, mixed: int) -> list[tuple[str, int]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that bitmar.prepare filled")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
     parser.add_argument("--teacher", choices=TEACHERS, default="ensemble")
@@ -143,16 +167,14 @@ def main() -> None:
     cuda = args.device.startswith("cuda")
     at_once, threads = (128, max(1, (os.cpu_count() or 1) // shards)) if cuda else (32, 1)
 
-    photos = read_photos(args.photos)
-    captions = json.loads(args.captions.read_text())
-    names = {split: [row["image"] for row in captions[split]] for split in ("train", "val")}
-    photo = functools.lru_cache(None)(lambda name: open_photo(photos[name]))
+    rows_of = {split: load_rows(args.data, split) for split in ("train", "val")}
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.grids_of:
         teacher = TEACHERS[args.teacher](args.cache, args.teacher_weights).to(args.device, memory_format=torch.channels_last)
         projection_file = args.out / "projection.pt"
         if not projection_file.exists():
-            fit_projection(teacher, [photo(name) for name in names["train"][:600]], projection_file, args.device)
+            some = random.Random(0).sample(rows_of["train"], min(FITTED_ON, len(rows_of["train"])))
+            fit_projection(teacher, [open_photo(open_at(row)) for row in some], projection_file, args.device)
         projection = {name: value.to(args.device) if torch.is_tensor(value) else value
                       for name, value in torch.load(projection_file, map_location="cpu").items()}
         width = projection["basis"].shape[1]
@@ -161,21 +183,21 @@ def main() -> None:
 
     def crop(split: str, row: int, view: int) -> list[np.ndarray]:
         """The view in every size."""
-        image = photo(names[split][row])
+        image = open_photo(open_at(rows_of[split][row]))
         box = view_boxes(*image.size, view + 1, np.random.default_rng(row))[view]
         return [render(image, box, size) for size in sizes]
 
     def picture(split: str, row: int, view: int) -> list[np.ndarray]:
         if split != "mixed":
             return crop(split, row, view)
-        over, share = mixture(row, view, len(names["train"]))
+        over, share = mixture(row, view, len(rows_of["train"]))
         share = np.float32(share)
         pairs = zip(crop("train", row, view + 1), crop("train", over, view + 1))
         return [np.rint(share * a + (1 - share) * b).astype(np.uint8) for a, b in pairs]
 
     with ThreadPoolExecutor(threads) as pool:
         for split, view in views_to_pack(args.views, args.mixed):
-            rows = len(names["val" if split == "val" else "train"])
+            rows = len(rows_of["val" if split == "val" else "train"])
             folder = args.out / split / str(view)
             folder.mkdir(parents=True, exist_ok=True)
 

@@ -1,0 +1,163 @@
+"""What is said and asked of the photos of a prepared data set (see prepare.py), as texts and as tokens.
+
+Every text has a kind. The decoder begins a caption of a person's with BOS and one of another kind with that kind's marker, so that
+it learns from all and speaks like people. It begins an answer with the mark of a question, which is also what the text encoder
+begins a question with. An empty answer declines.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .data import clean_caption
+
+KINDS_FILE = Path(__file__).parents[1] / "data" / "kinds.json"
+ASK = "<ask>"
+MARKERS = {"web": "<web>", "rebuilt": "<rebuilt>", "label": "<label>", "found": "<found>"}
+ADDED = [ASK, *MARKERS.values()]  # special tokens at the end of the vocabulary, in this order
+SHARES = {"human": 1.0, "web": 0.7, "rebuilt": 0.25, "label": 0.7, "found": 0.5}  # how often a text is drawn beside the photo's others
+
+# Labels in sentences; the first four as people write, so that their words are said without a marker too.
+SENTENCES = ["{}", "a close up of {}", "{} in a picture", "a picture of {}", "there is {} here", "this is {}", "a photo of {}", "the picture shows {}"]
+AS_PEOPLE = 4
+QUESTIONS_OF_LABELS = ["what is this?", "what is in the picture?", "what do you see?", "what is that?", "what is shown here?", "what can you see?"]
+QUESTIONS_OF_PLACES = ["where is this?", "what place is this?", "what room is this?", "where was this taken?"]
+PLACES = {"bathroom", "kitchen", "bedroom", "forest", "street", "sea", "mountain", "glacier", "living room", "office", "classroom"}
+
+# Who somebody is, their age, origin, mood or beliefs: not answered. Of things and animals these are ordinary questions.
+PERSON = r"(?:he|she|him|her|his|they|the (?:young |old |older |little )?(?:man|woman|boy|girl|person|lady|guy|child|kid|baby|people|player|men|women|children|kids|couple|driver|skier|surfer|skateboarder|batter)|this (?:man|woman|boy|girl|person|guy|lady|kid|child)|these people|i|you|me)"
+DECLINED = [re.compile(p) for p in (
+    rf"\bhow old\b.*\b{PERSON}\b", rf"\bwhat (?:age|race|ethnicity|nationality|religion)\b", r"\bwhat is (?:his|her|their|the man's|the woman's|my|your) (?:name|age|race|ethnicity|nationality|religion|mood|job)\b",
+    rf"\bwho (?:is|are|was) (?:this|that|these|it|{PERSON})\b\s*\??$", rf"\bwhat (?:country|ethnic group) (?:is|are|does) {PERSON}\b.*\bfrom\b", rf"\bwhere (?:is|are) {PERSON} from\b",
+    rf"\b(?:is|are|does|do) {PERSON} (?:look |seem |looking |feeling |feel )?(?:happy|sad|angry|upset|tired|bored|excited|mad|scared|depressed|asian|white|black|caucasian|indian|chinese|hispanic|african|american|elderly|attractive|pretty|handsome|rich|poor|gay|muslim|christian|jewish)\b",
+    rf"\bhow (?:is|are|does|do) {PERSON} (?:feel|feeling)\b", rf"\bwhat (?:emotion|mood|expression|feeling)", r"\b(?:his|her|their) (?:emotion|mood|age|race|ethnicity)\b")]
+PEOPLE = ["he", "she", "the man", "the woman", "the boy", "the girl", "this person", "the person", "this man", "this woman", "the child", "the lady", "the guy", "they", "these people"]
+TO_DECLINE = ["who is this?", "who is that?", "who is {}?", "what is {}'s name?", "what is his name?", "what is her name?", "what is the name of {}?", "how old is {}?", "what age is {}?", "what is his age?",
+              "what is her age?", "how old are {}?", "guess the age of {}", "what race is {}?", "what ethnicity is {}?", "is {} asian?", "is {} white?", "is {} black?", "what nationality is {}?",
+              "where is {} from?", "where are {} from?", "what country is {} from?", "is {} happy?", "is {} sad?", "is {} angry?", "does {} look happy?", "does {} look tired?", "how is {} feeling?", "how does {} feel?", "what is {} feeling?",
+              "what emotion is {} showing?", "what mood is {} in?", "what is his mood?", "what is her emotion?", "is {} attractive?", "is {} rich?", "what religion is {}?", "is {} famous?", "do you know {}?", "who are these people?",
+              "what is {} thinking?", "is {} a celebrity?", "what does {} feel?", "is {} in a good mood?", "is {} american?", "is {} upset?", "who am i?", "how old am i?", "what is my name?", "am i happy?"]
+DIGITS = {str(i): w for i, w in enumerate("zero one two three four five six seven eight nine ten".split())}
+UNSURE = re.compile(r"\b(not sure|can ?not tell|can'?t tell|don'?t know|can'?t see|unsure|cannot see|not visible|hard to tell|i think|maybe|possibly)\b")
+
+
+@functools.lru_cache(None)
+def kinds() -> dict:
+    return {k: v for k, v in json.loads(KINDS_FILE.read_text()).items() if k}
+
+
+def with_article(label: str) -> str:
+    return label if label.endswith("s") and not label.endswith("ss") else f"{'an' if label[:1] in 'aeiou' else 'a'} {label}"
+
+
+def sayings(label: str) -> list[str]:
+    """How a label is said; [] for one that nobody would say of a picture."""
+    label = label.split(",")[0].strip()
+    kind = kinds().get(label, {})
+    return [] if kind is None else kind.get("say", [with_article(label.lower())])
+
+
+def names(label: str) -> set[str]:
+    """Words of which a caption that names the label holds one."""
+    if not sayings(label):
+        return set()
+    kind = kinds().get(label.split(",")[0].strip())
+    if kind:
+        return set(kind["words"])
+    last = label.split(",")[0].lower().split()[-1]
+    return {last, last + "s", last + "es", last.rstrip("s"), label.lower()}
+
+
+def bare(phrase: str) -> str:
+    return re.sub(r"^(a|an|the) ", "", phrase)
+
+
+def clean_question(text: str) -> str:
+    """As it is asked: lower case, single spaces, no space before the question mark."""
+    return re.sub(r"\s*\?+\s*$", "?", " ".join(text.lower().split()))
+
+
+def clean_answer(text: str) -> str:
+    text = re.sub(r"[^\w\s'-]", " ", text.lower())
+    words = [DIGITS.get(w, w) for w in text.split()]
+    if words and words[0] in ("a", "an", "the"):
+        words = words[1:]
+    return " ".join(words)
+
+
+def declines(question: str) -> bool:
+    return any(p.search(question) for p in DECLINED)
+
+
+@dataclass
+class Said:
+    kind: str
+    text: str
+    tokens: list[int]  # without begin and end
+
+
+@dataclass
+class Asked:
+    question: list[int]
+    answer: list[int]  # empty: declined
+    text: tuple[str, str, str]  # question, answer, type
+
+
+class Speech:
+    """Texts and questions of one photo after another, as tokens of one tokenizer."""
+
+    def __init__(self, tokenizer, config: dict):
+        self.tokenizer = tokenizer
+        self.bos = config["bos_token_id"]
+        self.begin = {"human": self.bos, **{kind: tokenizer.vocabulary[mark] for kind, mark in MARKERS.items()}}
+        self.ask = tokenizer.vocabulary[ASK]
+
+    def said(self, row: dict) -> list[Said]:
+        """All that is said of a photo; labels in sentences only where nobody wrote of it."""
+        out = [(kind, clean_caption(text)) for text, kind in row["captions"]]
+        if not any(kind in ("human", "web") for kind, _ in out):
+            rng = random.Random(row["id"])
+            phrases = [s for label in row["labels"][:3] for s in sayings(label)]
+            if row.get("scene") and row["set"] == "webcam_people":
+                phrases = [row["scene"].split(", or ")[0]]
+            if row.get("what"):
+                phrases = [row["what"].replace("person", "a person", 1)]
+            for i, sentence in enumerate(SENTENCES if phrases else ()):
+                text = sentence.format(rng.choice(phrases))
+                out += [("human" if i < AS_PEOPLE else "label", text)]
+        return [Said(kind, text, self.tokenizer.encode(text)) for kind, text in out if text]
+
+    def answer(self, text: str) -> list[int]:
+        return self.tokenizer.encode(" " + text) if text else []
+
+    def asked(self, row: dict) -> list[Asked]:
+        """Questions people asked of a photo, and what its labels answer."""
+        pairs = []
+        for question, answer, kind in row["questions"]:
+            question, answer = clean_question(question), clean_answer(answer)
+            if declines(question):
+                pairs.append((question, "", "declined"))
+            elif answer and len(answer.split()) <= 4 and not UNSURE.search(answer):
+                pairs.append((question, answer, kind or "vqa:"))
+        rng = random.Random(row["id"])
+        for label in row["labels"][:1] if row["set"] != "rooms" else []:
+            for phrase in sayings(label)[:1]:
+                pairs.append((rng.choice(QUESTIONS_OF_PLACES if label in PLACES else QUESTIONS_OF_LABELS), bare(phrase), "label"))
+        if row.get("scene_guess"):
+            pairs.append((rng.choice(QUESTIONS_OF_PLACES), row["scene_guess"], "label"))
+        for part, asks in (("scene", ["where is this?", "where was this taken?", "where are they?"]), ("action", ["what are they doing?", "what is happening?", "what is going on?"])):
+            for text in row.get("high_level", {}).get(part, []):
+                answer = re.sub(r"^(?:the (?:picture|photo|image) (?:is|was) (?:taken|shot)|this is(?: taken)?|they are|(?:the subject|he|she) is) (?=\w)", "", clean_answer(text))
+                if len(answer.split()) <= 6:
+                    pairs.append((rng.choice(asks), answer, f"high_level:{part}"))
+        return [Asked(self.tokenizer.encode(q), self.answer(a), (q, a, t)) for q, a, t in pairs]
+
+    def to_decline(self) -> Asked:
+        """A question that is not answered, made up"""
+        question = random.choice(TO_DECLINE).format(random.choice(PEOPLE))
+        return Asked(self.tokenizer.encode(question), [], (question, "", "declined"))
