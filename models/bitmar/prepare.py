@@ -161,6 +161,36 @@ def sources(folder: Path):
             yield from sources(f)
 
 
+# --- captions found for photos that have none ----------------------------------------------------------------------------------
+
+STOP_WORDS = set("a an the is are was were be been being of in on at to and or with for from by as it its this that these those what who whom which where "
+                 "when how many much color colour does do did there their his her into onto up down over under out off some while next".split())
+FEWEST_SHARED = 4  # content words of question and answer together
+
+
+def content_words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", text.lower())) - STOP_WORDS
+
+
+class Finder:
+    """Human lines by their words. COCO-QA's questions were made from their photos' own captions, so that a line with all content words of
+    a question and its answer is nearly always such a caption, or fits as well as one."""
+
+    def __init__(self, lines: list[str]):
+        self.lines, self.having = lines, defaultdict(set)
+        for i, line in enumerate(lines):
+            for word in content_words(line):
+                self.having[word].add(i)
+
+    def __call__(self, question: str, answer: str) -> str | None:
+        words = content_words(f"{question} {answer}")
+        if len(words) < FEWEST_SHARED:
+            return None
+        rarest, *others = sorted((self.having.get(w, set()) for w in words), key=len)
+        found = rarest.intersection(*others)
+        return min((self.lines[i] for i in found), key=lambda line: (len(line), line), default=None)
+
+
 # --- photos that look alike ---------------------------------------------------------------------------------------------------
 
 def open_at(row: dict) -> bytes:
@@ -298,15 +328,22 @@ def main() -> None:
             cleaned = [[without_persons_traits(clean_caption(t)), k] for t, k in row["captions"] if normal(t) not in secret]
             row["captions"] = [[t, k] for t, k in cleaned if t]
     args.out.mkdir(parents=True, exist_ok=True)
-    with (args.out / "photos.jsonl").open("w") as out:
-        for row in rows:
-            out.write(json.dumps(row) + "\n")
     files = [f for p in args.text for f in (sorted(p.iterdir()) if p.is_dir() else [p])]
     lines: dict[str, None] = {}
     for file in (f for f in files if f.suffix == ".txt"):
         for line in file.read_text().splitlines():
             if 3 <= len(line.split()) <= 30 and normal(line) not in secret:
                 lines[without_persons_traits(clean_caption(line))] = None
+    # COCO-QA's kinds of question; a photo that people described needs nothing found
+    finder, found = Finder(list(lines)), 0
+    for row in (r for r in rows if r["split"] == "train" and not any(k == "human" for _, k in r["captions"])):
+        lines_of = {finder(q, a) for q, a, kind in row["questions"] if kind in ("object", "number", "color", "location")} - {None}
+        row["captions"] += [[line, "found"] for line in sorted(lines_of)]
+        found += bool(lines_of)
+    print(f"captions found for {found} photos", flush=True)
+    with (args.out / "photos.jsonl").open("w") as out:
+        for row in rows:
+            out.write(json.dumps(row) + "\n")
     (args.out / "text.txt").write_text("".join(line + "\n" for line in lines))
     questions = 0
     with (args.out / "questions.jsonl").open("w") as out:

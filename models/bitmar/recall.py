@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from .captioning import MAX_TOKENS, Seen, Split, info_nce
 from .data import AT_ONCE, fingerprint, kept_beside, pad
 from .metrics import recall_at_10
+from .texts import Speech
 
 VIEWS = 4  # of a photo that are learned from: the whole, a crop and the mirror images of both
 DROPOUT = 0.1  # of what is projected
@@ -42,7 +43,7 @@ def pooled_captions(model, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
 def recall(args, model, tokenizer, trainer_of, inputs) -> None:
     """inputs: from views to what the encoder takes of them"""
     device, query = args.device, model.memory.query
-    train, held = (Split(args, name, tokenizer, inputs) for name in ("train", "val"))
+    train, held = (Split(args, name, Speech(tokenizer, model.config), inputs) for name in ("train", "val"))
     model.requires_grad_(False)
     model.memory.query_proj.requires_grad_(True)
     deadline = time.time() + 60 * args.minutes

@@ -344,7 +344,7 @@ def main() -> None:
     parser.add_argument("--tutors", type=Path, nargs="*", default=[],
                         help="checkpoints of the caption stage to learn from: their next words, by the teacher's grid")
     parser.add_argument("--imitation", type=float, default=0.03, help="weight of the tutors' words beside the reward (critic)")
-    parser.add_argument("--on-grid", action="store_true", help="captions of the teacher's grid instead of pixels (critic)")
+    parser.add_argument("--on-grid", action="store_true", help="of the packed grids instead of pixels (critic, recall, words)")
     parser.add_argument("--anchors", type=float, default=1.0,
                         help="weight of the contrast against the first tutor's space")
     parser.add_argument("--blind", type=float, default=0.2,
@@ -389,7 +389,7 @@ def main() -> None:
         return Trainer(args, args.stage, model, parameters, args.rate or rate, args.steps or steps)
 
     if args.stage in ("recall", "words"):
-        {"recall": recall, "words": words}[args.stage](args, model, tokenizer, trainer_of, lambda views: Pixels(views, args.device))
+        {"recall": recall, "words": words}[args.stage](args, model, tokenizer, trainer_of, None if args.on_grid else lambda views: Pixels(views, args.device))
         return
     inputs = None if args.stage == "caption" or args.on_grid else vision_inputs(args, model)
     stage = captioning.critic if args.stage == "critic" else captioning.caption

@@ -2,7 +2,11 @@
 
 Targets are the shares of a photo's captions that have a token; rarities are as in CIDEr (arXiv 1411.5726). The losses are
 the cross entropy of each token, and one minus the cosine of what is wanted and what the photo's captions have together,
-which is what captions are held against.
+which is what captions are held against. Of a photo that has labels alone, its labels' tokens are known to be there and those of
+other labels not to be; of all others nothing is known, and they do not count.
+
+Pictures unlike any photo (unseen.py) expect padding and nothing else. That token is in no caption, so none agrees with what they
+expect, and the confidence in whatever is said of them falls.
 """
 
 from __future__ import annotations
@@ -15,12 +19,17 @@ import torch
 import torch.nn.functional as F
 
 from .captioning import Split
-from .data import fingerprint, kept_beside
+from .data import AT_ONCE, fingerprint, kept_beside
+from .texts import Speech, sayings
+from .unseen import unseen
+from .views import whole
 
 WORDS_WEIGHT, DISAGREEMENT_WEIGHT = 0.02, 3.0  # of the two losses
 VIEWS = 8  # of a photo that are learned from: the whole, crops, and the mirror images of all
 DROPOUT = 0.5  # of what is seen, standardised
 LEAST_DEVIATION = 0.05  # what hardly varies is not blown up
+NOTHING_RARITY = 20.0  # of padding, far above any word's: where it is expected, little else counts
+STRANGE_EACH, STRANGE_SEED = 120, 7  # pictures of each unseen kind to learn from; others than bitmar.calibrate judges by
 FEWEST = 3  # photos that a token must be said of, to be expected of one
 
 
@@ -49,23 +58,58 @@ def summaries(model, split: Split, view: int, deadline: float = math.inf) -> tor
     return kept_beside(split.views, view, f"summary-{fingerprint(weights)}.npy", len(model.words.center), see, deadline)
 
 
-def losses(words, logits: torch.Tensor, shares: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Of logits [B, V] against the shares [B, V] of captions that have each token."""
+def bags(split: Split, speech: Speech) -> tuple[list[list[list[int]]], torch.Tensor]:
+    """Of each photo the texts that its words are taken from, and whether they are what somebody wrote [photos]: else they are labels."""
+    texts, written = [], []
+    for row, said in zip(split.rows, split.said):
+        told = [s.tokens for s in said if s.kind in ("human", "web")] or [s.tokens for s in said if s.kind == "rebuilt"]
+        written.append(bool(row["captions"]) and bool(told))
+        # With the space before them, as in the middle of a sentence.
+        labels = [speech.answer(phrase) for label in row["labels"][:3] for phrase in sayings(label)[:1]]
+        texts.append(told if written[-1] else [[token for label in labels for token in label]] if labels else [])
+    return texts, torch.tensor(written)
+
+
+@torch.no_grad()
+def strange_summaries(model) -> torch.Tensor:
+    """What Words takes of pictures unlike any photo, [N, 2 f + 2 d]"""
+    pictures, out = [picture for _, picture in unseen(STRANGE_EACH, STRANGE_SEED)], []
+    size, device = model.config["vision"]["image_size"], model.embedding.weight.device
+    for start in range(0, len(pictures), AT_ONCE):
+        pixels = torch.from_numpy(whole(pictures[start:start + AT_ONCE], size)).permute(0, 3, 1, 2).to(device)
+        features = model.vision(pixels)
+        out.append(model.words.summary(features, model.compressor(features)))
+    return torch.cat(out)
+
+
+def losses(words, logits: torch.Tensor, shares: torch.Tensor, written: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of logits [B, V] against the shares [B, V] of texts that have each token; written [B], labels [V]: tokens of any label"""
+    known = written[:, None] | labels
     cosine = F.cosine_similarity(words.wanted(logits), words.rarity * shares, -1)
-    return {"words": F.binary_cross_entropy_with_logits(logits, shares, reduction="sum") / len(logits),
-            "disagreement": 1 - cosine.mean()}
+    entropy = F.binary_cross_entropy_with_logits(logits, shares, reduction="none") * known
+    return {"words": entropy.sum() / len(logits), "disagreement": 1 - cosine[written].mean()}
 
 
 def words(args, model, tokenizer, trainer_of, inputs) -> None:
     """inputs: from views to what the encoder takes of them"""
     vocabulary, device = model.config["vocab_size"], args.device
-    train, held = (Split(args, name, tokenizer, inputs) for name in ("train", "val"))
+    speech = Speech(tokenizer, model.config)
+    train, held = (Split(args, name, speech, inputs) for name in ("train", "val"))
     model.requires_grad_(False)
     model.words.requires_grad_(True)
-    wanted, expected = (shares(split.tokens, vocabulary).to(device) for split in (train, held))
-    model.words.rarity.copy_(rarities(train.tokens, vocabulary))
+    (texts, written), (held_texts, held_written) = bags(train, speech), bags(held, speech)
+    wanted, expected = (shares(bag, vocabulary).to(device) for bag in (texts, held_texts))
+    labels = torch.zeros(vocabulary, dtype=torch.bool)
+    labels[sorted({t for bag, told in zip(texts, written) if not told for text in bag for t in text})] = True
+    model.words.rarity.copy_(rarities([bag for bag in texts if bag], vocabulary))
+    nothing = model.config["pad_token_id"]
+    model.words.rarity[nothing] = NOTHING_RARITY
+    labels[nothing] = True  # known not to be expected of any photo
     with torch.no_grad():
-        model.words.bias.copy_(torch.logit(wanted.mean(0).clamp(1e-5, 0.99)))
+        model.words.bias.copy_(torch.logit(wanted[written].mean(0).clamp(1e-5, 0.99)))
+    strange = strange_summaries(model)
+    of_nothing = torch.zeros(vocabulary, device=device)
+    of_nothing[nothing] = 1
     deadline = time.time() + 60 * args.minutes
     seen = torch.stack([summaries(model, train, view, deadline) for view in range(min(VIEWS, train.views.count))]).to(device)
     held_seen = summaries(model, held, 0, deadline).to(device)
@@ -74,13 +118,21 @@ def words(args, model, tokenizer, trainer_of, inputs) -> None:
     model.words.scale.copy_(1 / seen.std((0, 1)).clamp_min(LEAST_DEVIATION))
     model.words.train().dropout = DROPOUT
     trainer = trainer_of(model.words.parameters())
-    batch, photos = args.batch or 256, len(train.views)
+    batch = args.batch or 256
+    told, labelled = written.nonzero()[:, 0], torch.tensor([i for i, bag in enumerate(texts) if bag and not written[i]], dtype=torch.long)
+    held_told = held_written.nonzero()[:, 0]
     while trainer.running():
-        row, view = torch.randint(photos, (batch,), device=device), torch.randint(len(seen), (batch,), device=device)
-        logits = model.word_logits(seen[view, row])
-        trainer.update(losses(model.words, logits, wanted[row]), {"words": WORDS_WEIGHT, "disagreement": DISAGREEMENT_WEIGHT})
+        count = batch // 3 if len(labelled) else 0  # of photos with labels alone
+        row = torch.cat([told[torch.randint(len(told), (batch - count,))], labelled[torch.randint(max(1, len(labelled)), (count,))]]).to(device)
+        view = torch.randint(len(seen), (batch,), device=device)
+        some = strange[torch.randint(len(strange), (batch // 8,), device=device)]
+        logits = model.word_logits(torch.cat([seen[view, row], some]))
+        nothing_logits = logits[batch:]
+        values = losses(model.words, logits[:batch], wanted[row], written[row], labels)
+        values["nothing"] = F.binary_cross_entropy_with_logits(nothing_logits, of_nothing.expand_as(nothing_logits), reduction="sum") / len(some)
+        trainer.update(values, {"words": WORDS_WEIGHT, "disagreement": DISAGREEMENT_WEIGHT, "nothing": WORDS_WEIGHT / 4})
         if trainer.step % 250 == 0 or trainer.progress() == 1:
             net = trainer.average
             with torch.no_grad():
-                got = losses(net.words, net.word_logits(held_seen), expected)
+                got = losses(net.words, net.word_logits(held_seen[held_told]), expected[held_told], held_written[held_told], labels)
             trainer.log({"val_" + name: round(float(value), 4) for name, value in got.items()})

@@ -1,0 +1,64 @@
+"""Packs what a trained encoder makes of every packed view, in the form of views.py, for stages that leave the encoder as it is.
+
+The encoder sees each picture once, however long the captioner learns. View 2 k is the picture in folder k, view 2 k + 1 its mirror image,
+as ever; here both are seen: folder 2 k holds the grid of the picture, folder 2 k + 1 that of its mirror image, mirrored back.
+
+usage: python -m bitmar.see --checkpoint encoder.pt --views DIR --out DIR [--views-each N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import quant
+from .data import AT_ONCE, Views, mirrored_grid
+from .export import read_checkpoint
+from .model import BitMar
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--checkpoint", type=Path, required=True, help="of the encoder, or an exported model")
+    parser.add_argument("--views", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--views-each", type=int, default=1, help="packed views of a training photo to see")
+    parser.add_argument("--shard", default="0/1")
+    args = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    quant.matmul_dtype = torch.bfloat16
+    shard, shards = map(int, args.shard.split("/"))
+    state = read_checkpoint(args.checkpoint)
+    model = BitMar(state["config"])
+    model.load_state_dict(state["model"])
+    vision, features = model.eval().requires_grad_(False).vision, state["config"]["vision"]["feature_size"]
+    for split in ("val", "train"):
+        views = Views(args.views, split)
+        for folder in range(2 * min(args.views_each, views.count // 2) if split == "train" else 1):
+            out = args.out / split / str(folder)
+            out.mkdir(parents=True, exist_ok=True)
+            pixels, source = out / "pixels.u8", (args.views / split / str(folder // 2) / "pixels.u8").resolve()
+            if not pixels.exists():
+                pixels.symlink_to(source)
+
+            def array(name, dtype, *shape):
+                with (out / name).open("ab") as file:
+                    file.truncate(len(views) * int(np.prod(shape)) * np.dtype(dtype).itemsize)
+                return np.memmap(out / name, dtype, "r+", shape=(len(views), *shape))
+
+            grids, done = array("grids.f16", np.float16, 64, features), array("done.u8", np.uint8)
+            todo = [i for i in range(shard, len(views), shards) if not done[i]]
+            for start in range(0, len(todo), AT_ONCE):
+                rows = todo[start:start + AT_ONCE]
+                grid = vision((views.pixels(rows, folder)).float()).numpy()
+                grids[rows] = mirrored_grid(grid) if folder % 2 else grid
+                done[rows] = 1
+            print(f"{split} {folder}: shard {args.shard} seen", flush=True)
+
+
+if __name__ == "__main__":
+    main()
