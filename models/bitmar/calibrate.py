@@ -4,11 +4,11 @@ confidence: how sure a caption is, by how often captions like it are right.
 memory.novelty_threshold, recall_threshold, read_threshold: how similar is the same, a taught thing, and worth reading.
 
 A caption counts as right if it scores higher (CIDEr) against its own photo's references than against those of 95 of
-100 other photos. Captions of pictures that show nothing the model knows (unseen.py) count as wrong. The mean
-log-probability of a token, the likeness of picture and caption and the agreement of the caption with the words expected
+100 other photos of its set, or where it names one of its photo's labels. Captions of pictures that show nothing the model knows
+(unseen.py) count as wrong. The mean log-probability of a token, the likeness of picture and caption and the agreement of the caption with the words expected
 of the picture are mapped by a logistic curve (Platt 1999).
 
-usage: python -m bitmar.calibrate --model DIR --engine PATH/TO/bitmar --photos images.tar --captions captions.json
+usage: python -m bitmar.calibrate --model DIR --engine PATH/TO/bitmar --data DIR [--beams N]
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from .data import load_captions
-from .evaluate import engine_captions, engine_embeddings, write_pngs
+from .data import load_rows
+from .evaluate import FEWEST_REFERENCES, engine_captions, engine_embeddings, is_named, kinds_of, references_of, write_pngs
 from .export import import_model
 from .metrics import Cider, words
+from .prepare import open_at
 from .unseen import unseen
-from .views import open_photo, read_photos, whole
+from .views import open_photo, whole
 
 RIVALS, BEATEN = 100, 95
+DESCRIBED, LABELLED = 400, 800  # photos of each set with references, and photos with labels, at most
 
 
 def right(said: list[list[str]], references, seed=0) -> list[bool]:
@@ -112,26 +114,36 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--engine", nargs="+", required=True)
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--beams", type=int, default=8)
     parser.add_argument("--each", type=int, default=40, help="pictures of each unseen kind")
     args = parser.parse_args()
-    names, references = load_captions(args.captions, "val")
-    files, strange = read_photos(args.photos), unseen(args.each)
+    rng, by_set = random.Random(0), {}
+    for row in load_rows(args.data, "val"):
+        kind = row["set"] if len(references_of(row)) >= FEWEST_REFERENCES else "labelled" if kinds_of(row) else None
+        by_set.setdefault(kind, []).append(row)
+    by_set.pop(None, None)
+    by_set = {kind: rng.sample(rows, min(len(rows), LABELLED if kind == "labelled" else DESCRIBED)) for kind, rows in by_set.items()}
+    seen, strange = [row for rows in by_set.values() for row in rows], unseen(args.each)
+    photos = [open_at(row) for row in seen]
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_pngs([files[n] for n in names], Path(folder))
+        paths = write_pngs(photos, Path(folder))
         for i, (_, image) in enumerate(strange):
             paths.append(Path(folder) / f"unseen{i}.png")
             image.save(paths[-1])
         rows = engine_captions(args.engine, args.model, paths, args.beams)
         vectors = engine_embeddings(args.engine, args.model, paths, [r["text"] for r in rows])
-        pictures = [open_photo(files[n]) for n in names] + [image for _, image in strange]
+        pictures = [open_photo(photo) for photo in photos] + [image for _, image in strange]
         agreement = agreements(args.model, pictures, [r["tokens"] for r in rows]).double()
-        memory = memory_thresholds(args.engine, args.model, [files[n] for n in names], Path(folder))
+        memory = memory_thresholds(args.engine, args.model, photos, Path(folder))
     mean = torch.tensor([r["log_probability"] / (len(r["tokens"]) + 1) for r in rows]).double()
-    refs = [[words(c) for c in r] for r in references]
-    truth = right([words(r["text"]) for r in rows[:len(names)]], refs)
+    truth: list[bool] = []
+    for kind, of in by_set.items():
+        said = [row["text"] for row in rows[len(truth):len(truth) + len(of)]]
+        if kind == "labelled":
+            truth += [is_named(row, caption) for row, caption in zip(of, said)]
+        else:
+            truth += right([words(c) for c in said], [[words(c) for c in references_of(row)] for row in of])
     y = torch.tensor([float(t) for t in truth] + [0.0] * len(strange)).double()
     likeness = (vectors[:len(paths)] * vectors[len(paths):]).sum(1).double()
     evidence = {"log-probability": mean, "likeness": likeness, "words": agreement}
@@ -148,10 +160,17 @@ def main() -> None:
         if inside.any():
             print(f"  confidence {low:.1f} to {low + 0.2:.1f}: {float(p[inside].mean()):.2f} said,"
                   f" {float(y[inside].mean()):.2f} right, {int(inside.sum())} captions")
+    start = 0
+    for kind, of in by_set.items():
+        mine, start = p[start:start + len(of)], start + len(of)
+        print(f"  {kind}: median confidence {float(mine.median()):.2f}, " + ", ".join(f"{float((mine >= limit).double().mean()):.2f} above {limit}" for limit in (0.3, 0.4, 0.5)))
+    for limit in (0.3, 0.35, 0.4, 0.45, 0.5):
+        above = p[:len(seen)] >= limit
+        print(f"  above {limit}: {float(y[:len(seen)][above].mean()):.3f} right")
     for kind in dict.fromkeys(kind for kind, _ in strange):
-        mine = [float(p[len(names) + i]) for i, (k, _) in enumerate(strange) if k == kind]
+        mine = [float(p[len(seen) + i]) for i, (k, _) in enumerate(strange) if k == kind]
         print(f"  {kind}: median confidence {sorted(mine)[len(mine) // 2]:.2f}, e.g."
-              f" \"{next(rows[len(names) + i]['text'] for i, (k, _) in enumerate(strange) if k == kind)}\"")
+              f" \"{next(rows[len(seen) + i]['text'] for i, (k, _) in enumerate(strange) if k == kind)}\"")
     fitted = dict(zip(("slope", "similarity", "words", "offset"), fit(x, y).tolist()))
     path = args.model / "config.json"
     config = json.loads(path.read_text())

@@ -1,9 +1,11 @@
-"""Captions of validation photos by PyTorch and by the engine, scored and compared.
+"""Captions of validation photos by the engine, scored by kind of photo, and compared with PyTorch's.
 
-usage: python -m bitmar.evaluate --model DIR --photos images.tar --captions captions.json
-           [--engine PATH/TO/bitmar] [--limit N] [--beams N] [--recall] [--int8-kv] [--out captions.jsonl] [--table table.txt]
+usage: python -m bitmar.evaluate --model DIR --data DIR [--engine PATH/TO/bitmar] [--set NAME...] [--limit N] [--beams N]
+           [--recall] [--int8-kv] [--no-torch] [--limit-said P] [--out captions.jsonl] [--table table.txt]
 
-Both sides get the same pixels: photos are decoded once, by Pillow, and handed to the engine as PNG.
+--data is what bitmar.prepare made. Photos of each set with five or more captions of people are scored by these. Photos with labels
+are named right where the caption holds a word of one of the labels (models/data/kinds.json). Both sides get the same pixels:
+photos are decoded once, by Pillow, and handed to the engine as PNG.
 """
 
 from __future__ import annotations
@@ -17,12 +19,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .data import clean_caption, load_captions
+from .data import clean_caption, load_rows
 from .export import import_model
-from .metrics import recall_at_10, score
+from .metrics import recall_at_10, score, words
 from .ordered import engine_order
+from .prepare import open_at
+from .texts import names
 from .tokenizer import Tokenizer
-from .views import open_photo, read_photos, whole
+from .views import open_photo, whole
+
+FEWEST_REFERENCES, FEWEST_OF_A_KIND = 5, 8
+PAGE_LIMIT = 0.4  # the confidence from which the page says a caption without a hedge
 
 
 def torch_captions(directory: Path, photos: list[bytes]) -> list[str]:
@@ -85,51 +92,102 @@ def compare_int8(rows: list[dict], int8: list[dict], references) -> str:
             f"CIDEr {scores['CIDEr']}, BLEU-4 {scores['BLEU-4']}")
 
 
+def references_of(row: dict) -> list[str]:
+    return [clean_caption(text) for text, kind in row["captions"] if kind == "human"]
+
+
+def kinds_of(row: dict) -> list[str]:
+    """Labels that a caption can name; where sentences tell more than labels, none"""
+    return [] if row["captions"] else [label for label in row["labels"] if names(label)]
+
+
+def is_named(row: dict, caption: str) -> bool:
+    """Whether the caption holds a word of one of the photo's labels"""
+    said = words(caption)
+    return any(set(said) & names(label) or any(" " in name and name in " ".join(said) for name in names(label)) for label in kinds_of(row))
+
+
+def naming(rows: list[dict], said: list[str]) -> dict:
+    """Of photos with labels: how many are named, and by first label where there are enough of it."""
+    labelled = [(row, caption) for row, caption in zip(rows, said) if kinds_of(row)]
+    by_kind: dict[str, list[bool]] = {}
+    for row, caption in labelled:
+        by_kind.setdefault(kinds_of(row)[0], []).append(is_named(row, caption))
+    counted = {kind: named for kind, named in sorted(by_kind.items()) if len(named) >= FEWEST_OF_A_KIND}
+    named = [n for kind in counted.values() for n in kind]
+    return {"photos": len(named), "kinds": len(counted), "named": round(sum(named) / max(1, len(named)), 4),
+            "never": [kind for kind, n in counted.items() if not any(n)],
+            "by_kind": {kind: [sum(n), len(n)] for kind, n in counted.items()}}
+
+
+def reliability(rows: list[dict], lines: list[dict], limit: float) -> dict:
+    """How many photos the page speaks of without a hedge, and how many of those with labels it names right."""
+    sure = [line["confidence"] is not None and line["confidence"] >= limit for line in lines]
+    everyday = [s for row, s in zip(rows, sure) if row["set"] != "flickr8k"]
+    spoken = [is_named(row, line["text"]) for row, line, s in zip(rows, lines, sure) if s and kinds_of(row)]
+    return {"limit": limit, "spoken_of": round(sum(everyday) / max(1, len(everyday)), 4), "named_when_spoken_of": round(sum(spoken) / max(1, len(spoken)), 4)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--set", nargs="*", default=[], help="only these sets")
     parser.add_argument("--engine", nargs="+", default=[], help="command of the engine's CLI")
     parser.add_argument("--no-torch", action="store_true")
-    parser.add_argument("--limit", type=int, default=1000)
+    parser.add_argument("--limit", type=int, help="photos of each set")
     parser.add_argument("--beams", type=int, default=1)
+    parser.add_argument("--limit-said", type=float, default=PAGE_LIMIT, help="confidence from which a caption counts as said")
     parser.add_argument("--int8-kv", action="store_true", help="also with int8 keys and values: captions that stay, the error of log p")
     parser.add_argument("--recall", action="store_true", help="recall@10 by the engine's embeddings")
     parser.add_argument("--out", type=Path, help="the engine's captions, one JSON line a photo")
-    parser.add_argument("--table", type=Path, help="the first fifty photos with one reference each, as text")
+    parser.add_argument("--table", type=Path, help="photos by name with caption and a reference or label each, as text")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    names, references = load_captions(args.captions, "val")
-    names, references = names[:args.limit], references[:args.limit]
-    files = read_photos(args.photos)
-    photos = [files[name] for name in names]
+    by_set: dict[str, list[dict]] = {}
+    for row in load_rows(args.data, "val"):
+        if (not args.set or row["set"] in args.set) and (len(references_of(row)) >= FEWEST_REFERENCES or kinds_of(row)):
+            by_set.setdefault(row["set"], []).append(row)
+    rows = [row for part in by_set.values() for row in part[:args.limit]]
+    photos = [open_at(row) for row in rows]
+    described = {name: at for name in by_set if (at := [i for i, row in enumerate(rows) if row["set"] == name and len(references_of(row)) >= FEWEST_REFERENCES])}
+
+    def report(who: str, said: list[str]) -> None:
+        for name, at in described.items():
+            captions = [said[i] for i in at]
+            print(who, name, json.dumps({"photos": len(at), **score(captions, [references_of(rows[i]) for i in at]), "distinct": len(set(captions))}), flush=True)
+        if any(map(kinds_of, rows)):
+            print(who, "labelled", json.dumps(naming(rows, said)), flush=True)
 
     by_torch = None
     if not args.no_torch:
         by_torch = torch_captions(args.model, photos)
-        print("pytorch", json.dumps({**score(by_torch, references), "distinct": len(set(by_torch))}))
+        report("pytorch", by_torch)
     said = by_torch
     if args.engine:
         with tempfile.TemporaryDirectory() as folder:
             paths = write_pngs(photos, Path(folder))
-            rows = engine_captions(args.engine, args.model, paths, args.beams)
+            lines = engine_captions(args.engine, args.model, paths, args.beams)
+            references = [references_of(row) for row in rows]
             if args.int8_kv:
-                print("int8 keys and values:", compare_int8(rows, engine_captions(args.engine, args.model, paths, args.beams, "--int8-kv"), references))
+                at = [i for part in described.values() for i in part]
+                int8 = engine_captions(args.engine, args.model, [paths[i] for i in at], args.beams, "--int8-kv")
+                print("int8 keys and values:", compare_int8([lines[i] for i in at], int8, [references[i] for i in at]))
             if args.recall:
-                print("recall@10", json.dumps(recall_both_ways(args.engine, args.model, paths, references)))
-        said = [row["text"] for row in rows]
-        print("engine ", json.dumps({**score(said, references), "distinct": len(set(said)),
-                                     "vision_ms": round(float(np.median([r["vision_ms"] for r in rows])), 2),
-                                     "text_ms": round(float(np.median([r["text_ms"] for r in rows])), 2)}))
+                for name, at in described.items():
+                    print("recall@10", name, json.dumps(recall_both_ways(args.engine, args.model, [paths[i] for i in at], [references[i] for i in at])))
+        said = [line["text"] for line in lines]
+        report("engine ", said)
+        print("engine  reliability", json.dumps(reliability(rows, lines, args.limit_said)),
+              json.dumps({f"median_{part}": round(float(np.median([line[part] for line in lines])), 2) for part in ("vision_ms", "text_ms")}))
         if by_torch:
             same = sum(a == b for a, b in zip(said, by_torch))
             print(f"the engine and PyTorch agree on {same} of {len(said)} captions")
         if args.out:
-            args.out.write_text("".join(json.dumps({"image": n, **row}) + "\n" for n, row in zip(names, rows)))
+            args.out.write_text("".join(json.dumps({"id": row["id"], **line}) + "\n" for row, line in zip(rows, lines)))
     if args.table:
-        lines = [f"{name}\n  model      {text}\n  reference  {refs[0]}"
-                 for name, text, refs in list(zip(names, said, references))[:50]]
+        shown = [i for part in by_set for i in [j for j, row in enumerate(rows) if row["set"] == part][:50 if part == "flickr8k" else 12]]
+        lines = [f"{rows[i]['id']}\n  model      {said[i]}\n  " + (f"reference  {references_of(rows[i])[0]}" if references_of(rows[i]) else f"label      {', '.join(kinds_of(rows[i]))}") for i in shown]
         args.table.write_text("\n".join(lines) + "\n")
 
 
