@@ -10,12 +10,15 @@ import json
 from collections import Counter, defaultdict
 from functools import lru_cache
 from pathlib import Path
+from typing import Sequence
 
 import regex
 
 from .data import clean_caption, load_captions
 
 SPECIAL = ["<pad>", "<bos>", "<eos>"]
+# Behind the vocabulary: what begins a question and its answer, then the kinds of text that training alone tells apart.
+MARKERS = ["<ask>", "<web>", "<rebuilt>", "<label>", "<found>"]
 # GPT-2's pre-tokenizer: contractions, then words, numbers and signs with their leading space.
 PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 
@@ -72,13 +75,15 @@ def train(lines, size: int) -> tuple[list[str], list[tuple[str, str]]]:
     return vocabulary, merges
 
 
-def write(path: Path, vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
+def write(path: Path, vocabulary: list[str], merges: list[tuple[str, str]], markers: Sequence[str] = ()) -> None:
+    """The file; `markers` are special tokens with the ids that follow the vocabulary's."""
+    special = [*enumerate(SPECIAL), *enumerate(markers, len(vocabulary))]
     document = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [{"id": i, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
-                          "normalized": False, "special": True} for i, token in enumerate(SPECIAL)],
+                          "normalized": False, "special": True} for i, token in special],
         "normalizer": {"type": "Lowercase"},
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
         "post_processor": None,
@@ -93,9 +98,11 @@ def write(path: Path, vocabulary: list[str], merges: list[tuple[str, str]]) -> N
 
 class Tokenizer:
     def __init__(self, path: Path):
-        model = json.loads(Path(path).read_text())["model"]
+        document = json.loads(Path(path).read_text())
+        model, added = document["model"], document.get("added_tokens") or []
         self.vocabulary = model["vocab"]
-        self.tokens = {i: token for token, i in self.vocabulary.items()}
+        self.special = {entry["content"]: entry["id"] for entry in added}  # no text is encoded to these, and they decode to none
+        self.tokens = {i: token for token, i in self.vocabulary.items()} | {i: "" for i in self.special.values()}
         merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
         self.ranks = {pair: rank for rank, pair in enumerate(merges)}
         self.bytes = {stand_in: b for b, stand_in in BYTES.items()}
@@ -114,7 +121,7 @@ class Tokenizer:
         return [token for piece in split(text) for token in self._merge(piece)]
 
     def decode(self, ids) -> str:
-        text = "".join(self.tokens[i] for i in ids if i >= len(SPECIAL))
+        text = "".join(self.tokens[i] for i in ids)
         return bytes(self.bytes[c] for c in text).decode("utf-8", "replace")
 
 
