@@ -49,6 +49,10 @@ bitmar::CaptionOptions options_of(const val& object) {
   return options;
 }
 
+bitmar::AskOptions ask_options_of(const val& object) {
+  return {.num_beams = object["numBeams"].as<int>(), .max_tokens = optional_of<int>(object["maxTokens"])};
+}
+
 std::unique_ptr<Engine> load(const std::string& config, const std::string& tokenizer, const std::string& preprocessor,
                              const val& weights, const val& options) {
   return guarded([&] {
@@ -73,6 +77,35 @@ val step(Engine& engine) {
   return guarded([&] {
     const std::optional<std::string_view> piece = engine.step();
     return piece ? val(std::string(*piece)) : val::null();
+  });
+}
+
+// ---- Questions ----
+
+val answer_of(const bitmar::Answer& answer) {
+  val object = val::object();
+  object.set("answer", answer.text);
+  object.set("tokens", val::array(answer.tokens));
+  object.set("logProbability", answer.log_probability);
+  object.set("confidence", answer.confidence);
+  object.set("declined", answer.declined);
+  object.set("visionMs", answer.vision_ms);
+  object.set("textMs", answer.text_ms);
+  return object;
+}
+
+val ask_pixels(Engine& engine, const val& pixels, int width, int height, const std::string& question,
+               const val& options) {
+  return guarded([&] {
+    const auto bytes = bytes_of(pixels);
+    return answer_of(engine.ask(bitmar::image_view(bytes, width, height), question, ask_options_of(options)));
+  });
+}
+
+val ask_features(Engine& engine, const val& features, const std::string& question, const val& options) {
+  return guarded([&] {
+    return answer_of(
+        engine.ask_features(convertJSArrayToNumberVector<float>(features), question, ask_options_of(options)));
   });
 }
 
@@ -284,6 +317,9 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .function("beginFeatures", &begin_features)
       .function("step", &step)
       .function("result", &result)
+      .function("canAsk", &Engine::can_ask)
+      .function("askPixels", &ask_pixels)
+      .function("askFeatures", &ask_features)
       .function("embedPixels", &embed_pixels)
       .function("embedText", &embed_text)
       .function("memoryConfigure", &memory_configure)

@@ -198,7 +198,7 @@ def ask(model, tokenizer, seen: Seen, questions: list[list[int]], owner: torch.T
     vision = seen.vision[owner]
     text, keep = model.encode_text(pad([[mark, *q] for q in questions], padding).to(vision.device))
     condition = model.condition(None, model.fuse(text, keep, vision)[0], keep, vision)
-    return [tokenizer.decode(ids).strip() for ids in model.generate(*condition, model.config["ask"]["max_tokens"], begin=mark)]
+    return [tokenizer.decode(ids).strip() for ids in model.generate(*condition, model.config["ask"]["max_tokens"], start=mark)]
 
 
 def read_weights(path, device="cpu") -> dict:

@@ -11,6 +11,7 @@ quantised activation, and no choice between two tokens, is near such an edge.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from .quant import BitConv2d, BitLinear
 from .search import beam_search
 
 CONFIG = {
-    "model_type": "bitmar", "format_version": 1, "hidden_size": 32, "rms_norm_eps": 1e-5, "vocab_size": 300,
+    "model_type": "bitmar", "format_version": 1, "hidden_size": 32, "rms_norm_eps": 1e-5, "vocab_size": 305,
     "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
     "vision": {
         "input": "pixels", "image_size": 32,
@@ -55,27 +56,35 @@ CONFIG = {
     "memory": {"num_slots": 8, "width": 16, "temperature": 0.1, "alpha": 0.2, "novelty_threshold": 0.9},
     "decoder": {"num_layers": 2, "num_heads": 4, "intermediate_size": 64, "rope_theta": 10000.0, "num_sinks": 2,
                 "window_size": 30},
+    "ask": {"token_id": 300, "max_tokens": 6},
     # The captions are those of the likelihood alone.
     "words": {"guidance": 0.0, "choice": 0.0, "length_penalty": 1.0},
 }
 PROMPT = "a dog"
+QUESTION = "is the dog on sand?"
 CORPUS = ["a dog runs on the grass", "two dogs play with a ball in the snow", "a man in a red shirt rides a bike",
           "a girl on the beach", "the dog is on the sand", "a boy and a girl are in the water"]
 STEPS, BEAMS = 10, 3
 GUIDED = {"guidance": 4.0, "choice": 4.0, "length_penalty": 0.7}  # the guided beam search
+GAP = 3e-4  # between the values of two choices
 EDGE = 1.5e-5  # of an int8 step; float32 sums in another order move values by about 1e-6 of one
 
 
+class NearEdge(Exception):
+    pass
+
+
 class Edges:
-    """Watches every rounding of activations; `nearest` is the least distance to an edge so far."""
+    """Watches every rounding of activations, and ends the work at the first one near an edge."""
 
     def __init__(self):
-        self.nearest, self.plain = 1.0, quant.quantize_activation
+        self.plain = quant.quantize_activation
 
     def __enter__(self):
         def watched(x, dims=-1):
             q, s = self.plain(x, dims)
-            self.nearest = min(self.nearest, float(((x / s).abs().frac() - 0.5).abs().min()))
+            if float(((x / s).abs().frac() - 0.5).abs().min()) < EDGE:
+                raise NearEdge
             return q, s
 
         quant.quantize_activation = watched
@@ -103,7 +112,7 @@ def tiny_model(seed: int) -> BitMar:
         elif name in ("vision.position_embedding", "words.bias"):
             value.data.normal_(std=0.3)
     model.embedding.weight.data = on_powers_of_two(model.embedding.weight.data, -9)
-    model.embedding.weight.data[CONFIG["eos_token_id"]] *= 2  # so that some captions end
+    model.embedding.weight.data[CONFIG["eos_token_id"]] *= 3  # so that some captions end
     model.words.rarity.uniform_(0, 5)
     model.words.center.normal_()
     model.words.scale.uniform_(0.5, 2)
@@ -145,8 +154,9 @@ def record(model: BitMar, sink: dict, prefix: str):
 
 
 @torch.no_grad()
-def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=None) -> tuple[dict, float]:
-    """Every stage for one input; also the closest call between tokens."""
+def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=None, asked=False) -> tuple[dict, float]:
+    """Every stage for one input, a question's if `asked`; also the closest call between tokens."""
+    start, limit = (CONFIG["ask"]["token_id"], CONFIG["ask"]["max_tokens"]) if asked else (CONFIG["bos_token_id"], STEPS)
     out: dict[str, np.ndarray] = {}
     handles = record(model, out, name + "/")
 
@@ -167,7 +177,7 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
         keep("words.state", model.words.state(summary)[0])
         wanted = model.words.wanted(model.word_logits(summary))[0]
         keep("words", wanted * model.words.rarity)
-    tokens = torch.tensor([[CONFIG["bos_token_id"], *prompt]])
+    tokens = torch.tensor([[start, *prompt]])
     text, real = model.encode_text(tokens)
     keep("text_states", text[0])
     fused, pooled = model.fuse(text, real, vision)
@@ -185,32 +195,36 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
     for handle in handles:
         handle.remove()
 
-    bos, eos = CONFIG["bos_token_id"], CONFIG["eos_token_id"]
+    eos = CONFIG["eos_token_id"]
 
     def next_logits(prefixes, _):
-        return torch.stack([model.logits(torch.tensor([[bos, *prefix]]), sequence, mask)[0, -1] for prefix in prefixes])
+        return torch.stack([model.logits(torch.tensor([[start, *prefix]]), sequence, mask)[0, -1] for prefix in prefixes])
 
-    said = model.greedy(sequence, mask, STEPS)[0]
+    said = model.generate(sequence, mask, limit, start=start)[0]
     handles = record(model, out, name + "/")
-    logits = model.logits(torch.tensor([[bos, *said]]), sequence, mask)[0]
+    logits = model.logits(torch.tensor([[start, *said]]), sequence, mask)[0]
     for handle in handles:
         handle.remove()
     keep("logits", logits)
     out[f"{name}/prompt"] = np.array(prompt, np.int32)
     out[f"{name}/greedy"] = np.array(said, np.int32)
     first, second = logits.topk(2).values.unbind(-1)
-    best, score, gap = beam_search(next_logits, eos, BEAMS, STEPS)
+    best, score, gap = beam_search(next_logits, eos, BEAMS, limit, length_penalty=0.0 if asked else 1.0)
     out[f"{name}/beam"] = np.array(best, np.int32)
     out[f"{name}/beam_score"] = np.array([score], np.float32)
     gaps = [gap, float((first - second).min())]
-    if vision is not None:
+    if asked:
+        answers, totals = model.ask(tokens, vision)
+        assert answers == [said], (answers, said)
+        out[f"{name}/log_probability"] = np.array(totals, np.float32)
+    elif vision is not None:
         guided, _, gap = beam_search(next_logits, eos, BEAMS, STEPS, **GUIDED, agreements=lambda tokens: model.words.agreements(wanted, tokens))
         out[f"{name}/guided_beam"] = np.array(guided, np.int32)
         gaps.append(gap)
     return out, min(gaps)
 
 
-def build(seed: int, prompt: list[int]):
+def build(seed: int, prompt: list[int], question: list[int]):
     """All cases of one seed, or None where an edge is near or the captions are too dull to prove much."""
     rng = np.random.default_rng(seed)
     model, side = tiny_model(seed), CONFIG["vision"]["image_size"]
@@ -221,17 +235,22 @@ def build(seed: int, prompt: list[int]):
     keys, values = (F.normalize(torch.from_numpy(rng.normal(size=(5, width))).float(), dim=-1) for _ in range(2))
     tensors = {"pixels": pixels, "memory_keys": keys.numpy(), "memory_values": values.numpy()}
     lengths: dict[str, list[int]] = {"greedy": [], "beam": []}
-    with Edges() as edges:
-        for arguments in (("prompted", prompt, pixels), ("plain", [], pixels, (keys, values)), ("text", prompt)):
+    with Edges():
+        for arguments in (("prompted", prompt, pixels), ("plain", [], pixels, (keys, values)), ("text", prompt), ("ask", question, pixels, None, True)):
             case, gap = run_case(model, *arguments)
-            if edges.nearest < EDGE or gap < 1e-3:
+            if gap < GAP:
                 return None
             for kind, seen in lengths.items():
                 seen.append(len(case[f"{arguments[0]}/{kind}"]))
             tensors |= case
-    # The vision encoder sees the same picture twice.
-    tensors = {k: v for k, v in tensors.items() if not k.startswith(("plain/stem", "plain/acc.vision", "plain/vision."))}
-    telling = all(min(seen) > 2 and min(seen) < STEPS for seen in lengths.values())
+    # The same picture is seen three times.
+    stages = ("stem", "acc.vision", "vision.", "features", "acc.compressor", "vision_tokens", "words", "acc.words")
+    again = tuple(f"{case}/{stage}" for case in ("plain", "ask") for stage in stages)
+    tensors = {k: v for k, v in tensors.items() if not k.startswith(again)}
+    *said, answer = lengths["greedy"]
+    telling = min(said) > 2 and min(said) < STEPS and 0 < answer < CONFIG["ask"]["max_tokens"]
+    telling = telling and min(lengths["beam"][:-1]) > 2 and min(lengths["beam"][:-1]) < STEPS
+    telling = telling and tensors["ask/beam"].tolist() != tensors["ask/greedy"].tolist()
     telling = telling and all(tensors[f"{case}/guided_beam"].tolist() != tensors[f"{case}/beam"].tolist() for case in ("prompted", "plain"))
     return (model, tensors) if telling else None
 
@@ -244,18 +263,22 @@ def main() -> None:
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / "tokenizer.json"
-    vocabulary, merges = tokenizer.train([line for line in CORPUS for _ in range(2)], CONFIG["vocab_size"])
-    assert len(vocabulary) == CONFIG["vocab_size"], len(vocabulary)
-    tokenizer.write(file, vocabulary, merges)
-    prompt = tokenizer.Tokenizer(file).encode(PROMPT)
-    seed, made = next((s, m) for s in itertools.count(args.seed) if (m := build(s, prompt)))
+    vocabulary, merges = tokenizer.train([line for line in CORPUS for _ in range(2)], CONFIG["vocab_size"] - len(tokenizer.ADDED))
+    assert len(vocabulary) == CONFIG["ask"]["token_id"], len(vocabulary)
+    tokenizer.write(file, vocabulary, merges, tokenizer.ADDED)
+    prompt, question = map(tokenizer.Tokenizer(file).encode, (PROMPT, QUESTION))
+    for seed in itertools.count(args.seed):
+        with contextlib.suppress(NearEdge):
+            if made := build(seed, prompt, question):
+                break
     model, tensors = made
     tensors["prompt_text"] = np.frombuffer(PROMPT.encode(), np.uint8)
+    tensors["question_text"] = np.frombuffer(QUESTION.encode(), np.uint8)
     export_model(model, file, args.out)
     write_safetensors(args.out / "golden.safetensors", tensors)
     size = sum(f.stat().st_size for f in args.out.iterdir())
     print(f"seed {seed}: {size} bytes")
-    for case in ("prompted", "plain", "text"):
+    for case in ("prompted", "plain", "text", "ask"):
         print(case, tensors[f"{case}/greedy"].tolist(), tensors[f"{case}/beam"].tolist(), tensors[f"{case}/beam_score"])
 
 

@@ -412,7 +412,7 @@ class BitMar(nn.Module):
         return F.embedding(tokens, fake_int8_rows(self.embedding.weight))
 
     def encode_text(self, tokens):
-        """Prompt tokens [B, n] (BOS first, padded) -> states [B, n, d] and keep [B, n] (False on padding)."""
+        """Prompt tokens [B, n] (BOS first, or the ask token, padded) -> states [B, n, d] and keep [B, n] (False on padding)."""
         keep = tokens != self.config["pad_token_id"]
         mask = torch.zeros(keep.shape, device=tokens.device).masked_fill(~keep, float("-inf"))[:, None, None]
         return self.text_encoder(self.embed(tokens), mask), keep
@@ -444,11 +444,11 @@ class BitMar(nn.Module):
         return int8_head(self.words.state(summary), self.embedding.weight, self.fixed_embedding) + self.words.bias
 
     @torch.no_grad()
-    def generate(self, conditioning, conditioning_mask=None, limit=24, sample=False, begin=None):
-        """Greedy or sampled captions, or what follows another beginning than BOS: token lists without it and EOS."""
-        bos, eos = self.config["bos_token_id"] if begin is None else begin, self.config["eos_token_id"]
+    def generate(self, conditioning, conditioning_mask=None, limit=24, sample=False, start=None):
+        """Greedy or sampled captions: token lists without their start, BOS where none is given, and EOS."""
+        start, eos = self.config["bos_token_id"] if start is None else start, self.config["eos_token_id"]
         caches = [{} for _ in self.decoder.layers]
-        said = [torch.full((len(conditioning), 1), bos, device=conditioning.device)]
+        said = [torch.full((len(conditioning), 1), start, device=conditioning.device)]
         finished = torch.zeros(len(conditioning), 1, dtype=torch.bool, device=conditioning.device)
         for _ in range(limit):
             logits = self.logits(said[-1], conditioning, conditioning_mask, caches)[:, -1]
@@ -462,6 +462,23 @@ class BitMar(nn.Module):
 
     def greedy(self, conditioning, conditioning_mask=None, limit=24):
         return self.generate(conditioning, conditioning_mask, limit)
+
+    @torch.no_grad()
+    def ask(self, questions, vision):
+        """Greedy answers to questions [B, n] (the ask token first, padded) about pictures [B, m, d]: token lists, empty where
+        the model declines, and their log-probabilities, EOS included. The memory is not read."""
+        start, limit = self.config["ask"]["token_id"], self.config["ask"]["max_tokens"]
+        text, keep = self.encode_text(questions)
+        condition = self.condition(None, self.fuse(text, keep, vision)[0], keep, vision)
+        answers = self.generate(*condition, limit, start=start)
+        return answers, [self.log_probability(answer, start, condition[0][i:i + 1], condition[1][i:i + 1], limit)
+                         for i, answer in enumerate(answers)]
+
+    def log_probability(self, said, start, conditioning, conditioning_mask=None, limit=24):
+        """Of tokens that follow `start`, and of EOS unless they are as many as allowed."""
+        steps = self.logits(torch.tensor([[start, *said]], device=conditioning.device), conditioning, conditioning_mask)[0].log_softmax(-1)
+        spoken = [*said, self.config["eos_token_id"]][:limit]
+        return float(steps[torch.arange(len(spoken)), spoken].sum())
 
 
 def load_config(path: Path) -> dict:

@@ -114,8 +114,8 @@ class Speech:
     def __init__(self, tokenizer, config: dict):
         self.tokenizer = tokenizer
         self.bos = config["bos_token_id"]
-        self.begin = {"human": self.bos, **{kind: tokenizer.vocabulary[mark] for kind, mark in MARKERS.items()}}
-        self.ask = tokenizer.vocabulary[ASK]
+        self.begin = {"human": self.bos, **{kind: tokenizer.special[mark] for kind, mark in MARKERS.items()}}
+        self.ask = tokenizer.special[ASK]
 
     def said(self, row: dict) -> list[Said]:
         """All that is said of a photo; labels in sentences only where nobody wrote of it."""

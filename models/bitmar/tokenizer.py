@@ -10,6 +10,7 @@ import json
 from collections import Counter, defaultdict
 from functools import lru_cache
 from pathlib import Path
+from typing import Sequence
 
 import regex
 
@@ -73,13 +74,18 @@ def train(lines, size: int) -> tuple[list[str], list[tuple[str, str]]]:
     return vocabulary, merges
 
 
-def write(path: Path, vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
+def special_token(token_id: int, content: str) -> dict:
+    return {"id": token_id, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+
+
+def write(path: Path, vocabulary: list[str], merges: list[tuple[str, str]], markers: Sequence[str] = ()) -> None:
+    """The file; `markers` are special tokens with the ids that follow the vocabulary's (texts.py)."""
+    special = [*enumerate(SPECIAL), *enumerate(markers, len(vocabulary))]
     document = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [{"id": i, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
-                          "normalized": False, "special": True} for i, token in enumerate(SPECIAL)],
+        "added_tokens": [special_token(i, token) for i, token in special],
         "normalizer": {"type": "Lowercase"},
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
         "post_processor": None,
@@ -92,27 +98,27 @@ def write(path: Path, vocabulary: list[str], merges: list[tuple[str, str]]) -> N
     Path(path).write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
 
 
-def extend(source: Path, out: Path, added: list[str]) -> None:
-    """The tokenizer with further special tokens at its end, as far as it lacks them."""
+def extend(source: Path, out: Path, added: Sequence[str] = ADDED) -> None:
+    """The tokenizer with further special tokens behind its vocabulary, as far as it lacks them."""
     document = json.loads(Path(source).read_text())
-    vocabulary = document["model"]["vocab"]
+    known = {entry["content"] for entry in document["added_tokens"]}
+    following = 1 + max([*document["model"]["vocab"].values(), *(entry["id"] for entry in document["added_tokens"])])
     for token in added:
-        if token not in vocabulary:
-            vocabulary[token] = len(vocabulary)
-            document["added_tokens"].append({"id": vocabulary[token], "content": token, "single_word": False, "lstrip": False, "rstrip": False,
-                                             "normalized": False, "special": True})
+        if token not in known:
+            document["added_tokens"].append(special_token(following, token))
+            following += 1
     Path(out).write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
 
 
 class Tokenizer:
     def __init__(self, path: Path):
         document = json.loads(Path(path).read_text())
-        model = document["model"]
+        model, added = document["model"], document.get("added_tokens") or []
         self.vocabulary = model["vocab"]
-        self.tokens = {i: token for token, i in self.vocabulary.items()}
+        self.special = {entry["content"]: entry["id"] for entry in added}  # no text is encoded to these, and they decode to none
+        self.tokens = {i: token for token, i in self.vocabulary.items()} | {i: "" for i in self.special.values()}
         merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
         self.ranks = {pair: rank for rank, pair in enumerate(merges)}
-        self.special = {token["id"] for token in document.get("added_tokens", []) if token["special"]}
         self.bytes = {stand_in: b for b, stand_in in BYTES.items()}
         self._merge = lru_cache(65536)(self._merge_uncached)
 
@@ -129,7 +135,7 @@ class Tokenizer:
         return [token for piece in split(text) for token in self._merge(piece)]
 
     def decode(self, ids) -> str:
-        text = "".join(self.tokens[i] for i in ids if i not in self.special)
+        text = "".join(self.tokens[i] for i in ids)
         return bytes(self.bytes[c] for c in text).decode("utf-8", "replace")
 
 
@@ -141,7 +147,7 @@ def main() -> None:
     parser.add_argument("sources", type=Path, nargs="*", help="captions.json or plain text, one caption a line")
     args = parser.parse_args()
     if args.extend:
-        extend(args.extend, args.out, ADDED)
+        extend(args.extend, args.out)
         return
     lines: list[str] = []
     for source in args.sources:
@@ -151,8 +157,7 @@ def main() -> None:
         else:
             lines += source.read_text().splitlines()
     vocabulary, merges = train(map(clean_caption, lines), args.size)
-    write(args.out, vocabulary, merges)
-    extend(args.out, args.out, ADDED)
+    write(args.out, vocabulary, merges, ADDED)
     print(f"{len(vocabulary)} tokens, {len(merges)} merges")
 
 

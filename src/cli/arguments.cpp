@@ -1,6 +1,7 @@
 #include "cli/arguments.h"
 
 #include <charconv>
+#include <functional>
 #include <sstream>
 
 #include "io/error.h"
@@ -19,15 +20,29 @@ T number(const std::string& option, const std::string& text) {
   return value;
 }
 
-template <class T>
-void add_lines(const std::filesystem::path& list, std::vector<T>& entries) {
+void for_each_line(const std::filesystem::path& list, const std::function<void(const std::string&)>& f) {
   constexpr std::size_t kMaxList = 64 << 20;
   const std::vector<std::uint8_t> bytes = read_file(list, kMaxList);
   std::istringstream lines(std::string(bytes.begin(), bytes.end()));
   for (std::string line; std::getline(lines, line);) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (!line.empty()) entries.emplace_back(line);
+    if (!line.empty()) f(line);
   }
+}
+
+template <class T>
+void add_lines(const std::filesystem::path& list, std::vector<T>& entries) {
+  for_each_line(list, [&](const std::string& line) { entries.emplace_back(line); });
+}
+
+// PHOTO<tab>QUESTION
+void add_questions(const std::filesystem::path& list, Arguments& a) {
+  for_each_line(list, [&](const std::string& line) {
+    const std::size_t tab = line.find('\t');
+    if (tab == std::string::npos) throw UsageError("a line of " + list.string() + " has no tab: \"" + line + "\"");
+    a.photos.emplace_back(line.substr(0, tab));
+    a.questions.push_back(line.substr(tab + 1));
+  });
 }
 
 // --name=value is --name value.
@@ -50,6 +65,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") return a;
   if (words[0] == "caption") {
     a.command = Arguments::Command::caption;
+  } else if (words[0] == "ask") {
+    a.command = Arguments::Command::ask;
   } else if (words[0] == "embed") {
     a.command = Arguments::Command::embed;
   } else if (words[0] == "info") {
@@ -57,6 +74,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   } else {
     throw UsageError("there is no command \"" + words[0] + "\"");
   }
+  const bool ask = a.command == Arguments::Command::ask;
+  std::vector<std::string> plain;  // words that are no options
   for (std::size_t i = 1; i < words.size(); ++i) {
     const std::string& word = words[i];
     const auto value = [&]() -> const std::string& {
@@ -79,15 +98,15 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     } else if (word == "--threads") {
       a.load.threads = number<int>(word, value());
     } else if (word == "--list") {
-      add_lines(value(), a.photos);
+      ask ? add_questions(value(), a) : add_lines(value(), a.photos);
     } else if (word == "--text") {
       a.texts.push_back(value());
     } else if (word == "--texts") {
       add_lines(value(), a.texts);
     } else if (word == "--max-tokens") {
-      a.options.max_tokens = number<int>(word, value());
+      a.ask.max_tokens = a.options.max_tokens = number<int>(word, value());
     } else if (word == "--beams") {
-      a.options.num_beams = number<int>(word, value());
+      a.ask.num_beams = a.options.num_beams = number<int>(word, value());
     } else if (word == "--length-penalty") {
       a.options.length_penalty = number<double>(word, value());
     } else if (word == "--temperature") {
@@ -99,9 +118,16 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     } else if (word.starts_with("-") && word.size() > 1) {
       throw UsageError("there is no option " + word);
     } else {
-      a.photos.emplace_back(word);
+      plain.push_back(word);
     }
   }
+  if (ask && !plain.empty()) {
+    if (plain.size() != 2) throw UsageError("ask takes a photo and a question");
+    a.questions.push_back(plain.back());
+    plain.pop_back();
+  }
+  a.photos.insert(a.photos.end(), plain.begin(), plain.end());
+  if (ask && a.photos.empty()) throw UsageError("which photo, and what about it?");
   if (a.command == Arguments::Command::caption && a.photos.empty()) throw UsageError("which photo?");
   if (a.command == Arguments::Command::embed && a.photos.empty() && a.texts.empty())
     throw UsageError("which photo or text?");

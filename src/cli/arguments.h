@@ -17,16 +17,17 @@ struct UsageError : std::runtime_error {
 
 inline constexpr const char* kUsage =
     "usage: bitmar caption PHOTO... [options]\n"
+    "       bitmar ask PHOTO QUESTION [options]\n"
     "       bitmar embed [PHOTO...] [--text TEXT] [--texts FILE]\n"
     "       bitmar info [--model DIR]\n"
     "\n"
     "  --model DIR        the model's directory (otherwise models/default, near here or near the program)\n"
     "  --prompt TEXT      what the caption should be about\n"
-    "  --json             one JSON object a photo instead of the caption\n"
+    "  --json             one JSON object a photo instead of the caption or answer\n"
     "  --jsonl            the same, one a line, each with its photo's path\n"
-    "  --list FILE        more photos, one path a line\n"
+    "  --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line\n"
     "  --text TEXT        a text to embed; --texts FILE: one a line\n"
-    "  --max-tokens N     at most this many tokens (24)\n"
+    "  --max-tokens N     at most this many tokens (24; of answers the model's own)\n"
     "  --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)\n"
     "  --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact\n"
     "  --threads N        share the work on a photo among N threads (1)\n"
@@ -35,14 +36,16 @@ inline constexpr const char* kUsage =
 enum class Output { text, json, jsonl };
 
 struct Arguments {
-  enum class Command { caption, embed, info, help };
+  enum class Command { caption, ask, embed, info, help };
   Command command = Command::help;
   std::vector<std::filesystem::path> photos;
+  std::vector<std::string> questions;  // of ask, one a photo
   std::vector<std::string> texts;
   std::optional<std::filesystem::path> model;
   Output output = Output::text;
   LoadOptions load;
   CaptionOptions options;
+  AskOptions ask;
 };
 
 // Throws UsageError, and missing_file for a list that is not there.

@@ -19,6 +19,10 @@ std::unique_ptr<Engine> load(const Arguments& arguments, const char* program) {
   return Engine::load(files_of(model), arguments.load);
 }
 
+void print_line(const nlohmann::ordered_json& line) {
+  std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+}
+
 void print(const CaptionResult& result, const std::filesystem::path& photo, Output output) {
   if (output == Output::text) {
     std::cout << result.text << "\n";
@@ -32,20 +36,56 @@ void print(const CaptionResult& result, const std::filesystem::path& photo, Outp
       {"vision_ms", result.vision_ms},
       {"text_ms", result.text_ms}};
   if (output == Output::jsonl) line["photo"] = photo.string();
-  std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+  print_line(line);
+}
+
+void print(const Answer& answer, const std::filesystem::path& photo, const std::string& question, Output output) {
+  if (output == Output::text) {
+    std::cout << (answer.declined ? "(no answer)" : answer.text) << "\n";
+    return;
+  }
+  nlohmann::ordered_json line = {{"answer", answer.text},
+                                 {"declined", answer.declined},
+                                 {"tokens", answer.tokens},
+                                 {"log_probability", answer.log_probability},
+                                 {"confidence", answer.confidence},
+                                 {"vision_ms", answer.vision_ms},
+                                 {"text_ms", answer.text_ms}};
+  if (output == Output::jsonl) line.update({{"photo", photo.string()}, {"question", question}});
+  print_line(line);
+}
+
+// Where there are several photos, what goes wrong names its own.
+template <class F>
+void for_each_photo(const Arguments& arguments, const F& f) {
+  for (std::size_t i = 0; i < arguments.photos.size(); ++i) {
+    try {
+      f(i);
+    } catch (const Error& error) {
+      if (arguments.photos.size() == 1) throw;
+      throw Error(error.code(), arguments.photos[i].string() + ": " + error.what());
+    }
+  }
 }
 
 void caption(const Arguments& arguments, const char* program) {
   const auto engine = load(arguments, program);
-  for (const auto& photo : arguments.photos) {
-    try {
-      const Image image = decode_image(read_file(photo, kMaxPhoto));
-      print(engine->caption(image.view(), arguments.options), photo, arguments.output);
-    } catch (const Error& error) {
-      if (arguments.photos.size() == 1) throw;
-      throw Error(error.code(), photo.string() + ": " + error.what());
-    }
-  }
+  for_each_photo(arguments, [&](std::size_t i) {
+    const Image image = decode_image(read_file(arguments.photos[i], kMaxPhoto));
+    print(engine->caption(image.view(), arguments.options), arguments.photos[i], arguments.output);
+  });
+}
+
+// Questions about the same photo one after another: it is decoded once, and the engine sees it once.
+void ask(const Arguments& arguments, const char* program) {
+  const auto engine = load(arguments, program);
+  Image image;
+  for_each_photo(arguments, [&](std::size_t i) {
+    const auto& photo = arguments.photos[i];
+    if (i == 0 || photo != arguments.photos[i - 1]) image = decode_image(read_file(photo, kMaxPhoto));
+    print(engine->ask(image.view(), arguments.questions[i], arguments.ask), photo, arguments.questions[i],
+          arguments.output);
+  });
 }
 
 // One line a photo, then one a text.
@@ -53,8 +93,7 @@ void embed(const Arguments& arguments, const char* program) {
   const auto engine = load(arguments, program);
   const auto line = [](const char* kind, const std::string& of, std::span<const float> unit) {
     const nlohmann::ordered_json vector = std::vector<float>(unit.begin(), unit.end());
-    const nlohmann::ordered_json object = {{kind, of}, {"embedding", vector}};
-    std::cout << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+    print_line({{kind, of}, {"embedding", vector}});
   };
   for (const auto& photo : arguments.photos) {
     const Image image = decode_image(read_file(photo, kMaxPhoto));
@@ -82,6 +121,9 @@ int run(int argc, char** argv) {
   switch (arguments.command) {
     case Arguments::Command::caption:
       caption(arguments, argv[0]);
+      break;
+    case Arguments::Command::ask:
+      ask(arguments, argv[0]);
       break;
     case Arguments::Command::embed:
       embed(arguments, argv[0]);

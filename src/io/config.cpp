@@ -274,6 +274,15 @@ Config parse_config(std::string_view text) {
     if (confidence.has("words")) c.confidence->words = confidence.number("words", kLogit);
   }
 
+  if (s.has("ask")) {
+    const Section ask = s.section("ask");
+    c.ask = AskConfig{.token_id = ask.integer("token_id", 0, c.vocab_size - 1),
+                      .max_tokens = ask.integer("max_tokens", 1, c.decoder.num_sinks + c.decoder.window_size)};
+    for (const int other : {c.pad_token_id, c.bos_token_id, c.eos_token_id}) {
+      if (c.ask->token_id == other) fail("ask.token_id", "must differ from pad_token_id, bos_token_id and eos_token_id");
+    }
+  }
+
   const int side = c.vision.grid_size / c.compressor.pool_size;
   const double conditioning = 1.0 + c.text_encoder.max_tokens + side * side;
   budget.take(2.0 * c.decoder.num_layers * conditioning * c.hidden_size, "decoder.num_layers");

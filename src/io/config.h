@@ -75,6 +75,12 @@ struct WordsConfig {
   double guidance = 0, choice = 0, length_penalty = 1;
 };
 
+// Of models that answer questions about a picture.
+struct AskConfig {
+  int token_id = 0;    // begins a question, and its answer
+  int max_tokens = 0;  // of an answer
+};
+
 struct Config {
   int hidden_size = 0;
   float rms_norm_eps = 0;
@@ -88,9 +94,10 @@ struct Config {
   DecoderConfig decoder;
   std::optional<WordsConfig> words;
   std::optional<ConfidenceConfig> confidence;  // of a calibrated model
+  std::optional<AskConfig> ask;
 };
 
-// Every field but `words` and `confidence` must be there, and each in its range: what comes out can be computed with,
+// Every field but `words`, `confidence` and `ask` must be there, and each in its range: what comes out can be computed with,
 // and cannot ask for more memory than a model of this kind has any use for. Throws invalid_config, naming the field.
 Config parse_config(std::string_view json);
 

@@ -17,6 +17,7 @@ enum class ErrorCode {
   unsupported_tensor_type,
   invalid_text,
   text_too_long,
+  unsupported,  // this model cannot do it
   invalid_argument,
   out_of_memory,
   invalid_state,      // a saved memory that is damaged, or of another model
@@ -44,6 +45,8 @@ constexpr std::string_view to_string(ErrorCode code) {
       return "invalid_text";
     case ErrorCode::text_too_long:
       return "text_too_long";
+    case ErrorCode::unsupported:
+      return "unsupported";
     case ErrorCode::invalid_argument:
       return "invalid_argument";
     case ErrorCode::out_of_memory:

@@ -102,6 +102,22 @@ std::string lower_case(std::string_view text) {
   return lower;
 }
 
+std::string single_spaces(std::string_view text) {
+  std::string spaced;
+  bool space = false;
+  for (std::size_t at = 0; at < text.size();) {
+    const char32_t c = take_utf8(text, at);
+    if (char_class(c) == CharClass::space) {
+      space = true;
+      continue;
+    }
+    if (space && !spaced.empty()) spaced += ' ';
+    space = false;
+    append_utf8(spaced, c);
+  }
+  return spaced;
+}
+
 void check_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) take_utf8(text, at);
 }

@@ -28,6 +28,9 @@ CharClass char_class(char32_t c);
 // Throws invalid_text if `text` is not UTF-8.
 std::string lower_case(std::string_view text);
 
+// One space for every run of them, none at either end. Throws invalid_text if `text` is not UTF-8.
+std::string single_spaces(std::string_view text);
+
 // Throws invalid_text if `text` is not UTF-8.
 void check_utf8(std::string_view text);
 

@@ -137,7 +137,7 @@ void BitMar::set_observer(Observer* observer) {
 void BitMar::check_prompt(std::span<const int> tokens) const {
   const std::size_t most = config_.text_encoder.max_tokens;
   if (tokens.size() > most) {
-    throw Error(ErrorCode::text_too_long, "a prompt has at most " + std::to_string(most - 1) +
+    throw Error(ErrorCode::text_too_long, "a prompt or question has at most " + std::to_string(most - 1) +
                                               " tokens, this one has " + std::to_string(tokens.size() - 1));
   }
   const auto known = [this](int token) { return token >= 0 && token < config_.vocab_size; };

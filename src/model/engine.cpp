@@ -8,6 +8,7 @@
 
 #include "io/error.h"
 #include "io/resize.h"
+#include "io/unicode.h"
 #include "runtime/elementary.h"
 
 namespace bitmar {
@@ -59,6 +60,10 @@ Engine::Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& fil
   }
   if (config.vision.takes_pixels())
     pixels_.resize(std::size_t{3} * config.vision.image_size * config.vision.image_size);
+  if (config.ask && !tokenizer_.bytes(config.ask->token_id).empty()) {
+    throw Error(ErrorCode::invalid_model, "the ask token, " + std::to_string(config.ask->token_id) +
+                                              ", is not a special one of the tokenizer");
+  }
   prompt_.reserve(config.text_encoder.max_tokens);
   beam_tokens_.reserve(kMaxBeams);
   lanes_.reserve(kMaxBeams);
@@ -138,15 +143,15 @@ void Engine::start(const CaptionOptions& o) {
   require(o.num_beams == 1 || o.max_tokens <= rows / o.num_beams,
           "num_beams * max_tokens must be at most " + std::to_string(rows));
   options_ = o;
-  prompt_ = prompt_tokens(o.prompt);
+  prompt_ = prompt_tokens(config().bos_token_id, o.prompt);
   has_episode_ = false;
   result_ = {};
   decoder_.reset();
 }
 
-std::vector<int> Engine::prompt_tokens(std::string_view prompt) const {
-  std::vector<int> tokens = tokenizer_.encode(prompt);
-  tokens.insert(tokens.begin(), config().bos_token_id);
+std::vector<int> Engine::prompt_tokens(int first, std::string_view text) const {
+  std::vector<int> tokens = tokenizer_.encode(text);
+  tokens.insert(tokens.begin(), first);
   model_.check_prompt(tokens);
   return tokens;
 }
@@ -156,15 +161,15 @@ void Engine::condition() {
   const Stopwatch watch;
   model_.read(prompt_);
   model_.condition(options_.read_memory);
-  has_episode_ = true;
+  has_episode_ = !asked();
   has_image_ = model_.has_vision();
-  words_ = model_.expect_words();
+  words_ = asked() ? std::nullopt : model_.expect_words();
   if (options_.num_beams > 1) {
     const WordsConfig words = words_ ? *config().words : WordsConfig();
     model_.beam_search().start({.beams = options_.num_beams,
                                 .max_tokens = options_.max_tokens,
                                 .length_penalty = options_.length_penalty.value_or(words.length_penalty),
-                                .begin_token = config().bos_token_id,
+                                .begin_token = prompt_.front(),
                                 .end_token = config().eos_token_id,
                                 .guide = words_.value_or(Guide()),
                                 .guidance = words.guidance,
@@ -187,6 +192,7 @@ std::optional<std::string_view> Engine::step() {
 }
 
 void Engine::finish() {
+  if (asked()) return;
   if (const auto& fit = config().confidence; fit && has_image_) {
     const double mean = result_.log_probability / static_cast<double>(result_.tokens.size() + 1);  // the end counts
     see_picture();
@@ -200,7 +206,7 @@ void Engine::finish() {
 
 std::optional<std::string_view> Engine::speak() {
   if (state_ == State::speaking) {
-    const int last = result_.tokens.empty() ? config().bos_token_id : result_.tokens.back();
+    const int last = result_.tokens.empty() ? prompt_.front() : result_.tokens.back();
     const Sampler::Choice choice = model_.sampler().choose(model_.kernels(), model_.next(last));
     result_.log_probability += choice.log_probability;
     if (choice.token != config().eos_token_id) {
@@ -237,11 +243,52 @@ CaptionResult Engine::result() const {
   return result;
 }
 
+// ---- Questions ----
+
+Answer Engine::ask(const ImageView& image, std::string_view question, const AskOptions& options) {
+  const Stopwatch watch;
+  start_answer(question, options);
+  see(image);
+  return answer(watch.ms());
+}
+
+Answer Engine::ask_features(std::span<const float> grid, std::string_view question, const AskOptions& options) {
+  const Stopwatch watch;
+  start_answer(question, options);
+  model_.see_features(grid);
+  return answer(watch.ms());
+}
+
+void Engine::start_answer(std::string_view question, const AskOptions& options) {
+  if (!can_ask()) throw Error(ErrorCode::unsupported, "this model answers no questions");
+  const std::string text = single_spaces(question);
+  require(!text.empty(), "there is no question");
+  start({.max_tokens = options.max_tokens.value_or(config().ask->max_tokens),
+         .num_beams = options.num_beams,
+         .length_penalty = 0});  // the plain sum of log-probabilities
+  prompt_ = prompt_tokens(config().ask->token_id, text);
+}
+
+Answer Engine::answer(double vision_ms) {
+  condition();
+  while (step()) {
+  }
+  Answer answer{.text = single_spaces(tokenizer_.decode(result_.tokens)),
+                .tokens = std::move(result_.tokens),
+                .log_probability = result_.log_probability,
+                .confidence = natural_exp(result_.log_probability),
+                .vision_ms = vision_ms,
+                .text_ms = result_.text_ms};
+  answer.declined = answer.text.empty();
+  result_ = {};
+  return answer;
+}
+
 // ---- Memory and figures ----
 
 std::span<const float> Engine::embed(const ImageView* image, std::string_view text) {
   require(image || !text.empty(), "there is neither an image nor a text to embed");
-  const std::vector<int> tokens = prompt_tokens(text);
+  const std::vector<int> tokens = prompt_tokens(config().bos_token_id, text);
   if (image) {
     see_other(*image);
   } else {

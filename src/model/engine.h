@@ -61,6 +61,22 @@ struct CaptionResult {
   std::optional<EpisodicMemory::Written> written;  // by options.write_memory
 };
 
+struct AskOptions {
+  int num_beams = 1;                    // more than one: the likeliest answer that beam search finds
+  std::optional<int> max_tokens = {};  // absent: the model's own
+};
+
+struct Answer {
+  std::string text;            // empty where the model declines
+  std::vector<int> tokens;     // without begin and end
+  double log_probability = 0;  // of the tokens, and of the end if it was reached, under the model
+  double confidence = 0;       // exp(log_probability): the probability of the whole answer
+  bool declined = false;       // the model says nothing: it is trained to do so where a question asks who somebody is,
+                               // how old, of what origin or in what mood
+  double vision_ms = 0;        // pixels to vision tokens
+  double text_ms = 0;          // question, fusion, decoding
+};
+
 // Called after every token with the text that it completes: never half a character, often nothing, and
 // with beam search nothing before the end. false stops the computation.
 using TokenCallback = std::function<bool(std::string_view piece)>;
@@ -93,6 +109,14 @@ class Engine {
   // The caption so far.
   CaptionResult result() const;
 
+  // ---- Questions ----
+  bool can_ask() const { return config().ask.has_value(); }
+  // The answer to a question about a picture, a word or a short phrase, the likeliest word after word. The question is
+  // read in lower case with single spaces; the memory has no part in it. It ends the caption under way. Throws
+  // unsupported where the model cannot answer, invalid_argument for an empty question, text_too_long.
+  Answer ask(const ImageView& image, std::string_view question, const AskOptions& options = {});
+  Answer ask_features(std::span<const float> grid, std::string_view question, const AskOptions& options = {});
+
   // ---- Memory ----
   // Unit vector [C] of an image, a text, or both: what recall() compares. At least one must be given. Valid until the
   // next call. An image ends the caption under way.
@@ -121,15 +145,18 @@ class Engine {
          const Kernels& kernels);
 
   void start(const CaptionOptions& options);
+  void start_answer(std::string_view question, const AskOptions& options);
   void see(const ImageView& image);
   void condition();
+  Answer answer(double vision_ms);
+  bool asked() const { return prompt_.front() != config().bos_token_id; }
   void finish();
   void see_other(const ImageView& image);
   void see_episode(std::string_view text);
   std::vector<int> text_tokens(std::string_view text) const;
   void see_picture();
   double likeness(std::string_view text);
-  std::vector<int> prompt_tokens(std::string_view prompt) const;
+  std::vector<int> prompt_tokens(int first, std::string_view text) const;
   CaptionResult run(const TokenCallback& on_piece);
   std::optional<std::string_view> speak();
   std::optional<std::string_view> speak_beams();
@@ -140,7 +167,7 @@ class Engine {
   std::vector<std::uint8_t> pixels_;  // [S, S, 3]; empty when the model takes features
   CaptionOptions options_;
   CaptionResult result_;
-  std::vector<int> prompt_;                       // BOS first
+  std::vector<int> prompt_;                       // BOS first, or the ask token of a question
   std::vector<float> key_;                        // [C], of the last episode
   bool has_episode_ = false, has_image_ = false;  // that was begun and can be remembered
   std::vector<int> beam_tokens_;

@@ -65,3 +65,25 @@ export function code(...expected) {
     return error.message.length > 5;
   };
 }
+
+/** The tiny model's files in memory, its config as `change` leaves it. */
+export async function tinyFiles(change = () => {}) {
+  const text = (name) => readFile(`${TINY}/${name}`, 'utf8');
+  const config = JSON.parse(await text('config.json'));
+  change(config);
+  return {
+    config: JSON.stringify(config),
+    tokenizer: await text('tokenizer.json'),
+    preprocessor: await text('preprocessor_config.json'),
+    weights: await readFile(`${TINY}/model.safetensors`),
+  };
+}
+
+/** A tensor of the golden vectors: what PyTorch says of the tiny model. */
+export async function golden(name) {
+  const file = await readFile(`${TINY}/golden.safetensors`);
+  const begin = 8 + Number(file.readBigUInt64LE());
+  const { dtype, data_offsets: [from, to] } = JSON.parse(file.subarray(8, begin))[name];
+  const bytes = Uint8Array.from(file.subarray(begin + from, begin + to));
+  return [...new { U8: Uint8Array, I32: Int32Array, F32: Float32Array }[dtype](bytes.buffer)];
+}

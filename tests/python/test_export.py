@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bitmar import golden
+from bitmar import golden, tokenizer
+from bitmar.data import pad
 from bitmar.export import export_model, import_model, model_tensors, pack_ternary, read_checkpoint, read_safetensors, unpack_ternary
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny"
@@ -61,12 +62,36 @@ class ExportTest(unittest.TestCase):
             self.assertFalse((Path(folder) / "model.safetensors").exists())
 
     def test_golden_files_are_small_and_say_what_the_model_says(self):
-        self.assertLess(sum(f.stat().st_size for f in TINY.iterdir()), 350_000)
+        self.assertLess(sum(f.stat().st_size for f in TINY.iterdir()), 420_000)
         tensors, model = read_safetensors(TINY / "golden.safetensors"), import_model(TINY)
         prompt = tensors["prompted/prompt"].tolist()
         case, _ = golden.run_case(model, "prompted", prompt, tensors["pixels"])
         self.assertEqual(case["prompted/greedy"].tolist(), tensors["prompted/greedy"].tolist())
         self.assertEqual(case["prompted/beam"].tolist(), tensors["prompted/beam"].tolist())
+
+    def test_the_golden_answer_is_that_of_the_question_alone_and_in_a_batch(self):
+        tensors, model = read_safetensors(TINY / "golden.safetensors"), import_model(TINY)
+        vision = model.compressor(model.vision(torch.tensor(tensors["pixels"]).permute(2, 0, 1)[None]))
+        asked = [[model.config["ask"]["token_id"], *row] for row in (tensors["ask/prompt"].tolist(), [70, 71], list(range(100, 111)))]
+        together, totals = model.ask(pad(asked, model.config["pad_token_id"]), vision.expand(len(asked), -1, -1))
+        self.assertEqual(together[0], tensors["ask/greedy"].tolist())
+        self.assertAlmostEqual(totals[0], float(tensors["ask/log_probability"][0]), places=4)
+        for row, answer, total in zip(asked, together, totals):
+            (alone,), (own,) = model.ask(torch.tensor([row]), vision)
+            self.assertEqual(alone, answer)
+            self.assertAlmostEqual(own, total, places=4)
+
+    def test_markers_are_no_text(self):
+        vocabulary, merges = tokenizer.train(["a dog", "a dog"], 262)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "tokenizer.json"
+            tokenizer.write(file, vocabulary, merges, tokenizer.ADDED)
+            made = tokenizer.Tokenizer(file)
+        self.assertEqual([made.special[m] for m in tokenizer.ADDED], list(range(len(vocabulary), len(vocabulary) + 5)))
+        self.assertEqual(made.decode([*made.special.values(), *made.encode("a dog")]), "a dog")
+        for marker in made.special:
+            self.assertFalse(set(made.encode(f"{marker} a {marker}")) & set(made.special.values()))
+            self.assertEqual(made.decode(made.encode(marker)), marker)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,34 @@ TEST(Config, MayExpectWordsAndBeCalibrated) {
   expect_error(c.dump(), "confidence.words must be");
 }
 
+TEST(Config, MayAnswerQuestions) {
+  json c = json::parse(default_config());
+  EXPECT_FALSE(parse_config(c.dump()).ask);
+  c["vocab_size"] = 4101;
+  c["ask"] = {{"token_id", 4096}, {"max_tokens", 8}};
+  EXPECT_EQ(parse_config(c.dump()).ask->token_id, 4096);
+  EXPECT_EQ(parse_config(c.dump()).ask->max_tokens, 8);
+  const auto with = [&](const char* key, const json& value) {
+    json changed = c;
+    changed["ask"][key] = value;
+    return changed.dump();
+  };
+  for (const json& wrong : {json(4101), json(-1), json("<ask>"), json(nullptr), json(1e30)}) {
+    expect_error(with("token_id", wrong), "ask.token_id must be an integer from 0 to 4100");
+  }
+  for (const int taken : {0, 1, 2}) expect_error(with("token_id", taken), "ask.token_id must differ");
+  for (const json& wrong : {json(0), json(1025), json(true)}) {
+    expect_error(with("max_tokens", wrong), "ask.max_tokens must be an integer from 1 to 1024");
+  }
+  for (const char* missing : {"token_id", "max_tokens"}) {
+    json changed = c;
+    changed["ask"].erase(missing);
+    expect_error(changed.dump(), std::string("ask.") + missing + " is missing");
+  }
+  c["ask"] = 4096;
+  expect_error(c.dump(), "ask must be an object");
+}
+
 TEST(Config, OfFeaturesNeedsNoStem) {
   json c = json::parse(default_config());
   c["vision"] = {{"input", "features"}, {"grid_size", 14}, {"feature_size", 768}};

@@ -104,6 +104,35 @@ TEST(Tokenizer, MergesWhatWasLearntFirst) {
   EXPECT_EQ(t.decode(std::vector<int>{1, t.encode("a")[0], 2}), "a");
 }
 
+// In the vocabulary or behind it, at its begin or its end: no text makes one, and they say nothing.
+TEST(Tokenizer, SpecialTokensAreNoText) {
+  json document = json::parse(tiny());
+  const int size = Tokenizer::parse(document.dump()).size();
+  document["added_tokens"].push_back({{"id", size}, {"content", "<more>"}, {"special", true}});
+  const Tokenizer tokenizer = Tokenizer::parse(document.dump());
+  EXPECT_EQ(tokenizer.size(), size + 1);
+  EXPECT_GE(document["added_tokens"].size(), 9u);
+  for (const json& entry : document["added_tokens"]) {
+    const int id = entry["id"];
+    const std::string content = entry["content"];
+    EXPECT_EQ(tokenizer.bytes(id), "") << content;
+    EXPECT_EQ(tokenizer.decode(std::vector{id}), "") << content;
+    for (const std::string& text : {content, "a " + content + " b", content + content}) {
+      const std::vector<int> tokens = tokenizer.encode(text);
+      for (const int token : tokens) EXPECT_FALSE(tokenizer.bytes(token).empty()) << text;
+      EXPECT_EQ(tokenizer.decode(tokens), text);
+    }
+  }
+}
+
+TEST(SingleSpaces, AreAsInPythonsSplitAndJoin) {
+  for (const auto& [text, spaced] : {std::pair{"", ""}, {" \t\r\n", ""}, {"a", "a"}, {"  a \n\n b  ", "a b"},
+                                     {"a\xc2\xa0\xe3\x80\x80" "b\xe2\x80\x89", "a b"}, {"\xc3\xa4 \xf0\x9f\x90\x95?", "\xc3\xa4 \xf0\x9f\x90\x95?"}}) {
+    EXPECT_EQ(single_spaces(text), spaced);
+  }
+  EXPECT_THROW(single_spaces("a \xff"), Error);
+}
+
 TEST(Tokenizer, TakesBothSpellingsOfMerges) {
   json document = document_of({"a b"});
   document["model"]["merges"] = json::array({json::array({"a", "b"})});

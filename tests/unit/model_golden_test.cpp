@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "io/unicode.h"
 #include "tiny_model.h"
 
 namespace bitmar {
@@ -40,7 +41,7 @@ void fill_memory(const Golden& golden, EpisodicMemory& memory) {
 }
 
 void expect_same(const Recorder& got, const Golden& golden, const std::string& prefix) {
-  const std::set<std::string> results{"prompt", "greedy", "beam", "beam_score", "guided_beam"};
+  const std::set<std::string> results{"prompt", "greedy", "beam", "beam_score", "guided_beam", "log_probability"};
   int compared = 0;
   for (const auto& [name, tensor] : golden.file.tensors()) {
     if (!name.starts_with(prefix)) continue;
@@ -68,20 +69,14 @@ void expect_same(const Recorder& got, const Golden& golden, const std::string& p
 
 class GoldenTest : public testing::TestWithParam<const Kernels*> {};
 
-// The forward pass stage by stage, teacher-forced with PyTorch's caption; then the engine's own caption.
-void check_case(const Kernels& kernels, const std::string& name, bool image, bool memory) {
-  const Golden golden;
-  const auto engine = load_tiny(kernels);
-  BitMar& model = engine->model();
+// The stages of one input, teacher-forced with what PyTorch says after `begin`.
+void check_stages(BitMar& model, const Golden& golden, const std::string& name, bool image, bool memory, int begin) {
   const auto pixels = golden.values<std::uint8_t>("pixels");
-  const auto greedy = golden.values<std::int32_t>(name + "/greedy");
-  if (memory) fill_memory(golden, model.memory());
-
   Recorder recorder;
   model.set_observer(&recorder);
-  std::vector<int> prompt{model.config().bos_token_id}, said{model.config().bos_token_id};
+  std::vector<int> prompt{begin}, said{begin};
   for (int token : golden.values<std::int32_t>(name + "/prompt")) prompt.push_back(token);
-  said.insert(said.end(), greedy.begin(), greedy.end());
+  for (int token : golden.values<std::int32_t>(name + "/greedy")) said.push_back(token);
   if (image) {
     model.see_pixels(pixels.data());
   } else {
@@ -93,8 +88,19 @@ void check_case(const Kernels& kernels, const std::string& name, bool image, boo
   for (int token : said) model.next(token);
   model.set_observer(nullptr);
   expect_same(recorder, golden, name + "/");
+}
 
-  CaptionOptions options{.prompt = prompt.size() > 1 ? golden.text("prompt_text") : "", .read_memory = memory};
+// The forward pass stage by stage; then the engine's own caption.
+void check_case(const Kernels& kernels, const std::string& name, bool image, bool memory) {
+  const Golden golden;
+  const auto engine = load_tiny(kernels);
+  BitMar& model = engine->model();
+  const auto pixels = golden.values<std::uint8_t>("pixels");
+  if (memory) fill_memory(golden, model.memory());
+  check_stages(model, golden, name, image, memory, model.config().bos_token_id);
+
+  const bool prompted = !golden.values<std::int32_t>(name + "/prompt").empty();
+  CaptionOptions options{.prompt = prompted ? golden.text("prompt_text") : "", .read_memory = memory};
   const int side = model.config().vision.image_size;
   const ImageView view{pixels.data(), side, side, 3};
   for (int beams : {1, 3}) {
@@ -113,6 +119,30 @@ void check_case(const Kernels& kernels, const std::string& name, bool image, boo
 TEST_P(GoldenTest, ImageAndPrompt) { check_case(*GetParam(), "prompted", true, false); }
 TEST_P(GoldenTest, ImageWithMemory) { check_case(*GetParam(), "plain", true, true); }
 TEST_P(GoldenTest, TextOnly) { check_case(*GetParam(), "text", false, false); }
+
+// A question and its answer begin with the ask token, here of a vocabulary that is no multiple of anything.
+TEST_P(GoldenTest, Question) {
+  const Golden golden;
+  const auto engine = load_tiny(*GetParam());
+  fill_memory(golden, engine->memory());  // which is not read
+  const int begin = engine->config().ask->token_id;
+  check_stages(engine->model(), golden, "ask", true, false, begin);
+
+  const auto pixels = golden.values<std::uint8_t>("pixels");
+  const std::string question = golden.text("question_text");
+  const auto expect = [&](const Answer& answer, const std::string& tokens, float log_probability) {
+    EXPECT_EQ(std::vector<std::int32_t>(answer.tokens.begin(), answer.tokens.end()),
+              golden.values<std::int32_t>(tokens));
+    EXPECT_NEAR(answer.log_probability, log_probability, 1e-3);
+    EXPECT_NEAR(answer.confidence, std::exp(log_probability), 1e-3 * std::exp(log_probability));
+    EXPECT_EQ(answer.text, single_spaces(engine->tokenizer().decode(answer.tokens)));
+  };
+  const float greedy = golden.values<float>("ask/log_probability")[0], beam = golden.values<float>("ask/beam_score")[0];
+  EXPECT_GT(beam, greedy);
+  const ImageView view{pixels.data(), 32, 32, 3};
+  expect(engine->ask(view, question), "ask/greedy", greedy);
+  expect(engine->ask(view, question, {.num_beams = 3}), "ask/beam", beam);
+}
 
 TEST_P(GoldenTest, BeamSearchFollowsTheWordsExpected) {
   const Golden golden;

@@ -7,7 +7,7 @@ import type { MemoryOptions } from './memory-types.js';
 import { modelHash } from './model-hash.js';
 import { platform } from './platform.js';
 import { bestBuild } from './simd.js';
-import type { Build, Caption, CaptionOptions, LoadOptions, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
+import type { Answer, AskOptions, Build, Caption, CaptionOptions, LoadOptions, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
 import { watch } from './watch.js';
 
 const MODEL_FILES = {
@@ -71,8 +71,8 @@ export class BitMar {
     try {
       const texts = [files.config, files.tokenizer, files.preprocessor].map((text) => new TextEncoder().encode(text).length);
       const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length);
-      const { threads, kernels, bytes } = await host.load({ int8KvCache, ...files }, signal);
-      return new BitMar(host, { build, threads, kernels, bytes, fileBytes }, hash, options.memory ?? {});
+      const { threads, kernels, canAsk, bytes } = await host.load({ int8KvCache, ...files }, signal);
+      return new BitMar(host, { build, threads, kernels, canAsk, bytes, fileBytes }, hash, options.memory ?? {});
     } catch (error) {
       host.close();
       throw error;
@@ -113,6 +113,21 @@ export class BitMar {
     } finally {
       left.abort();
     }
+  }
+
+  /**
+   * The answer to a question about a picture ("what is on the table?"), a word or a short phrase. Rejects with the code 'unsupported'
+   * where `info.canAsk` is false. The memory has no part in it.
+   */
+  async ask(source: Source, question: string, options: AskOptions = {}): Promise<Answer> {
+    const { numBeams = 1, maxTokens, signal } = options;
+    if (signal?.aborted) throw aborted(signal);
+    if (typeof question !== 'string') throw new BitMarError('invalid_argument', 'question must be a string');
+    for (const [name, value] of Object.entries({ numBeams, maxTokens })) {
+      if (value !== undefined && !Number.isSafeInteger(value)) throw new BitMarError('invalid_argument', `${name} must be a whole number`);
+    }
+    const picture = await platform().capture(source);
+    return this.#host.ask(picture, question, { numBeams, maxTokens: maxTokens ?? null }, signal);
   }
 
   /** Captions a playing video, always its newest frame, until stopped. */

@@ -1,22 +1,24 @@
 #!/usr/bin/env node
-// bitmar caption PHOTO...: the command line under node, with the options and the output of the native one.
+// bitmar caption PHOTO..., bitmar ask PHOTO QUESTION: the command line under node, with the options and the output of the native one.
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { messageOf } from './errors.js';
-import { BitMar, BitMarError, type Caption } from './index-node.js';
+import { type Answer, BitMar, BitMarError, type Caption } from './index-node.js';
 
 const USAGE = `usage: bitmar caption PHOTO... [options]
+       bitmar ask PHOTO QUESTION [options]
 
   --model DIR        the model's directory (otherwise models/default, near here or near the program)
   --prompt TEXT      what the caption should be about
-  --json             one JSON object a photo instead of the caption
+  --json             one JSON object a photo instead of the caption or answer
   --jsonl            the same, one a line, each with its photo's path
-  --max-tokens N     at most this many tokens (24)
+  --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line
+  --max-tokens N     at most this many tokens (24; of answers the model's own)
   --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)
   --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact
   --temperature T    sample instead, with --top-p P (1) and --seed N (0)
@@ -35,6 +37,7 @@ function parse(args: string[]) {
         prompt: { type: 'string' },
         json: { type: 'boolean' },
         jsonl: { type: 'boolean' },
+        list: { type: 'string' },
         'max-tokens': { type: 'string' },
         beams: { type: 'string' },
         'length-penalty': { type: 'string' },
@@ -49,13 +52,14 @@ function parse(args: string[]) {
     throw new UsageError(messageOf(error));
   }
   const { values, positionals } = parsed;
-  const [command, ...photos] = positionals;
+  const [command, ...words] = positionals;
   if (values.help || command === 'help') return undefined;
   if (command === undefined) throw new UsageError('what shall be done?');
-  if (command !== 'caption') throw new UsageError(`there is no command "${command}"`);
-  if (photos.length === 0) throw new UsageError('which photo?');
+  if (command !== 'caption' && command !== 'ask') throw new UsageError(`there is no command "${command}"`);
+  const lines = values.list === undefined ? [] : linesOf(values.list);
   return {
-    photos,
+    // Photos without a question are captioned.
+    photos: command === 'ask' ? questionsOf(words, lines) : photosOf([...lines, ...words]),
     output: values.jsonl ? 'jsonl' : values.json ? 'json' : 'text',
     model: values.model,
     kvCache: values['int8-kv'] ? 'int8' : 'float32',
@@ -69,6 +73,37 @@ function parse(args: string[]) {
       seed: number('--seed', values.seed, /^\d+$/),
     },
   } as const;
+}
+
+interface Photo {
+  photo: string;
+  question?: string;
+}
+
+function linesOf(list: string): string[] {
+  try {
+    return readFileSync(list, 'utf8').split(/\r?\n/).filter(Boolean);
+  } catch (error) {
+    throw new BitMarError('missing_file', `${list} cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function photosOf(photos: string[]): Photo[] {
+  if (photos.length === 0) throw new UsageError('which photo?');
+  return photos.map((photo) => ({ photo }));
+}
+
+function questionsOf(words: string[], lines: string[]): Photo[] {
+  const asked = lines.map((line) => {
+    const tab = line.indexOf('\t');
+    if (tab < 0) throw new UsageError(`a line of the list has no tab: "${line}"`);
+    return { photo: line.slice(0, tab), question: line.slice(tab + 1) };
+  });
+  const [photo, question, ...more] = words;
+  if (photo !== undefined && (question === undefined || more.length > 0)) throw new UsageError('ask takes a photo and a question');
+  if (photo !== undefined && question !== undefined) asked.push({ photo, question });
+  if (asked.length === 0) throw new UsageError('which photo, and what about it?');
+  return asked;
 }
 
 function number(option: string, text: string | undefined, form = /^-?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i): number | undefined {
@@ -96,11 +131,20 @@ async function readPhoto(path: string): Promise<Blob> {
   }
 }
 
-function show({ text, tokens, logProbability, confidence, timings }: Caption, photo: string, output: 'text' | 'json' | 'jsonl'): string {
+type Output = 'text' | 'json' | 'jsonl';
+
+function showCaption({ text, tokens, logProbability, confidence, timings }: Caption, photo: Photo, output: Output): string {
   if (output === 'text') return text;
-  const { visionMs, textMs } = timings;
-  const line = { text, tokens, log_probability: logProbability, confidence, vision_ms: visionMs, text_ms: textMs };
-  return JSON.stringify(output === 'jsonl' ? { ...line, photo } : line);
+  return lineOf({ text, tokens, log_probability: logProbability, confidence }, timings, photo, output);
+}
+
+function showAnswer({ answer, declined, tokens, logProbability, confidence, timings }: Answer, photo: Photo, output: Output): string {
+  if (output === 'text') return declined ? '(no answer)' : answer;
+  return lineOf({ answer, declined, tokens, log_probability: logProbability, confidence }, timings, photo, output);
+}
+
+function lineOf(result: object, { visionMs, textMs }: Caption['timings'], photo: Photo, output: Output): string {
+  return JSON.stringify({ ...result, vision_ms: visionMs, text_ms: textMs, ...(output === 'jsonl' ? photo : {}) });
 }
 
 async function main(args: string[]): Promise<number> {
@@ -112,9 +156,15 @@ async function main(args: string[]): Promise<number> {
     }
     const { photos, output, options } = parsed;
     const model = await BitMar.load(parsed.model ?? findModel(), { worker: false, kvCache: parsed.kvCache });
-    for (const photo of photos) {
+    for (const asked of photos) {
+      const { photo, question } = asked;
       try {
-        process.stdout.write(`${show(await model.caption(await readPhoto(photo), options), photo, output)}\n`);
+        const file = await readPhoto(photo);
+        const shown =
+          question === undefined
+            ? showCaption(await model.caption(file, options), asked, output)
+            : showAnswer(await model.ask(file, question, options), asked, output);
+        process.stdout.write(`${shown}\n`);
       } catch (error) {
         if (photos.length === 1 || !(error instanceof BitMarError)) throw error;
         throw new BitMarError(error.code, `${photo}: ${error.message}`, { cause: error });

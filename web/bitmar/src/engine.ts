@@ -24,6 +24,21 @@ export interface EngineResult {
   textMs: number;
 }
 
+export interface EngineAskOptions {
+  numBeams: number;
+  maxTokens: number | null;
+}
+
+export interface EngineAnswer {
+  answer: string;
+  declined: boolean;
+  confidence: number;
+  tokens: number[];
+  logProbability: number;
+  visionMs: number;
+  textMs: number;
+}
+
 /** An entry of the memory; its vectors stay in the engine. */
 export interface EngineEpisode {
   id: number;
@@ -49,6 +64,11 @@ export interface Engine {
   /** The next piece of text; null once the caption is complete. */
   step(): string | null;
   result(): EngineResult;
+
+  canAsk(): boolean;
+  /** A whole answer; it drops a caption that is unfinished. Throws 'unsupported' where the model cannot. */
+  askPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, question: string, options: EngineAskOptions): EngineAnswer;
+  askFeatures(features: Float32Array, question: string, options: EngineAskOptions): EngineAnswer;
 
   /** How many slots; only before anything is written. */
   memoryConfigure(slots: number): void;

@@ -10,6 +10,7 @@ export const ERROR_CODES = [
   'unsupported_tensor_type',
   'invalid_text',
   'text_too_long',
+  'unsupported', // this model cannot do it
   'invalid_argument',
   'out_of_memory',
   'invalid_state', // a saved memory that is damaged, or of another model

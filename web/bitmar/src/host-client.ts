@@ -1,18 +1,19 @@
 // The caller's side of the protocol: numbers the calls, keeps them in order, and matches the answers.
 
-import type { EngineOptions } from './engine.js';
+import type { EngineAskOptions, EngineOptions } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
 import { platform } from './platform.js';
 import type { Port } from './platform.js';
 import type { Written } from './memory-types.js';
 import type { CaptionRequest, LoadRequest, MemoryCalls, MemoryQuestion, Picture, Reply, Request, StartRequest } from './protocol.js';
-import type { Caption, LoadOptions } from './types.js';
+import type { Answer, Caption, LoadOptions } from './types.js';
 
 type Started = Extract<Reply, { type: 'started' }>;
 type Loaded = Extract<Reply, { type: 'loaded' }>;
 type Done = Extract<Reply, { type: 'done' }>;
 type Remembered = Extract<Reply, { type: 'remembered' }>;
-type Answer = Started | Loaded | Done | Remembered;
+type Answered = Extract<Reply, { type: 'answered' }>;
+type Response = Started | Loaded | Done | Answered | Remembered;
 
 /** Calls that change the memory: only the host knows whether an abort came in time. */
 const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'label', 'forget', 'clear', 'adopt']);
@@ -22,7 +23,7 @@ interface Call {
   transfer: ArrayBuffer[] | ImageBitmap[];
   onToken: ((piece: string) => void) | undefined;
   onStart: () => void;
-  resolve(reply: Answer): void;
+  resolve(reply: Response): void;
   reject(error: unknown): void;
 }
 
@@ -72,6 +73,14 @@ export class HostClient {
     return { caption: { text, tokens, logProbability, confidence, timings: { visionMs, textMs, totalMs: performance.now() - started } }, written };
   }
 
+  async ask(picture: Picture, question: string, options: EngineAskOptions, signal: AbortSignal | undefined): Promise<Answer> {
+    let started = 0;
+    const request = { type: 'ask', id: this.#nextId++, picture, question, options } as const;
+    const reply = (await this.#call(request, transferOf(picture), undefined, signal, () => (started = performance.now()))) as Answered;
+    const { answer, declined, confidence, tokens, logProbability, visionMs, textMs } = reply;
+    return { answer, declined, confidence, tokens, logProbability, timings: { visionMs, textMs, totalMs: performance.now() - started } };
+  }
+
   /** Asks the memory. */
   async memory<Name extends keyof MemoryCalls>(name: Name, question: MemoryCalls[Name][0], signal?: AbortSignal): Promise<MemoryCalls[Name][1]> {
     const picture = 'picture' in question ? question.picture : null;
@@ -90,7 +99,7 @@ export class HostClient {
     onToken: Call['onToken'],
     signal: AbortSignal | undefined,
     onStart: () => void,
-  ): Promise<Answer> {
+  ): Promise<Response> {
     return new Promise((resolve, reject) => {
       if (this.#dead) return reject(this.#dead);
       if (signal?.aborted) return reject(aborted(signal));

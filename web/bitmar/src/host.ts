@@ -1,12 +1,12 @@
 // The worker's side: owns the engine and answers requests. Also runs in the caller's own thread with `worker: false`.
 
-import type { CreateModule, Engine, EngineModule } from './engine.js';
+import type { CreateModule, Engine, EngineAnswer, EngineModule } from './engine.js';
 import { BitMarError, ERROR_CODES, messageOf } from './errors.js';
 import type { ErrorCode } from './errors.js';
 import { answer } from './host-memory.js';
 import { readPixels } from './pixels.js';
 import type { Platform } from './platform.js';
-import type { CaptionRequest, LoadRequest, MemoryRequest, Picture, Reply, Request, StartRequest } from './protocol.js';
+import type { AskRequest, CaptionRequest, LoadRequest, MemoryRequest, Picture, Reply, Request, StartRequest } from './protocol.js';
 import type { Build, Features, RawPixels } from './types.js';
 
 // Written out so that bundlers see the files.
@@ -53,6 +53,8 @@ export class Host {
         return this.#load(request);
       case 'caption':
         return this.#caption(request);
+      case 'ask':
+        return this.#ask(request);
       case 'memory':
         return this.#memory(request);
     }
@@ -68,7 +70,7 @@ export class Host {
   async #load({ id, config, tokenizer, preprocessor, weights, int8KvCache }: LoadRequest): Promise<void> {
     const engine = this.#module!.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache, threads: this.#threads });
     this.#engine = engine;
-    this.#reply({ type: 'loaded', id, kernels: engine.kernelsName(), threads: engine.threads(), bytes: engine.bytes() });
+    this.#reply({ type: 'loaded', id, kernels: engine.kernelsName(), threads: engine.threads(), canAsk: engine.canAsk(), bytes: engine.bytes() });
   }
 
   async #caption({ id, picture, options, remember }: CaptionRequest): Promise<void> {
@@ -85,6 +87,14 @@ export class Host {
     const result = this.#loaded().result();
     const written = remember ? this.#loaded().memoryWrite(remember.nowMs, remember.label) : null;
     this.#reply({ type: 'done', id, ...result, written });
+  }
+
+  async #ask({ id, picture, question, options }: AskRequest): Promise<void> {
+    this.#active = id;
+    const image = await this.#see(picture);
+    await this.#stillWanted(id);
+    this.#active = undefined;
+    this.#reply({ type: 'answered', id, ...answerOf(this.#loaded(), image, question, options) });
   }
 
   async #memory({ id, call }: MemoryRequest): Promise<void> {
@@ -136,6 +146,11 @@ async function instantiate(createBitMar: CreateModule, wasm: Uint8Array, threads
 function begin(engine: Engine, image: RawPixels | Features, options: CaptionRequest['options']): void {
   if ('data' in image) engine.beginPixels(image.data, image.width, image.height, options);
   else engine.beginFeatures(image.features, options);
+}
+
+function answerOf(engine: Engine, image: RawPixels | Features, question: string, options: AskRequest['options']): EngineAnswer {
+  if ('data' in image) return engine.askPixels(image.data, image.width, image.height, question, options);
+  return engine.askFeatures(image.features, question, options);
 }
 
 /** Resolves after the messages that have arrived were handled. A channel is not slowed to 4 ms as timers are. */

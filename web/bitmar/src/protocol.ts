@@ -1,6 +1,6 @@
 // Every message between the page and the worker. Calls are numbered; the worker computes one at a time.
 
-import type { EngineEpisode, EngineMemoryStats, EngineOptions, EngineResult } from './engine.js';
+import type { EngineAnswer, EngineAskOptions, EngineEpisode, EngineMemoryStats, EngineOptions, EngineResult } from './engine.js';
 import type { ErrorCode } from './errors.js';
 import type { LoadReport, Recognition, Written } from './memory-types.js';
 import type { Build } from './types.js';
@@ -38,6 +38,14 @@ export interface CaptionRequest {
   options: EngineOptions;
   /** Write the episode once the caption is complete. */
   remember: { nowMs: number; label: string | null } | null;
+}
+
+export interface AskRequest {
+  type: 'ask';
+  id: number;
+  picture: Picture;
+  question: string;
+  options: EngineAskOptions;
 }
 
 /** What can be asked of the memory: the question and its answer. */
@@ -78,12 +86,13 @@ export interface AbortRequest {
   id: number;
 }
 
-export type Request = StartRequest | LoadRequest | CaptionRequest | MemoryRequest | AbortRequest;
+export type Request = StartRequest | LoadRequest | CaptionRequest | AskRequest | MemoryRequest | AbortRequest;
 
 export type Reply =
   | { type: 'started'; id: number }
-  | { type: 'loaded'; id: number; kernels: string; threads: number; bytes: Record<string, number> }
+  | { type: 'loaded'; id: number; kernels: string; threads: number; canAsk: boolean; bytes: Record<string, number> }
   | { type: 'token'; id: number; piece: string }
   | ({ type: 'done'; id: number; written: Written | null } & EngineResult)
+  | ({ type: 'answered'; id: number } & EngineAnswer)
   | { type: 'remembered'; id: number; answer: MemoryCalls[keyof MemoryCalls][1] }
   | { type: 'error'; id: number; code: ErrorCode; message: string };

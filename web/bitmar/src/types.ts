@@ -131,7 +131,31 @@ export interface Caption {
   readonly episode?: Written;
 }
 
+export interface AskOptions {
+  /** 1, the default, takes the likeliest token after each; more, at most 8, search over that many beams for the likeliest answer. */
+  numBeams?: number | undefined;
+  /** By default the model's own. */
+  maxTokens?: number | undefined;
+  /** Rejects at once; a question that waits is not asked. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface Answer {
+  /** A word or a short phrase; empty where the model declines. */
+  readonly answer: string;
+  /** The model does not answer, as it is taught for questions about who somebody is, their age, their origin or their mood. */
+  readonly declined: boolean;
+  /** 0 to 1: the probability of the whole answer, its end included. */
+  readonly confidence: number;
+  readonly tokens: readonly number[];
+  /** Natural logarithm of the confidence. */
+  readonly logProbability: number;
+  readonly timings: Timings;
+}
+
 export interface ModelInfo {
+  /** The model answers questions: `model.ask`. */
+  readonly canAsk: boolean;
   readonly build: Build;
   /** How many threads share the work on a picture. */
   readonly threads: number;

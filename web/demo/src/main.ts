@@ -5,6 +5,7 @@ import { Camera, CameraError } from './camera.js';
 import { Diary } from './diary.js';
 import { element } from './dom.js';
 import { onPhoto } from './photos.js';
+import { Questions } from './questions.js';
 import { markSample, showSamples, type Sample } from './samples.js';
 import * as view from './view.js';
 
@@ -26,6 +27,8 @@ let photoUrl: string | undefined; // an object URL to free
 let shown: Source | undefined; // what a name would be given to
 let recalling = 0; // the newest recollection wins
 const remember = element<HTMLInputElement>('remember');
+// Of a live picture the frame of that moment is asked about.
+const questions = new Questions((question, signal) => shown && model?.ask(shown, question, { signal }), failed);
 
 async function load(): Promise<void> {
   view.notice('');
@@ -42,6 +45,7 @@ async function load(): Promise<void> {
   view.showLoading(false);
   view.showModel(model.info);
   view.enableControls();
+  questions.open(model.info.canAsk);
   await new Diary(model.memory, failed).open().catch(failed);
   await captionShown();
   if (import.meta.env.PROD && isSecureContext) {
@@ -56,7 +60,7 @@ async function caption(source: Source, own: boolean): Promise<void> {
   captioning?.abort();
   const { signal } = (captioning = new AbortController());
   line.restart();
-  shown = source;
+  show(source);
   try {
     const writeMemory = own && remember.checked;
     const result = await model!.caption(source, { signal, numBeams: NUM_BEAMS, writeMemory, thumbnail: true, onToken: (piece) => line.add(piece) });
@@ -68,6 +72,12 @@ async function caption(source: Source, own: boolean): Promise<void> {
     line.clear();
     failed(error);
   }
+}
+
+/** What a name is given to, and what questions are about, from now on. */
+function show(source: Source): void {
+  shown = source;
+  questions.forget();
 }
 
 /** The photo on the stage: the first one, or the one from before the camera. */
@@ -98,6 +108,7 @@ function beginPhoto(url: string, alt: string): void {
   photoUrl = undefined;
   markSample(undefined);
   view.showPhoto(url, alt);
+  show(element<HTMLImageElement>('photo'));
 }
 
 // ---- Camera ----
@@ -118,7 +129,7 @@ async function startCamera(choice?: MediaTrackConstraints): Promise<void> {
   markSample(undefined);
   view.showStage('video');
   line.clear();
-  shown = video;
+  show(video);
   view.showRecalled('');
   element('flip').hidden = (await camera.other()) === undefined;
   watching = model!.watch(video, {
@@ -171,6 +182,7 @@ function stopCamera(): void {
   if (camera.running) line.clear();
   camera.stop();
   view.showStage('photo');
+  if (shown === video) show(element<HTMLImageElement>('photo'));
 }
 
 async function flipCamera(): Promise<void> {

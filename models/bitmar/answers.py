@@ -1,0 +1,134 @@
+"""Answers to questions about photos, by the engine from pixels, scored.
+
+usage: python -m bitmar.answers --model DIR --engine PATH/TO/bitmar --questions questions.jsonl
+           [--photos FOLDER_OR_TAR] [--beams N] [--limit N] [--out answers.jsonl]
+
+questions.jsonl has a question a line: {"image": path, "question": text, "answer": text, "type": name}. Paths are relative to
+--photos, or to the folder of questions.jsonl. An empty answer means that the model should decline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from .views import open_photo, read_photos
+
+READ_BY_ENGINE = {".png", ".jpg", ".jpeg"}  # other formats are decoded here
+SMALL = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+         "eighteen nineteen").split()
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+BINS = 10
+
+
+def number_word(digits: str) -> str:
+    """'24' -> 'twenty-four'; from 100 on the digits stay."""
+    n = int(digits)
+    if n >= 100:
+        return digits
+    tens, ones = divmod(n, 10)
+    return SMALL[n] if n < 20 else TENS[tens - 2] + (f"-{SMALL[ones]}" if ones else "")
+
+
+def normalised(answer: str) -> str:
+    """Lower case, digits as words, without articles and final punctuation."""
+    words = answer.lower().strip().rstrip(".,;:!?").split()
+    words = [number_word(w) if w.isdecimal() else w for w in words]
+    return " ".join([w for w in words if w not in ("a", "an", "the")] or words)
+
+
+def right(said: str, wanted: str) -> bool:
+    return normalised(said) == normalised(wanted)
+
+
+def engine_answers(command: list[str], directory: Path, asked: list[tuple[Path, str]], beams: int) -> list[dict]:
+    """One JSON line a question from `bitmar ask --list FILE --jsonl` (native, or the node build's CLI)."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as lines:
+        lines.writelines(f"{path}\t{' '.join(question.split())}\n" for path, question in asked)
+        lines.flush()
+        done = subprocess.run([*command, "ask", "--model", str(directory), "--beams", str(beams), "--jsonl", "--list", lines.name],
+                              check=True, capture_output=True, text=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    if len(answers) != len(asked):
+        raise ValueError(f"{len(asked)} questions, {len(answers)} answers")
+    return answers
+
+
+def photo_files(names: list[str], photos: Path, folder: Path) -> dict[str, Path]:
+    """A file that the engine reads for every name; of other formats a PNG in `folder`."""
+    archive = {} if photos.is_dir() else read_photos(photos)
+    files = {}
+    for i, name in enumerate(dict.fromkeys(names)):
+        if not archive and Path(name).suffix.lower() in READ_BY_ENGINE:
+            files[name] = photos.absolute() / name
+            continue
+        files[name] = folder / f"{i:05d}.png"
+        open_photo(archive[name] if archive else (photos / name).read_bytes()).save(files[name], compress_level=1)
+    return files
+
+
+def by_type(rows: list[dict], answers: list[dict]) -> dict[str, dict]:
+    """Of each type, and of all as "all": questions, share right, share declined, and the floor, which is the share of the type's
+    most frequent answer; that of all gives each type its own."""
+    table = {}
+    for kind in sorted({row["type"] for row in rows}):
+        own = [(row, answer) for row, answer in zip(rows, answers) if row["type"] == kind]
+        (most, count), = Counter(normalised(row["answer"]) for row, _ in own).most_common(1)
+        table[kind] = {"questions": len(own), "right": sum(right(a["answer"], row["answer"]) for row, a in own) / len(own),
+                       "declined": sum(a["declined"] for _, a in own) / len(own), "floor": count / len(own), "majority": most}
+    table["all"] = {"questions": len(rows), "majority": ""}
+    for share in ("right", "declined", "floor"):
+        table["all"][share] = sum(row[share] * row["questions"] for kind, row in table.items() if kind != "all") / len(rows)
+    return table
+
+
+def reliability(confidence: list[float], correct: list[bool]) -> tuple[float, list[tuple[int, float, float]]]:
+    """Expected calibration error (arXiv 1706.04599), and of each bin with answers: how many, mean confidence, share right."""
+    sure, true = np.array(confidence), np.array(correct, float)
+    place = np.minimum((sure * BINS).astype(int), BINS - 1)
+    bins = [(int(own.sum()), float(sure[own].mean()), float(true[own].mean())) for own in (place == i for i in range(BINS)) if own.any()]
+    return sum(n * abs(mean - share) for n, mean, share in bins) / len(sure), bins
+
+
+def report(rows: list[dict], answers: list[dict]) -> str:
+    lines = ["| type | questions | right | majority answer | declined |", "|---|---|---|---|---|"]
+    for kind, row in by_type(rows, answers).items():
+        most = f" ({row['majority'] or 'none'})" if kind != "all" else ""
+        lines.append(f"| {kind} | {row['questions']} | {row['right']:.1%} | {row['floor']:.1%}{most} | {row['declined']:.1%} |")
+    error, bins = reliability([a["confidence"] for a in answers], [right(a["answer"], row["answer"]) for row, a in zip(rows, answers)])
+    lines += ["", f"expected calibration error of the confidence, {BINS} bins: {error:.3f}", "",
+              "| answers | mean confidence | right |", "|---|---|---|"]
+    lines += [f"| {n} | {mean:.2f} | {share:.1%} |" for n, mean, share in bins]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--engine", nargs="+", required=True, help="command of the engine's CLI")
+    parser.add_argument("--questions", type=Path, required=True)
+    parser.add_argument("--photos", type=Path, help="a folder, or a tar archive of files")
+    parser.add_argument("--beams", type=int, default=1)
+    parser.add_argument("--limit", type=int, help="at most this many questions, the first")
+    parser.add_argument("--out", type=Path, help="question, wanted and given answer, one JSON line each")
+    args = parser.parse_args()
+    rows = [json.loads(line) for line in args.questions.read_text().splitlines() if line.strip()][:args.limit]
+    rows.sort(key=lambda row: row["image"])  # questions about the same photo one after another: the engine sees it once
+    with tempfile.TemporaryDirectory() as folder:
+        files = photo_files([row["image"] for row in rows], args.photos or args.questions.parent, Path(folder))
+        answers = engine_answers(args.engine, args.model, [(files[row["image"]], row["question"]) for row in rows], args.beams)
+    print(report(rows, answers))
+    if args.out:
+        args.out.write_text("".join(
+            json.dumps({**row, "said": a["answer"], "declined": a["declined"], "confidence": a["confidence"],
+                        "right": right(a["answer"], row["answer"])}) + "\n" for row, a in zip(rows, answers)))
+
+
+if __name__ == "__main__":
+    main()
