@@ -12,6 +12,7 @@ other photos and its own, so that the memory it learns to read is like one in us
 from __future__ import annotations
 
 import functools
+import json
 import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -109,6 +110,10 @@ class Split:
         self.views = Views(args.work / "views", name)
         self.inputs = inputs(self.views) if inputs else None
         self.rows = load_rows(args.data, name)
+        if name == "train" and getattr(args, "found", None):
+            more = {row["id"]: row["captions"] for row in map(json.loads, args.found.read_text().splitlines())}
+            for row in self.rows:
+                row["captions"] = row["captions"] + [[text, "found"] for text in more.get(row["id"], [])]
         if len(self.rows) != len(self.views):
             raise SystemExit(f"{len(self.views)} photos were packed, {args.data} has {len(self.rows)}")
         self.said: list[list[Said]] = [speech.said(row) for row in self.rows]
@@ -321,7 +326,7 @@ class Captioning:
         return Batch(rows, view, torch.arange(len(rows), device=self.device).repeat_interleave(each),
                      self.padded([[bos, *said.tokens[:MAX_TOKENS]] for said in chosen]),
                      self.padded([self.prompt(said) for said in chosen]),
-                     self.padded([[self.speech.begin[said.kind], *wrap(self.model.config, said.tokens)[1:]] for said in chosen]),
+                     self.padded([[self.speech.beginning(said.kind), *wrap(self.model.config, said.tokens)[1:]] for said in chosen]),
                      memory_mask(len(rows), self.device),
                      torch.tensor([i for i, _ in asked], device=self.device),
                      self.padded([[mark, *self.spelled(a.question)] for _, a in asked]),

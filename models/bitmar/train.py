@@ -329,6 +329,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder that bitmar.prepare filled")
     parser.add_argument("--text", type=Path, nargs="*", default=[],
                         help="files of lines to learn without pictures (language; beside the pictures, caption and joint)")
+    parser.add_argument("--found", type=Path, help="sentences for photos that have labels alone (see tell.py)")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("default_config.json"))
     parser.add_argument("--name", help="of checkpoint and curve, where it is not the stage's")
     parser.add_argument("--components", type=int, help="of the teacher's grid, where they are not the configuration's (a tutor's)")

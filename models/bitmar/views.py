@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from .data import load_rows
+from .export import import_model
 from .prepare import open_at
 from .teacher import TEACHERS
 
@@ -103,17 +104,29 @@ def principal_components(grids: list[torch.Tensor], shares: list[float] | None =
     return {"scales": scales, "mean": mean, "basis": basis / rms, "kept": kept}
 
 
-def fit_projection(teacher, photos: list[Image.Image], out: Path, device="cpu") -> None:
+def fit_projection(teacher, photos: list[Image.Image], out: Path, device="cpu", like: Path | None = None) -> None:
+    """Writes the projection, turned towards the features of the student `like` where one is given (see align); beside it kinds.pt (see
+    kinds_map) where the teacher has a classifier. Every other patch is enough."""
     blocks: list[list[torch.Tensor]] = []
     for start in range(0, len(photos), 32):
         blocks.append([grid[:, ::2].cpu() for grid in raw_grids(teacher, whole(photos[start:start + 32], teacher.image_size), device)])
-    stacked = [torch.cat([b[i] for b in blocks]).flatten(0, 1) for i in range(len(blocks[0]))]
-    torch.save(principal_components(stacked, getattr(teacher, "shares", None)), out)
+    grids = [torch.cat([b[i] for b in blocks]) for i in range(len(blocks[0]))]
+    projection = principal_components([grid.flatten(0, 1) for grid in grids], getattr(teacher, "shares", None))
+    if like:
+        student = import_model(like)
+        with torch.no_grad():
+            mine = torch.cat([student.vision(torch.from_numpy(whole(photos[start:start + 32], STUDENT)).permute(0, 3, 1, 2))[:, ::2]
+                              for start in range(0, len(photos), 32)])
+        align(projection, mine, project(grids, projection))
+    if hasattr(teacher, "classifier"):
+        weight, bias = kinds_map(projection, teacher.classifier, projection["basis"].shape[1])
+        torch.save({"weight": weight, "bias": bias}, out.with_name("kinds.pt"))
+    torch.save(projection, out)
 
 
 def align(projection: dict, mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
     """Turns the projection's first components so that mine [N, P, f], the student's features of some photos, is as near to them
-    (theirs [N, P, WIDTH] before) as any rotation brings it (orthogonal Procrustes, Schoenemann 1966). A captioner of the student's
+    (theirs [N, P, WIDTH] before) as any rotation brings it (orthogonal Procrustes; Schönemann 1966). A captioner of the student's
     features then understands much of the new grid from the start. -> the rotation [f, f]"""
     f = mine.shape[-1]
     u, _, v = torch.linalg.svd(theirs[..., :f].flatten(0, 1).T.double() @ mine.flatten(0, 1).double())
@@ -155,6 +168,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
     parser.add_argument("--teacher", choices=TEACHERS, default="ensemble")
     parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint")
+    parser.add_argument("--like", type=Path, help="an exported model: its features are what the projected grid is turned towards")
     parser.add_argument("--views", type=int, default=8, help="of a photo to train on; more can be added later")
     parser.add_argument("--mixed", type=int, default=0, help="views of a photo with another laid over it; more can be added later")
     parser.add_argument("--size", type=int, default=STUDENT, help="pixels a side of the student's input")
@@ -174,7 +188,7 @@ def main() -> None:
         projection_file = args.out / "projection.pt"
         if not projection_file.exists():
             some = random.Random(0).sample(rows_of["train"], min(FITTED_ON, len(rows_of["train"])))
-            fit_projection(teacher, [open_photo(open_at(row)) for row in some], projection_file, args.device)
+            fit_projection(teacher, [open_photo(open_at(row)) for row in some], projection_file, args.device, args.like)
         projection = {name: value.to(args.device) if torch.is_tensor(value) else value
                       for name, value in torch.load(projection_file, map_location="cpu").items()}
         width = projection["basis"].shape[1]
