@@ -1,7 +1,8 @@
 """Sentences for photos that have labels alone: a captioner is prompted with the label, and what it says is kept where it names it.
 
-A person's sentence tells more than a label. A captioner of the teacher's grid sees better than the student will, and a prompt leads it
-to what is known to be there; so its sentences are mostly right, and they are in people's way of speaking. They are of the kind "found".
+A sentence tells more than a label. A captioner of the teacher's grid sees better than the student will, and a prompt leads it to what is
+known to be there, so its sentences are mostly right. It is asked for the web's kind of text: in the kind of people it has learned to say
+the bare label of such photos. The sentences are of the kind "found".
 
 usage: python -m bitmar.tell --data DIR --work DIR --checkpoint caption.pt --out found.jsonl
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +22,31 @@ from . import quant
 from .captioning import Seen, Split, load_tutor
 from .data import AT_ONCE, pad
 from .metrics import words
-from .texts import Speech, bare, names, sayings
+from .texts import Speech, bare, sayings
 from .tokenizer import Tokenizer
 
 SHORTEST = 5  # words of a sentence that is kept
-EMPTY = ("a close up", "a picture of", "a photo of", "there is", "this is")  # beginnings that say little
+EMPTY = ("close up", "picture", "photo", "there is", "this is")  # say little
 
 
-def told(model, tokenizer, split: Split, rows: np.ndarray, view: int, prompts: list[str], sample: bool) -> list[str]:
+def told(model, tokenizer, split: Split, rows: np.ndarray, prompts: list[str], start: int) -> list[str]:
+    """Greedy sentences that begin with the token `start`, of photos by their prompts"""
     bos = model.config["bos_token_id"]
     with torch.no_grad():
-        seen = Seen(model, split.features(model, rows, view))
+        seen = Seen(model, split.features(model, rows, 0))
         text, keep = model.encode_text(pad([[bos, *tokenizer.encode(p)] for p in prompts], model.config["pad_token_id"]))
         condition = model.condition(None, model.fuse(text, keep, seen.vision)[0], keep, seen.vision)
-        return [tokenizer.decode(ids).strip() for ids in model.generate(*condition, limit=20, sample=sample)]
+        return [tokenizer.decode(ids).strip() for ids in model.generate(*condition, limit=18, start=start)]
+
+
+def is_good(sentence: str, label: str) -> bool:
+    """It says the label itself and not only what goes with it, says more, and does not stammer."""
+    said = words(sentence)
+    heads = {bare(phrase).split()[-1] for phrase in sayings(label)}
+    heads |= {head + "s" for head in heads} | {head.removesuffix("s") for head in heads}
+    stammers = any(count > 2 for word, count in Counter(said).items() if word not in ("a", "the", "of", "and", "in", "on", "with"))
+    pieces = sentence.split(", ")
+    return len(said) >= SHORTEST and bool(heads & set(said)) and not stammers and len(set(pieces)) == len(pieces) and not any(w in sentence for w in EMPTY)
 
 
 def main() -> None:
@@ -47,21 +60,20 @@ def main() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     quant.matmul_dtype = torch.bfloat16
     model, tokenizer = load_tutor(args.checkpoint, "cpu"), Tokenizer(args.work / "tokenizer.json")
-    split = Split(args, "train", Speech(tokenizer, model.config))
+    speech = Speech(tokenizer, model.config)
+    split = Split(args, "train", speech)
     photos = [(i, label, sayings(label)[0]) for i, row in enumerate(split.rows) if not row["captions"] for label in row["labels"][-1:] if sayings(label)]
-    kept, asked = 0, 0
+    kept, web = 0, speech.begin["web"]
     with args.out.open("w") as out:
-        for start in range(0, len(photos), AT_ONCE):
-            part = photos[start:start + AT_ONCE]
-            rows = np.array([i for i, _, _ in part])
-            said = [told(model, tokenizer, split, rows, 0, [bare(phrase) for _, _, phrase in part], False),
-                    told(model, tokenizer, split, rows, 1, [phrase for _, _, phrase in part], True)]
-            for (i, label, _), *sentences in zip(part, *said):
-                good = [s for s in dict.fromkeys(sentences) if len(s.split()) >= SHORTEST and set(words(s)) & names(label) and not s.startswith(EMPTY)]
-                asked, kept = asked + len(sentences), kept + len(good)
-                if good:
-                    out.write(json.dumps({"id": split.rows[i]["id"], "captions": good}) + "\n")
-    print(f"{kept} of {asked} sentences kept, of {len(photos)} photos")
+        for start in range(0, len(photos), 4 * AT_ONCE):
+            part = photos[start:start + 4 * AT_ONCE]
+            said = told(model, tokenizer, split, np.array([i for i, _, _ in part]), [bare(phrase) for _, _, phrase in part], web)
+            for (i, label, _), sentence in zip(part, said):
+                if is_good(sentence, label):
+                    kept += 1
+                    out.write(json.dumps({"id": split.rows[i]["id"], "captions": [sentence]}) + "\n")
+            out.flush()
+    print(f"{kept} of {len(photos)} photos have a sentence")
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ KINDS_FILE = Path(__file__).parents[1] / "data" / "kinds.json"
 ASK = "<ask>"
 MARKERS = {"web": "<web>", "rebuilt": "<rebuilt>", "label": "<label>", "found": "<found>"}
 ADDED = [ASK, *MARKERS.values()]  # special tokens at the end of the vocabulary, in this order
-SHARES = {"human": 1.0, "web": 0.7, "rebuilt": 0.25, "label": 0.7, "found": 0.5}  # how often a text is drawn beside the photo's others
-FOUND_AS_PEOPLE = 0.7  # how often a text that was found begins as people's do: it is a person's of another photo, or speaks as they do
+SHARES = {"human": 1.0, "web": 0.7, "rebuilt": 0.25, "label": 0.3, "found": 1.0}  # how often a text is drawn beside the photo's others
+# How often texts of these kinds begin as people's do: what was found is a person's of another photo, or speaks as they do; and rare things are
+# named by labels alone.
+AS_PEOPLE = {"found": 0.7, "label": 0.35}
 
-# Labels in sentences; the first as people write, so that their words are said without a marker too.
-SENTENCES = ["{}", "a close up of {}", "a picture of {}", "there is {} here", "this is {}"]
-AS_PEOPLE = 1
+SENTENCES = ["{}", "a close up of {}", "a picture of {}", "there is {} here", "this is {}"]  # of labels
 QUESTIONS_OF_LABELS = ["what is this?", "what is in the picture?", "what do you see?", "what is that?", "what is shown here?", "what can you see?"]
 QUESTIONS_OF_PLACES = ["where is this?", "what place is this?", "what room is this?", "where was this taken?"]
 PLACES = {"bathroom", "kitchen", "bedroom", "forest", "street", "sea", "mountain", "glacier", "living room", "office", "classroom"}
@@ -125,17 +125,17 @@ class Speech:
             rng = random.Random(row["id"])
             phrases = [s for label in row["labels"][:3] for s in sayings(label)]
             if row.get("scene") and row["set"] == "webcam_people":
-                phrases = [row["scene"].split(", or ")[0]]
+                out += [("web", row["scene"].split(", or ")[0])]
+                phrases = []
             if row.get("what"):
                 phrases = [row["what"].replace("person", "a person", 1)]
-            for i, sentence in enumerate(SENTENCES if phrases else ()):
-                text = sentence.format(rng.choice(phrases))
-                out += [("human" if i < AS_PEOPLE else "label", text)]
+            if phrases:
+                out += [("label", sentence.format(rng.choice(phrases))) for sentence in SENTENCES]
         return [Said(kind, text, self.tokenizer.encode(text)) for kind, text in out if text]
 
     def beginning(self, kind: str) -> int:
         """The token that a text of this kind begins with, this time"""
-        return self.bos if kind == "found" and random.random() < FOUND_AS_PEOPLE else self.begin[kind]
+        return self.bos if random.random() < AS_PEOPLE.get(kind, 0.0) else self.begin[kind]
 
     def answer(self, text: str) -> list[int]:
         return self.tokenizer.encode(" " + text) if text else []
