@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 
 import { BitMar } from 'bitmar';
 import { tinyFiles } from '../node/helpers.mjs';
-import { complaints, film, launch, path, samplePhotos, serve, webcam } from './helpers.mjs';
+import { complaints, film, launch, path, samplePhotos, serve, shownPixels, webcam } from './helpers.mjs';
 
 const QUESTIONS = ['what is it?', 'is it a dog?', 'a man', 'two dogs', 'is it red?', 'a girl on the sand?', 'on the grass?', 'in snow?', 'a ball'];
 
@@ -57,17 +57,7 @@ const idle = (page) => page.waitForFunction(() => !document.querySelector('#answ
 
 /** The answers of the model under node about the photo on the stage, those that differ. */
 async function expected(page, model) {
-  const { base64, width, height } = await page.evaluate(async () => {
-    const photo = document.querySelector('#photo');
-    await photo.decode();
-    const { naturalWidth: width, naturalHeight: height } = photo;
-    const context = new OffscreenCanvas(width, height).getContext('2d');
-    context.drawImage(photo, 0, 0);
-    const { data } = context.getImageData(0, 0, width, height);
-    let text = '';
-    for (let i = 0; i < data.length; i += 32768) text += String.fromCharCode(...data.subarray(i, i + 32768));
-    return { base64: btoa(text), width, height };
-  });
+  const { base64, width, height } = await shownPixels(page);
   const answers = new Map();
   for (const question of QUESTIONS) {
     const answer = await model.ask({ data: Buffer.from(base64, 'base64'), width, height }, question);
