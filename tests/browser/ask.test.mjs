@@ -13,8 +13,11 @@ import { complaints, film, launch, path, samplePhotos, serve, shownPixels, webca
 const QUESTIONS = ['what is it?', 'is it a dog?', 'a man', 'two dogs', 'is it red?', 'a girl on the sand?', 'on the grass?', 'in snow?', 'a ball'];
 
 /** The page as built, served with another model, and that model under node. */
-async function pageWith(change, sharpen) {
-  const files = await tinyFiles(change);
+async function pageWith(change = () => {}, sharpen) {
+  const files = await tinyFiles((config) => {
+    config.decoder.window_size = 1020; // room for the page's beams
+    change(config);
+  });
   sharpen?.(files.weights);
   const root = await mkdtemp(join(tmpdir(), 'bitmar-page-'));
   await cp(path('web/demo/dist'), root, { recursive: true });
