@@ -80,17 +80,24 @@ val step(Engine& engine) {
   });
 }
 
+// What a caption and an answer have in common.
+template <class Result>
+val result_of(const Result& said) {
+  val object = val::object();
+  object.set("tokens", val::array(said.tokens));
+  object.set("logProbability", said.log_probability);
+  object.set("visionMs", said.vision_ms);
+  object.set("textMs", said.text_ms);
+  return object;
+}
+
 // ---- Questions ----
 
 val answer_of(const bitmar::Answer& answer) {
-  val object = val::object();
+  val object = result_of(answer);
   object.set("answer", answer.text);
-  object.set("tokens", val::array(answer.tokens));
-  object.set("logProbability", answer.log_probability);
   object.set("confidence", answer.confidence);
   object.set("declined", answer.declined);
-  object.set("visionMs", answer.vision_ms);
-  object.set("textMs", answer.text_ms);
   return object;
 }
 
@@ -284,13 +291,9 @@ val memory_adopt(Engine& engine, const val& snapshot) {
 
 val result(const Engine& engine) {
   const bitmar::CaptionResult caption = engine.result();
-  val object = val::object();
+  val object = result_of(caption);
   object.set("text", caption.text);
-  object.set("tokens", val::array(caption.tokens));
-  object.set("logProbability", caption.log_probability);
   object.set("confidence", caption.confidence ? val(*caption.confidence) : val::null());
-  object.set("visionMs", caption.vision_ms);
-  object.set("textMs", caption.text_ms);
   object.set("written", caption.written ? written_of(*caption.written) : val::null());
   return object;
 }

@@ -94,6 +94,21 @@ export async function host(target, folder, headers, refused = () => false) {
 
 // ---- Expectations from node ----
 
+/** The pixels of the photo on the stage. */
+export async function shownPixels(page) {
+  return page.evaluate(async () => {
+    const photo = document.querySelector('#photo');
+    await photo.decode();
+    const { naturalWidth: width, naturalHeight: height } = photo;
+    const context = new OffscreenCanvas(width, height).getContext('2d');
+    context.drawImage(photo, 0, 0);
+    const { data } = context.getImageData(0, 0, width, height);
+    let text = '';
+    for (let i = 0; i < data.length; i += 32768) text += String.fromCharCode(...data.subarray(i, i + 32768));
+    return { base64: btoa(text), width, height };
+  });
+}
+
 let model;
 export async function nodeModel() {
   return (model ??= await BitMar.load(MODEL));

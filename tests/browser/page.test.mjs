@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { picture, png } from '../node/helpers.mjs';
-import { complaints, disposeNodeModel, film, host, launch, nodeCaption, nodeModel, path, samplePhotos, SAMPLES, serve, webcam } from './helpers.mjs';
+import { complaints, disposeNodeModel, film, host, launch, nodeCaption, nodeModel, path, samplePhotos, SAMPLES, serve, shownPixels, webcam } from './helpers.mjs';
 
 let server;
 before(async () => {
@@ -30,21 +30,6 @@ const captioned = (page, before = '') =>
   page.waitForFunction((old) => document.querySelector('#announce').textContent.replace(/^Not sure: /, '') !== old, before, { timeout: 20_000 });
 const shownNotice = (page, pattern) =>
   page.waitForFunction((source) => new RegExp(source).test(document.querySelector('#notice:not([hidden]) #notice-text')?.textContent), pattern.source, { timeout: 20_000 });
-
-/** The pixels of the photo on the stage. */
-async function shownPixels(page) {
-  return page.evaluate(async () => {
-    const photo = document.querySelector('#photo');
-    await photo.decode();
-    const { naturalWidth: width, naturalHeight: height } = photo;
-    const context = new OffscreenCanvas(width, height).getContext('2d');
-    context.drawImage(photo, 0, 0);
-    const { data } = context.getImageData(0, 0, width, height);
-    let text = '';
-    for (let i = 0; i < data.length; i += 32768) text += String.fromCharCode(...data.subarray(i, i + 32768));
-    return { base64: btoa(text), width, height };
-  });
-}
 
 describe('the page', () => {
   let browser;

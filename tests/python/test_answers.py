@@ -1,6 +1,7 @@
 """Scoring of answers, and the way to the engine and back through a program that answers by rule."""
 
 import json
+import math
 import stat
 import subprocess
 import sys
@@ -8,11 +9,16 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import torch
 from PIL import Image
 
-from bitmar.answers import by_type, normalised, photo_files, reliability, right
+from bitmar.answers import by_type, engine_answers, normalised, photo_files, reliability, right
+from bitmar.export import import_model, read_safetensors
+from bitmar.tokenizer import Tokenizer
 
-MODELS = Path(__file__).parents[2] / "models"
+ROOT = Path(__file__).parents[2]
+MODELS, TINY = ROOT / "models", ROOT / "tests/golden/tiny"
+ENGINE = next((p for kind in ("release", "debug") if (p := ROOT / f"build/native-{kind}/src/bitmar").exists()), None)
 
 
 class Matching(unittest.TestCase):
@@ -102,6 +108,26 @@ class Program(unittest.TestCase):
             files = photo_files(["x/a.JPG", "b.webp", "b.webp"], folder, folder / "made")
             self.assertEqual(files["x/a.JPG"], folder / "x/a.JPG")
             self.assertEqual([f.suffix for f in (folder / "made").iterdir()], [".png"])
+
+
+@unittest.skipUnless(ENGINE, "the native command line is not built (npm test -- native)")
+class Engine(unittest.TestCase):
+    def test_answers_are_those_of_the_reference(self):
+        model, tokenizer = import_model(TINY), Tokenizer(TINY / "tokenizer.json")
+        pixels = read_safetensors(TINY / "golden.safetensors")["pixels"]
+        vision = model.compressor(model.vision(torch.tensor(pixels).permute(2, 0, 1)[None]))
+        questions = ["is the dog on sand?", "a dog", "is  it a\tman ?", "is the dog on sand?"]
+        with tempfile.TemporaryDirectory() as name:
+            photo = Path(name) / "photo.png"
+            Image.fromarray(pixels).save(photo)
+            said = engine_answers([str(ENGINE)], TINY, [(photo, question) for question in questions], 1)
+        for question, answer in zip(questions, said):
+            ids = tokenizer.encode(" ".join(question.split()))
+            (tokens,), (total,) = model.ask(torch.tensor([[model.config["ask"]["token_id"], *ids]]), vision)
+            self.assertEqual(answer["tokens"], tokens, question)
+            self.assertAlmostEqual(answer["log_probability"], total, places=3)
+            self.assertAlmostEqual(answer["confidence"] / math.exp(total), 1, places=3)
+            self.assertEqual(answer["declined"], not tokens)
 
 
 if __name__ == "__main__":

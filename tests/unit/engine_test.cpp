@@ -157,15 +157,23 @@ TEST_F(EngineTest, RepeatedInputsChangeNothing) {
   }
 }
 
-TEST_F(EngineTest, WhatComesAgainIsNotComputedAgain) {
-  static int products;
+// The kernels, which count the ternary products of them all.
+int products;
+const Kernels& counting_kernels() {
   static const Kernels& real = kernels();
-  Kernels counting = real;
-  counting.ternary_gemm = [](const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
-    ++products;
-    real.ternary_gemm(w, x, m, y, scratch);
-  };
-  const auto counted = load_tiny(counting);
+  static const Kernels counting = [] {
+    Kernels table = real;
+    table.ternary_gemm = [](const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
+      ++products;
+      real.ternary_gemm(w, x, m, y, scratch);
+    };
+    return table;
+  }();
+  return counting;
+}
+
+TEST_F(EngineTest, WhatComesAgainIsNotComputedAgain) {
+  const auto counted = load_tiny(counting_kernels());
   const auto begin = [&](const char* prompt) {
     products = 0;
     counted->begin(image, {.prompt = prompt});
@@ -393,14 +401,7 @@ TEST_F(EngineTest, AQuestionChangesNoCaption) {
 }
 
 TEST_F(EngineTest, AnotherQuestionDoesNotLookAgain) {
-  static int products;
-  static const Kernels& real = kernels();
-  Kernels counting = real;
-  counting.ternary_gemm = [](const PackedTernary& w, const std::int8_t* x, int m, std::int32_t* y, void* scratch) {
-    ++products;
-    real.ternary_gemm(w, x, m, y, scratch);
-  };
-  const auto counted = load_tiny(counting);
+  const auto counted = load_tiny(counting_kernels());
   const auto ask = [&](const char* question) {
     products = 0;
     counted->ask(image, question, {.max_tokens = 1});
