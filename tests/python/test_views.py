@@ -1,10 +1,6 @@
 """Packing photos into views, views added later, and every stage of training on a few of them."""
 
-import contextlib
-import io
 import json
-import sys
-import tarfile
 import tempfile
 import unittest
 from pathlib import Path
@@ -18,8 +14,7 @@ from bitmar import tokenizer, train, views
 from bitmar.data import ResidentViews, Views, nearest_photos
 from bitmar.model import BitMar
 from bitmar.stem import STEM_LAYERS
-
-TINY = Path(__file__).parents[1] / "golden/tiny/config.json"
+from prepared import encoded, noise, prepared, run, small_config, write_tar
 
 
 class Teacher(torch.nn.Module):
@@ -35,12 +30,6 @@ class Teacher(torch.nn.Module):
         return [pool(images, 8).repeat(1, 300, 1, 1), pool(images, 4)]
 
 
-def run(module, *arguments) -> None:
-    """A module's command line, silently."""
-    with mock.patch.object(sys, "argv", list(map(str, arguments))), contextlib.redirect_stdout(io.StringIO()):
-        module.main()
-
-
 class Photos(unittest.TestCase):
     """A few pictures of noise with captions, packed by a teacher that is no network."""
 
@@ -51,23 +40,21 @@ class Photos(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
-        noise = np.random.default_rng(0)
-        self.pictures = [Image.fromarray(noise.integers(0, 256, (40, 48, 3), np.uint8)) for _ in range(self.PHOTOS)]
-        with tarfile.open(self.folder / "images.tar", "w") as archive:
-            for i, picture in enumerate(self.pictures):
-                data = io.BytesIO()
-                picture.save(data, "png")
-                entry = tarfile.TarInfo(f"{i}.png")
-                entry.size = len(data.getvalue())
-                archive.addfile(entry, io.BytesIO(data.getvalue()))
-        rows = [{"image": f"{i}.png", "captions": self.CAPTIONS} for i in range(self.PHOTOS)]
-        (self.folder / "captions.json").write_text(json.dumps({"train": rows, "val": rows[:2]}))
+        self.pictures = [noise(i) for i in range(self.PHOTOS)]
+        source = self.folder / "source"
+        source.mkdir()
+        names = [f"{i}.png" for i in range(self.PHOTOS + 2)]  # the last two are for validation
+        write_tar(source / "images.tar", {name: encoded(noise(i)) for i, name in enumerate(names)})
+        rows = [{"image": name, "captions": self.CAPTIONS} for name in names[:-2]]
+        held = [{"image": name, "captions": [f"{caption} today" for caption in self.CAPTIONS]} for name in names[-2:]]
+        (source / "captions.json").write_text(json.dumps({"train": rows, "val": held}))
+        self.data = self.folder / "data"
+        prepared(source, self.data)
 
     def pack(self, *more):
         with mock.patch.dict(views.TEACHERS, fake=Teacher), mock.patch.object(views, "WIDTH", self.WIDTH), \
                 mock.patch.object(views, "STUDENT", self.STUDENT):
-            run(views, "views", "--photos", self.folder / "images.tar", "--captions", self.folder / "captions.json",
-                "--out", self.folder / "views", "--teacher", "fake", *more)
+            run(views, "--data", self.data, "--out", self.folder / "views", "--teacher", "fake", *more)
 
 
 class Packing(Photos):
@@ -91,7 +78,7 @@ class Packing(Photos):
             packed = np.fromfile(self.folder / "views" / "train" / str(view // 2) / "grids.f16", np.float16)
             grid = packed.reshape(self.PHOTOS, 8, 8, self.WIDTH)[photo, :, :, :6]
             self.assertTrue(np.array_equal(row.numpy(), (grid[:, ::-1] if view % 2 else grid).reshape(64, 6)))
-        self.assertEqual(nearest_photos(seen, 2).shape, (self.PHOTOS, 2))
+        self.assertEqual(nearest_photos(seen, np.arange(self.PHOTOS), 2).shape, (self.PHOTOS, 2))
 
     def test_resident_views_are_the_same(self):
         self.pack("--views", 2)
@@ -153,16 +140,8 @@ class Stages(Photos):
 
     def setUp(self):
         super().setUp()
-        run(tokenizer, "tokenizer", "--out", self.folder / "tokenizer.json", "--size", 300, self.folder / "captions.json")
-        config = json.loads(TINY.read_text())
-        config["vocab_size"] = len(tokenizer.Tokenizer(self.folder / "tokenizer.json").tokens)
-        conv = lambda channels, kernel=3, stride=1, weights="ternary": {
-            "type": "conv", "out_channels": channels, "kernel_size": kernel, "stride": stride, "weights": weights,
-            "activation": "relu"}
-        pool = {"type": "max_pool", "kernel_size": 3, "stride": 2}
-        config["vision"] |= {"image_size": 64, "grid_size": 8, "feature_size": 16, "hidden_size": 24, "num_layers": 1, "stem": [
-            conv(8, stride=2, weights="int8"), conv(8), conv(8), pool, conv(8, 1), conv(24), pool,
-            {"type": "residual", "kernel_size": 3}]}
+        run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 300, self.data)
+        config = small_config(tokenizer.Tokenizer(self.folder / "tokenizer.json"))
         (self.folder / "config.json").write_text(json.dumps(config))
         torch.manual_seed(0)
         torch.save({"stem": BitMar(config).vision.stem[:STEM_LAYERS].state_dict()}, self.folder / "stem.pt")
@@ -171,7 +150,7 @@ class Stages(Photos):
         """Two steps; what the stage wrote down of itself."""
         (self.folder / "text").write_text("a dog on the grass\n" * 3)
         wrote = self.folder / f"{more[more.index('--name') + 1] if '--name' in more else stage}.jsonl"
-        run(train, "train", stage, "--work", self.folder, "--captions", self.folder / "captions.json", "--config",
+        run(train, stage, "--work", self.folder, "--data", self.data, "--config",
             self.folder / "config.json", "--text", self.folder / "text", "--steps", 2, "--batch", 8, "--device", "cpu", *more)
         return [json.loads(line) for line in wrote.read_text().splitlines()] if wrote.exists() else []
 
