@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitmar import tokenizer, train, views
+from bitmar import see, tokenizer, train, views
 from bitmar.data import ResidentViews, Views, nearest_photos
 from bitmar.model import BitMar
 from bitmar.stem import STEM_LAYERS
@@ -108,6 +108,41 @@ class Packing(Photos):
                 self.assertTrue(np.all(np.diff(covariance.diag()) < 0))
                 self.assertLess(float((covariance - covariance.diag().diag()).abs().max()), 1e-3)
                 self.assertAlmostEqual(float(projected.pow(2).mean()), 1.0, places=4)
+
+    def made_projection(self, samples=400):
+        """Of two grids of 4 and 6 features, all 10 components kept"""
+        torch.manual_seed(3)
+        grids = [torch.randn(samples, 8, n) * scale + 1 for n, scale in ((4, 5.0), (6, 0.3))]
+        with mock.patch.object(views, "WIDTH", 10):
+            return grids, views.principal_components([g.flatten(0, 1) for g in grids])
+
+    def test_aligned_components_are_turned_to_the_students(self):
+        grids, projection = self.made_projection()
+        before = views.project(grids, projection)
+        turn = torch.linalg.qr(torch.randn(3, 3))[0]
+        mine = before[..., :3] @ turn + 0.01 * torch.randn(400, 8, 3)
+        rotation = views.align(projection, mine, before)
+        self.assertLess(float((rotation - turn).abs().max()), 0.01)
+        self.assertLess(float((rotation @ rotation.T - torch.eye(3)).abs().max()), 1e-5)
+        after = views.project(grids, projection)
+        self.assertLess(float((after[..., :3] - before[..., :3] @ turn).abs().max()), 0.1)
+        self.assertTrue(torch.allclose(after[..., 3:], before[..., 3:], atol=1e-5))
+
+    @torch.no_grad()
+    def test_a_teachers_kinds_are_told_by_the_mean_of_the_projected_grid(self):
+        grids, projection = self.made_projection()
+        classifier = torch.nn.Linear(6, 5)
+        wanted = classifier(grids[1].mean(1))
+        for turned in (False, True):
+            if turned:
+                seen = views.project(grids, projection)
+                views.align(projection, seen[..., :4] @ torch.linalg.qr(torch.randn(4, 4))[0], seen)
+            weight, bias = views.kinds_map(projection, classifier, 10)
+            got = views.project(grids, projection).mean(1) @ weight + bias
+            self.assertTrue(torch.allclose(got, wanted, atol=1e-4))
+        error = [float((views.project(grids, projection).mean(1)[:, :n] @ weight + bias - wanted).square().mean())
+                 for n in (2, 6, 10) for weight, bias in [views.kinds_map(projection, classifier, n)]]
+        self.assertTrue(error[0] > error[1] > error[2] >= 0, error)
 
     def test_a_mixed_view_is_one_photo_laid_over_another(self):
         self.pack("--views", 1, "--mixed", 2)
@@ -239,6 +274,28 @@ class Stages(Photos):
         self.assertTrue(0 <= curve[-1]["val_text_to_image"] <= 1 and 0 <= curve[-1]["val_image_to_text"] <= 1)
         before, after = (torch.load(self.folder / f"{name}.pt")["model"] for name in ("caption", "recall"))
         self.assertEqual([k for k in before if not torch.equal(before[k], after[k])], ["memory.query_proj.weight"])
+
+    @torch.no_grad()
+    def test_what_an_encoder_sees_is_packed_like_views(self):
+        self.pack("--views", 2)
+        with torch.enable_grad():
+            self.train("encoder")
+        for shard in (0, 1):
+            run(see, "--checkpoint", self.folder / "encoder.pt", "--views", self.folder / "views", "--out", self.folder / "seen", "--views-each", 2, "--shard", f"{shard}/2")
+        state = torch.load(self.folder / "encoder.pt")
+        model = BitMar(state["config"]).eval()
+        model.load_state_dict(state["model"])
+        for split, count in (("train", 8), ("val", 2)):
+            packed, seen = Views(self.folder / "views", split), Views(self.folder / "seen", split)
+            self.assertEqual((len(seen), seen.count), (len(packed), count))
+            rows = np.arange(len(packed))
+            for view in range(count):
+                pixels = packed.pixels(rows, view // 4 * 2 + view % 2)  # two folders, the picture's and its mirror image's, of one packed
+                self.assertTrue(torch.equal(seen.pixels(rows, view), pixels))
+                # What a mirror image's folder holds is mirrored back: it is read as view 2 k + 1.
+                if view % 4 in (0, 3):
+                    wanted = model.vision(pixels.float())
+                    self.assertLess(float((seen.grids(rows, view).float() - wanted).abs().max()), 0.02 * float(wanted.abs().max()))
 
     def test_reward_on_the_grid_leaves_the_encoder_alone(self):
         self.pack("--views", 1)
