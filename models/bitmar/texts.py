@@ -165,7 +165,8 @@ class Speech:
             pairs.append((rng.choice(QUESTIONS_OF_PLACES), row["scene_guess"], "label"))
         for part, asks in (("scene", ["where is this?", "where was this taken?", "where are they?"]), ("action", ["what are they doing?", "what is happening?", "what is going on?"])):
             for text in row.get("high_level", {}).get(part, []):
-                answer = re.sub(r"^(?:the (?:picture|photo|image) (?:is|was) (?:taken|shot)|this is(?: taken)?|they are|(?:the subject|he|she) is) (?=\w)", "", clean_answer(text))
+                # clean_answer took the article at its beginning
+                answer = re.sub(r"^(?:(?:picture|photo|image) (?:is|was) (?:taken|shot)|this is(?: taken)?|they are|(?:subject|he|she) is) (?=\w)", "", clean_answer(text))
                 if len(answer.split()) <= 6:
                     pairs.append((rng.choice(asks), answer, f"high_level:{part}"))
         return [Asked(self.tokenizer.encode(q), self.answer(a), (q, a, t)) for q, a, t in pairs]

@@ -6,6 +6,7 @@ import tempfile
 import types
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -348,7 +349,9 @@ class WordsOfAPicture(unittest.TestCase):
             model = tiny_model(0, tokenizer)
             before = {name: value.clone() for name, value in model.state_dict().items()}
             args = types.SimpleNamespace(work=Path(work), data=Path(work), device="cpu", name=None, seed=0, minutes=1e9, seconds=None, batch=9)
-            words(args, model, tokenizer, lambda parameters: Trainer(args, "words", model, parameters, 1e-2, 150), lambda views: Pixels(views, "cpu"))
+            with mock.patch("bitmar.words.STRANGE_EACH", 8):
+                strange = strange_summaries(model)
+                words(args, model, tokenizer, lambda parameters: Trainer(args, "words", model, parameters, 1e-2, 150), lambda views: Pixels(views, "cpu"))
             for name, value in model.state_dict().items():
                 if not name.startswith("words."):
                     self.assertTrue(torch.equal(value, before[name]), name)
@@ -360,16 +363,16 @@ class WordsOfAPicture(unittest.TestCase):
             with torch.no_grad():
                 features = model.vision(views.pixels(range(8), 0).float())
                 known = model.word_logits(net.summary(features, model.compressor(features))).sigmoid()
-                strange = model.word_logits(strange_summaries(model)).sigmoid()
+                strange = model.word_logits(strange).sigmoid()
             pizza = tokenizer.encode(" pizza")
             self.assertGreater(float(known[6:, pizza].mean()), 1.05 * float(known[:6, pizza].mean()))  # the label of those two
             nothing = model.config["pad_token_id"]
-            self.assertGreater(float(strange[:, nothing].mean()), 0.9)
-            self.assertLess(float(known[:, nothing].mean()), 0.5)
+            self.assertGreater(float(strange[:, nothing].mean()), 0.1)  # from 1e-5 on
+            self.assertLess(float(known[:, nothing].max()), 0.5 * float(strange[:, nothing].mean()))
             # What is said of a strange picture agrees with nothing, for padding is rare above all and in no caption.
             agree = lambda logits, tokens: net.agreement(net.wanted(torch.logit(logits[None].clamp(1e-6, 1 - 1e-6)))[0], tokens)
             tokens = tokenizer.encode(lines[0])
-            self.assertGreater(agree(known[0], tokens), 4 * max(agree(row, tokens) for row in strange[::40]))
+            self.assertGreater(agree(known[0], tokens), 1.3 * max(agree(row, tokens) for row in strange[::4]))
 
 
 if __name__ == "__main__":
