@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # What image size, depth, width and ternary weights of the vision encoder are worth: short runs that differ in one thing each,
 # then a table of them. Resumable like train.sh, whose views, stem and tokenizer in WORK it takes.
-# usage: [STEPS=400] models/ablate.sh DATA WORK [VARIANT...]
+# usage: [STEPS=400] models/ablate.sh DATA WORK [VARIANT...]  (DATA: what bitmar.prepare made)
 set -euo pipefail
 data=$(realpath "${1:?usage: models/ablate.sh DATA WORK}") work=$(realpath "${2:?usage: models/ablate.sh DATA WORK}")
 shift 2
 cd "$(dirname "$0")"
 steps=${STEPS:-400}
 export MALLOC_MMAP_THRESHOLD_=2147483648 MALLOC_TRIM_THRESHOLD_=8589934592 PYTHONPATH=.
-python=${PYTHON:-/usr/bin/python3} photos=$data/flickr8k/images.tar captions=$data/flickr8k/captions.json
+python=${PYTHON:-/usr/bin/python3}
 views=$(find "$work/views/train" -mindepth 2 -maxdepth 2 -name done.u8 | wc -l)
 (($#)) || set -- kept whole float float-to-ternary image-96 image-160 pairs-1 pairs-5 layers-0 layers-4 width-192 width-320
 
@@ -22,9 +22,9 @@ for variant in "$@"; do
   if [ "$size" = 128 ]; then
     ln -sfn "$work/views" "$folder/views"
   else
-    "$python" -m bitmar.views --photos "$photos" --captions "$captions" --out "$folder/views" --views "$views" --size "$size" --grids-of "$work/views"
+    "$python" -m bitmar.views --data "$data" --out "$folder/views" --views "$views" --size "$size" --grids-of "$work/views"
   fi
-  train() { "$python" -m bitmar.train encoder --work "$folder" --captions "$captions" --config "$config" --steps "$steps" "$@"; }
+  train() { "$python" -m bitmar.train encoder --work "$folder" --data "$data" --config "$config" --steps "$steps" "$@"; }
   case $variant in
     whole) train --name whole --whole ;;  # the first five convolutions too
     float) train --name float --float ;;
@@ -34,5 +34,5 @@ for variant in "$@"; do
     *) train --name "$variant" ;;
   esac
 done
-"$python" -m bitmar.ablation report --photos "$photos" --captions "$captions" --views "$work/views" --captioner default \
+"$python" -m bitmar.ablation report --data "$data" --views "$work/views" --captioner default \
   $(for variant in "$@"; do echo "$work/ablation/$variant/$variant.pt"; done)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Trains the model from photos and text to models/default, stage by stage. Every stage resumes from its
 # checkpoint, so the script may be stopped and started again at any time.
-# usage: [MINUTES=10] [FROM=MODEL [AGAIN=1 [CAPTIONER=CHECKPOINT] [TUTOR=CHECKPOINT] [TIMES=1]]] models/train.sh DATA WORK  (DATA: flickr8k/ and language/text/; WORK: checkpoints, ignored by git)
+# usage: [MINUTES=10] [FROM=MODEL [AGAIN=1 [CAPTIONER=CHECKPOINT] [TUTOR=CHECKPOINT] [TIMES=1]]] models/train.sh DATA WORK  (DATA: what bitmar.prepare made, see docs/data.md; WORK: checkpoints, ignored by git)
 # FROM goes on from an exported model, say models/default, whatever teacher that one had: its encoder and its captioner learn TEACHER's
 # grid, then as ever. It wants a WORK of its own. With AGAIN=1 that model has learned TEACHER's grid already: its encoder and its
 # captions get better, by a longer time of both. CAPTIONER, a checkpoint of one of that grid that was not rewarded, is where captions start
 # from then, FROM's own otherwise; TUTOR is another such captioner. On a GPU these stages last by the clock, four times as long with TIMES=4,
 # elsewhere by ENCODER_STEPS, CAPTION_STEPS, JOINT_STEPS and CRITIC_STEPS; VIEWS and MIXED are how many views of a photo are packed.
-# MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is ensemble, detectors, resnet, yolo, centernet, inception or dinov2
+# MINUTES ends the run after about so long, to be gone on with by the same command; TEACHER is ensemble, lite2, detectors, resnet, yolo, centernet, inception or dinov2
 # (with TEACHER_WEIGHTS, a file).
 # Needs python3 with PyTorch >= 1.13, torchvision, Pillow and regex; runs on CUDA when PyTorch sees a GPU, else on a BLAS worth the
 # name (Debian: libopenblas0-pthread, whose products took a tenth of the reference one's time).
@@ -17,22 +17,22 @@ data=$(realpath "${1:?usage: models/train.sh DATA WORK}") work=$(realpath -m "${
 said=${CAPTIONER:+$(realpath "$CAPTIONER")} tutor=(${TUTOR:+"$(realpath "$TUTOR")"})
 cd "$(dirname "$0")"
 mkdir -p "$work"
-captions=$data/flickr8k/captions.json text=$data/language/text cache=../.cache/teacher
+cache=../.cache/teacher
 # Large tensors come and go every step: keep their pages instead of returning them to the kernel.
 export MALLOC_MMAP_THRESHOLD_=2147483648 MALLOC_TRIM_THRESHOLD_=8589934592 PYTHONPATH=.
 python=${PYTHON:-/usr/bin/python3}
-spoken=("$text"/cap_{multi30k_flickr30k,coco_val2017,texygen_coco}.txt)
+spoken=("$data/text.txt")
 # Fails, and so ends this script, when a stage ran out of time: the next one needs it whole.
 train() {
   local left=inf
   [ -z "${MINUTES:-}" ] || left=$((MINUTES - SECONDS / 60))
-  "$python" -m bitmar.train "$1" --work "$work" --captions "$captions" --minutes "$left" "${@:2}"
+  "$python" -m bitmar.train "$1" --work "$work" --data "$data" --minutes "$left" "${@:2}"
 }
 
 # Packs views; on a GPU by eight processes, for it waits for pictures to be drawn. The first finds the projection of the teacher's grid.
 gpu=$("$python" -c 'import torch; print(int(torch.cuda.is_available()))')
 views() {
-  "$python" -m bitmar.views --photos "$data/flickr8k/images.tar" --captions "$captions" --out "$work/views" --cache "$cache" \
+  "$python" -m bitmar.views --data "$data" --out "$work/views" --cache "$cache" \
     --teacher "${TEACHER:-ensemble}" ${TEACHER_WEIGHTS:+--teacher-weights "$TEACHER_WEIGHTS"} "$@"
 }
 pack() {
@@ -74,8 +74,8 @@ if [ -n "${FROM:-}" ]; then
   spoken_by=$work/critic.pt
 else
   [ -f "$work/stem.pt" ] || "$python" -m bitmar.stem --views "$work/views" --out "$work/stem.pt" --cache "$cache"
-  [ -f "$work/tokenizer.json" ] || "$python" -m bitmar.tokenizer --out "$work/tokenizer.json" "$captions" "${spoken[@]}"
-  train language --steps "${LANGUAGE_STEPS:-2600}" --text "${spoken[@]}" "$text/cap_gcc_val.txt"
+  [ -f "$work/tokenizer.json" ] || "$python" -m bitmar.tokenizer --out "$work/tokenizer.json" "$data" "${spoken[@]}"
+  train language --steps "${LANGUAGE_STEPS:-2600}" --text "${spoken[@]}"
   train encoder --whole --steps "${ENCODER_STEPS:-6000}"
   train caption --steps "${CAPTION_STEPS:-1000}" --dropout 0.15 --blind 0 --start "decoder,embedding=$work/language.pt"
   # A second captioner that sees three times as much of the teacher's grid: with the first a tutor of those that follow.

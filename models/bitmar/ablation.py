@@ -1,9 +1,9 @@
 """What each choice in the vision encoder is worth: short runs of the encoder stage that differ in one thing each.
 
 usage: python -m bitmar.ablation configs --out DIR            writes DIR/NAME.json for each variant of the configuration
-       python -m bitmar.ablation report --photos images.tar --captions captions.json --views DIR --captioner MODEL CHECKPOINT...
+       python -m bitmar.ablation report --data DIR --views DIR --captioner MODEL CHECKPOINT...
 
-The report: of each checkpoint the error of its grid on the validation photos, and the CIDEr of what `captioner` (a model
+The report: of each checkpoint the error of its grid on Flickr8k's validation photos (all that are described, where there are none of them), and the CIDEr of what `captioner` (a model
 that is trained; its own encoder is not used) says of that grid. models/ablate.sh runs them all.
 """
 
@@ -19,14 +19,15 @@ import torch.nn.functional as F
 
 from . import quant
 from .captioning import Seen
-from .data import Views, clean_caption, load_captions
+from .data import Views, clean_caption, load_rows
 from .export import read_checkpoint
 from .metrics import score
 from .model import BitMar, load_config
+from .prepare import open_at
 from .stem import STEM_LAYERS
 from .tokenizer import Tokenizer
 from .train import at_teachers_grid
-from .views import open_photo, read_photos, whole
+from .views import open_photo, whole
 
 
 def variants(kept: dict) -> dict[str, dict]:
@@ -75,10 +76,11 @@ def report(args) -> None:
     directory = args.captioner
     tokenizer, captioner = Tokenizer(directory / "tokenizer.json"), restore(directory)
     held = Views(args.views, "val")
-    photos, rows = read_photos(args.photos), json.loads(args.captions.read_text())["val"]
-    images = [open_photo(photos[row["image"]]) for row in rows]
-    references = [[clean_caption(c) for c in refs] for refs in load_captions(args.captions, "val")[1]]
-    teacher = held.grids(range(len(held)), 0, captioner.config["vision"]["feature_size"]).float()
+    rows = load_rows(args.data, "val")
+    described = [i for i, row in enumerate(rows) if row["set"] == "flickr8k"] or [i for i, row in enumerate(rows) if row["captions"]]
+    images = [open_photo(open_at(rows[i])) for i in described]
+    references = [[clean_caption(text) for text, _ in rows[i]["captions"]] for i in described]
+    teacher = held.grids(described, 0, captioner.config["vision"]["feature_size"]).float()
     print("| variant | vision parameters, M | products, M | squared error | cosine | CIDEr |\n|---|---|---|---|---|---|")
     for path in args.checkpoints:
         model = restore(path)
@@ -113,7 +115,7 @@ def main() -> None:
     configs = commands.add_parser("configs")
     configs.add_argument("--out", type=Path, required=True)
     table = commands.add_parser("report")
-    for name in ("--photos", "--captions", "--views", "--captioner"):
+    for name in ("--data", "--views", "--captioner"):
         table.add_argument(name, type=Path, required=True)
     table.add_argument("checkpoints", type=Path, nargs="+")
     args = parser.parse_args()

@@ -432,7 +432,7 @@ class Captioning:
         right, net = defaultdict(list), self.trainer.average
         photos = np.array([r for r, asked in enumerate(self.held.asked) if asked], int)
         photos = photos[::max(1, len(photos) // limit)]
-        for rows in np.split(photos, range(50, len(photos), 50)):
+        for rows in np.split(photos, range(50, len(photos), 50)) if len(photos) else ():
             with torch.no_grad():
                 asked = [(i, a) for i, r in enumerate(rows) for a in self.held.asked[r][:8]]
                 owner = torch.tensor([i for i, _ in asked])
@@ -448,6 +448,8 @@ class Captioning:
         net, rows = self.trainer.average, self.held.where("flickr8k", captions=5)[:limit]
         if not len(rows):
             rows = self.held.where(captions=1)[:limit]
+        if not len(rows):
+            return {}
         with torch.no_grad():
             seen, loss = Seen(net, self.held.features(net, rows, 0)), 0.0
             condition = net.condition(None, seen.fused, seen.keep, seen.vision)

@@ -3,7 +3,7 @@
 Episodes are training photos with one of their captions. "near" are the photo's eight nearest by the model's own
 similarity, "unrelated" eight of the least similar half, "diary" is all of them at once.
 
-usage: python -m bitmar.memory_gain --work DIR --captions captions.json --checkpoint joint.pt [--threshold S...]
+usage: python -m bitmar.memory_gain --work DIR --data DIR --checkpoint joint.pt [--threshold S...]
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import numpy as np
 import torch
 
 from .captioning import Seen, Split, episode_values, greedy_captions
-from .data import load_captions, pad
+from .data import pad
 from .metrics import score
 from .model import BitMar
+from .texts import Speech
 from .tokenizer import Tokenizer
 from .train import StemCache
 
 COUNT = 8
 
 
-def episodes(model, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values [N, C] of every photo of a split."""
+def episodes(model, split: Split, photos: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values [N, C] of these photos of a split."""
     keys, values, bos = [], [], model.config["bos_token_id"]
     with torch.no_grad():
-        for start in range(0, len(split.views), 50):
-            rows = np.arange(start, min(len(split.views), start + 50))
+        for rows in np.split(photos, range(50, len(photos), 50)):
             seen = Seen(model, split.features(model, rows, 0))
             said = pad([[bos, *split.tokens[r][0]] for r in rows], model.config["pad_token_id"])
             keys.append(seen.query), values.append(episode_values(model, seen, said))
@@ -39,7 +39,8 @@ def episodes(model, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that bitmar.prepare filled")
+    parser.add_argument("--sets", nargs="*", default=["flickr8k"], help="of the photos; all sets, where none is named")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--threshold", type=float, nargs="*", default=[-1.0], help="least similarity of what is read")
@@ -50,9 +51,10 @@ def main() -> None:
     model, tokenizer = BitMar(state["config"]).eval(), Tokenizer(args.work / "tokenizer.json")
     model.load_state_dict(state["model"])
     cache = None if args.teacher_grid else lambda views: StemCache(model, views, "cpu")
-    train, held = (Split(args, name, tokenizer, cache) for name in ("train", "val"))
-    keys, values = episodes(model, train)
-    references = load_captions(args.captions, "val")[1][:args.limit]
+    train, held = (Split(args, name, Speech(tokenizer, model.config), cache) for name in ("train", "val"))
+    keys, values = episodes(model, train, train.where(*args.sets, captions=1))
+    photos = held.where(*args.sets, captions=5)[:args.limit]
+    references = [held.captions[r] for r in photos]
     rng = np.random.default_rng(0)
 
     def near(rows, query):
@@ -65,12 +67,12 @@ def main() -> None:
             allowed[i, order[i, torch.from_numpy(rng.choice(len(keys) // 2, COUNT, replace=False))]] = True
         return keys, values, allowed
 
-    said = {"empty": greedy_captions(model, tokenizer, held, args.limit)}
+    said = {"empty": greedy_captions(model, tokenizer, held, photos)}
     print("empty", score(said["empty"], references), flush=True)
     for threshold in args.threshold:
         model.memory.read_threshold = threshold
         for name, memory in {"near": near, "unrelated": unrelated, "diary": lambda rows, query: (keys, values)}.items():
-            captions = greedy_captions(model, tokenizer, held, args.limit, memory)
+            captions = greedy_captions(model, tokenizer, held, photos, memory)
             print(f"threshold {threshold}: {name}", score(captions, references),
                   f"changed {sum(a != b for a, b in zip(captions, said['empty']))}", flush=True)
 

@@ -1,6 +1,6 @@
-"""Brings every source of photos and text into one form, with one split.
+"""Brings every source of photos and text into one form, with one split (written down for users in docs/data.md).
 
-usage: python -m bitmar.prepare --out DIR [--text FILE_OR_FOLDER...] [--new-split FILE] SOURCE...
+usage: python -m bitmar.prepare --out DIR [--text FILE_OR_FOLDER...] [--split FILE | --new-split FILE] SOURCE...
 
 A SOURCE is a folder of one of these forms, told apart by what lies in it:
   photos.jsonl                  a row a photo: {"image": NAME, "captions": [TEXT...], "kind": [KIND...], "labels": [...],
@@ -20,18 +20,21 @@ DIR receives
 
 No text of a validation photo is in the text files or among the captions of other photos: captions of a photo that is in two
 data sets would otherwise be learned from one and tested in the other. Near-alike photos are on one side of the split; the same
-photo twice is kept once. Which photos are validation photos is fixed by name in models/data/validation.txt; a source that
-is not in it brings its own split, or is for training.
+photo twice is kept once. Which photos are validation photos is fixed by name in models/data/validation.txt; a source of which no
+photo is named there brings its own split, or is for training. Where no source brings any, one in twenty is drawn by its name.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -39,6 +42,7 @@ import numpy as np
 from PIL import Image
 
 from .data import clean_caption
+from .texts import clean_answer
 
 SPLIT = Path(__file__).parents[1] / "data" / "validation.txt"
 # A person's own words in another form are human: rephrased for a dialogue, translated, refined.
@@ -46,6 +50,8 @@ KINDS = {"human": "human", "visdial": "human", "translated": "human", "human-ref
          "model:VinVL-base": "web", "web-or-model": "web",
          "cocoqa": "rebuilt", "vsr": "rebuilt", "valse:plurals": "rebuilt", "daquar": "rebuilt", "objects": "rebuilt"}
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+SPLITS = ("train", "val", "test")
+DRAWN = 0.05  # of the photos, where no source has a split and none is listed
 
 SIDE = 16  # pixels of the thumbnails by which photos are compared
 ALIKE, SAME = 0.92, 0.985  # cosine of two thumbnails: of one place or person; of one photo
@@ -61,8 +67,11 @@ AGE = re.compile(r"\b(elderly|middle[- ]aged|teenaged|(?:\d+|two|three|four|five
 
 def without_persons_traits(text: str) -> str:
     """A caption without words for origin, age in years and mood: "an asian man" -> "a man"."""
+    before = text = " ".join(text.split())
     for pattern in (ORIGIN, MOOD, AGE):
         text = pattern.sub("", text)
+    if text == before:  # "an suv" stays as it is
+        return text
     text = re.sub(r"\ban (?=[bcdfghjklmnpqrstvwxyz])(?!hour|honest)", "a ", text)
     text = re.sub(r"\ba (?=[aeio])(?!one|once)", "an ", text)
     return " ".join(text.split())
@@ -70,7 +79,12 @@ def without_persons_traits(text: str) -> str:
 
 def normal(text: str) -> str:
     """What two captions have in common that differ in case, signs and spaces alone."""
-    return "".join(c for c in text.lower() if c.isalnum())
+    return "".join(c for c in unicodedata.normalize("NFKC", text).lower() if c.isalnum())
+
+
+def spoken_forms(text: str) -> set[str]:
+    """normal() of a caption as it was written and as the model is taught it"""
+    return {normal(text), normal(without_persons_traits(clean_caption(text)))} - {""}
 
 
 def share(name: str) -> float:
@@ -80,12 +94,36 @@ def share(name: str) -> float:
 
 # --- sources ----------------------------------------------------------------------------------------------------------------
 
+def read_json(path: Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SystemExit(f"{path}: not JSON ({error})") from None
+
+
+def json_lines(path: Path):
+    """(where, object) of each line that is not empty"""
+    # Not splitlines(): a text may hold other signs that end lines.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise SystemExit(f"{path}:{number}: not JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise SystemExit(f"{path}:{number}: not an object")
+            yield f"{path}:{number}", row
+
+
 def files_of(folder: Path) -> dict[str, tuple[str, int, int]]:
     """Photos by name: file, offset, bytes."""
     archive = folder / "images.tar"
     if archive.exists():
-        with tarfile.open(archive) as tar:
-            return {m.name.removeprefix("./"): (str(archive), m.offset_data, m.size) for m in tar if m.isfile()}
+        try:
+            with tarfile.open(archive, "r:") as tar:
+                return {m.name.removeprefix("./"): (str(archive), m.offset_data, m.size) for m in tar if m.isfile()}
+        except tarfile.TarError as error:
+            raise SystemExit(f"{archive}: not an uncompressed tar archive ({error})") from None
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
     return {str(p.relative_to(folder)): (str(p), 0, p.stat().st_size) for p in found}
 
@@ -97,30 +135,68 @@ def place(row: dict, files: dict, name: str, folder: Path) -> dict:
     return row
 
 
+def texts_of(row: dict, key: str, where: str) -> list[str]:
+    texts = row.get(key, [])
+    if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
+        raise SystemExit(f"{where}: `{key}` is a list of texts")
+    return texts
+
+
+def own_row(r: dict, where: str) -> dict:
+    """A row of photos.jsonl, checked"""
+    if not isinstance(r.get("image"), str):
+        raise SystemExit(f"{where}: a row has the name of its photo as `image`")
+    captions, labels = texts_of(r, "captions", where), texts_of(r, "labels", where)
+    kinds = [KINDS.get(k, k) for k in texts_of(r, "kind", where)] if "kind" in r else ["human"] * len(captions)
+    if len(kinds) != len(captions) or set(kinds) - {"human", "web", "rebuilt", "found"}:
+        raise SystemExit(f"{where}: `kind` names each caption human, web, rebuilt or found")
+    questions = r.get("questions", [])
+    if not isinstance(questions, list) or not all(isinstance(q, list) and len(q) in (2, 3) and all(isinstance(t, str) for t in q) for q in questions):
+        raise SystemExit(f"{where}: `questions` is a list of [question, answer] or [question, answer, type]")
+    if r.get("split", "train") not in SPLITS:
+        raise SystemExit(f"{where}: `split` is train, val or test")
+    extra = {key: r[key] for key in ("coco_id", "group", "fine", "scene", "scene_guess", "what", "high_level", "split") if key in r}
+    return {"image": r["image"], "captions": [[t, k] for t, k in zip(captions, kinds)], "labels": [label for label in dict.fromkeys(labels) if label.strip()],
+            "questions": [q if len(q) == 3 else [*q, "daquar"] for q in questions], **extra}
+
+
 def own_rows(folder: Path):
     """photos.jsonl beside the photos"""
     files = files_of(folder)
-    for number, line in enumerate((folder / "photos.jsonl").read_text().splitlines(), 1):
-        try:
-            r = json.loads(line)
-            name = r["image"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise SystemExit(f"{folder / 'photos.jsonl'}:{number}: {error!r}; a row is an object with `image`") from None
-        captions = r.get("captions", [])
-        kinds = [KINDS.get(k, k) for k in r.get("kind", ["human"] * len(captions))]
-        if len(kinds) != len(captions) or set(kinds) - {"human", "web", "rebuilt", "found"}:
-            raise SystemExit(f"{folder / 'photos.jsonl'}:{number}: `kind` names each caption human, web, rebuilt or found")
-        extra = {key: r[key] for key in ("coco_id", "group", "fine", "scene", "scene_guess", "what", "high_level", "split") if key in r}
-        yield place({"image": name, "captions": [[t, k] for t, k in zip(captions, kinds)], "labels": list(dict.fromkeys(r.get("labels", []))),
-                     "questions": [q if len(q) == 3 else [*q, "daquar"] for q in r.get("questions", [])], **extra}, files, name, folder)
+    for where, r in json_lines(folder / "photos.jsonl"):
+        row = own_row(r, where)
+        yield place(row, files, row["image"], folder)
 
 
 def flickr8k_rows(folder: Path):
-    files = files_of(folder)
-    for split, rows in json.loads((folder / "captions.json").read_text()).items():
-        for r in rows:
-            yield place({"image": r["image"], "captions": [[c, "human"] for c in r["captions"]], "labels": [], "questions": [],
-                         "split": split}, files, r["image"], folder)
+    files, path = files_of(folder), folder / "captions.json"
+    document = read_json(path)
+    if not isinstance(document, dict) or set(document) - set(SPLITS):
+        raise SystemExit(f"{path}: an object with rows of train, val and test")
+    for split, rows in document.items():
+        for i, r in enumerate(rows):
+            where = f"{path}: row {i} of {split}"
+            if not isinstance(r, dict):
+                raise SystemExit(f"{where}: not an object")
+            row = own_row({key: r[key] for key in ("image", "captions") if key in r} | {"split": split}, where)
+            yield place(row, files, row["image"], folder)
+
+
+def most_common_answer(annotation: dict) -> str:
+    """Of VQA; OK-VQA's annotations hold the answers alone."""
+    if "multiple_choice_answer" in annotation:
+        return annotation["multiple_choice_answer"]
+    return Counter(a["answer"] for a in annotation["answers"]).most_common(1)[0][0]
+
+
+@contextlib.contextmanager
+def of_coco(path: Path):
+    """A file of COCO's or VQA's"""
+    document = read_json(path)
+    try:
+        yield document
+    except (KeyError, TypeError, IndexError) as error:
+        raise SystemExit(f"{path}: not COCO's form ({error!r})") from None
 
 
 def coco_rows(folder: Path):
@@ -128,25 +204,41 @@ def coco_rows(folder: Path):
     files = {Path(name).name: entry for name, entry in files_of(folder).items()}
     rows: dict[int, dict] = {}
     for path in sorted((folder / "annotations").glob("captions_*.json")):
-        document = json.loads(path.read_text())
-        split = "val" if "val" in path.stem else "train"
-        for image in document["images"]:
-            rows[image["id"]] = place({"image": image["file_name"], "coco_id": image["id"], "captions": [], "labels": [], "questions": [],
-                                       "split": split}, files, image["file_name"], folder)
-        for annotation in document["annotations"]:
-            rows[annotation["image_id"]]["captions"].append([annotation["caption"], "human"])
-    answers = {a["question_id"]: a for path in (folder / "annotations").glob("*annotations*.json")
-               for a in json.loads(path.read_text())["annotations"]}
+        split, absent = next((s for s in ("val", "test") if s in path.stem), "train"), 0
+        with of_coco(path) as document:
+            for image in document["images"]:
+                if image["file_name"] not in files:
+                    absent += 1
+                    continue
+                if rows.get(image["id"], {}).get("split", split) != split:
+                    raise SystemExit(f"{path}: photo {image['id']} is of another split in another file; leave the captions of one year")
+                row = {"image": image["file_name"], "coco_id": image["id"], "captions": [], "labels": [], "questions": [], "split": split}
+                rows.setdefault(image["id"], place(row, files, image["file_name"], folder))
+            for annotation in document["annotations"]:
+                if annotation["image_id"] in rows:
+                    rows[annotation["image_id"]]["captions"].append([annotation["caption"], "human"])
+        if absent:
+            print(f"{path}: {absent} of {len(document['images'])} photos are not there", flush=True)
+    if not rows:
+        raise SystemExit(f"{folder}: none of the photos that its captions name")
+    answers = {}
+    for path in sorted((folder / "annotations").glob("*annotations*.json")):
+        with of_coco(path) as document:
+            answers |= {a["question_id"]: a for a in document["annotations"]}
     for path in sorted((folder / "annotations").glob("*uestions*.json")):
-        for q in json.loads(path.read_text())["questions"]:
-            if q["question_id"] in answers and q["image_id"] in rows:
-                a = answers[q["question_id"]]
-                rows[q["image_id"]]["questions"].append([q["question"], a["multiple_choice_answer"], f"vqa:{a['answer_type']}"])
+        with of_coco(path) as document:
+            for q in document["questions"]:
+                if q["question_id"] in answers and q["image_id"] in rows:
+                    a = answers[q["question_id"]]
+                    rows[q["image_id"]]["questions"].append([q["question"], most_common_answer(a), f"vqa:{a.get('answer_type', '')}"])
     yield from rows.values()
 
 
 def sources(folder: Path):
     """(set, rows) of a folder or of the folders in it"""
+    folder = Path(os.path.abspath(folder))
+    if not folder.is_dir():
+        raise SystemExit(f"{folder}: no such folder")
     if (folder / "photos.jsonl").exists():
         yield folder.name, own_rows(folder)
     elif (folder / "captions.json").exists():
@@ -154,7 +246,7 @@ def sources(folder: Path):
     elif list((folder / "annotations").glob("captions_*.json")):
         yield folder.name, coco_rows(folder)
     else:
-        inner = [f for f in sorted(folder.iterdir()) if f.is_dir()] if folder.is_dir() else []
+        inner = [f for f in sorted(folder.iterdir()) if f.is_dir()]
         if not inner:
             raise SystemExit(f"{folder}: neither photos.jsonl, nor captions.json, nor annotations/captions_*.json")
         for f in inner:
@@ -199,18 +291,21 @@ def open_at(row: dict) -> bytes:
         return file.read(row["bytes"])
 
 
-def thumbnail(data: bytes) -> np.ndarray:
-    image = Image.open(io.BytesIO(data))
-    image.draft("RGB", (4 * SIDE, 4 * SIDE))
-    pixels = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.BOX), np.float32).ravel()
+def thumbnail(row: dict) -> np.ndarray:
+    try:
+        image = Image.open(io.BytesIO(open_at(row)))
+        image.draft("RGB", (4 * SIDE, 4 * SIDE))
+        pixels = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.BOX), np.float32).ravel()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise SystemExit(f"{row['file']}: {row['image']} is no picture that can be read ({error})") from None
     pixels -= pixels.mean()
     return pixels / max(1e-6, float(np.linalg.norm(pixels)))
 
 
 def pairs_alike(a: np.ndarray, b: np.ndarray, limit: float):
     """Rows (i, j) of thumbnails whose cosine is above the limit."""
-    for start in range(0, len(a), 4096):
-        i, j = np.nonzero(a[start:start + 4096] @ b.T > limit)
+    for start in range(0, len(a), 1024):  # all of COCO: half a gigabyte at once
+        i, j = np.nonzero(a[start:start + 1024] @ b.T > limit)
         yield from zip((i + start).tolist(), j.tolist())
 
 
@@ -232,13 +327,15 @@ class Groups:
 
 def place_of(row: dict) -> str | None:
     """What tells that photos of a set are of one place, person or thing."""
+    own = row.get("group") or row.get("fine")
     if row["set"] == "house_rooms":
-        return re.sub(r"\D.*", "", row["image"])
+        return re.sub(r"\D.*", "", row["image"]) or own
     if row["set"] == "rooms":  # frames of a film, numbered: neighbours are often of one room
-        return str(int(re.sub(r"\D", "", row["image"])) // 12)
+        number = re.sub(r"\D", "", row["image"])
+        return str(int(number) // 12) if number else own
     if row["set"] == "kitchen_hands":
         return row.get("scene")
-    return row.get("group") or row.get("fine")
+    return own
 
 
 def near_alike(rows: list[dict], thumbnails: np.ndarray) -> Groups:
@@ -263,11 +360,11 @@ def new_split(rows: list[dict], groups: Groups) -> set[str]:
     photos with questions, 3 % of captioned web photos, 12 % of what is labelled. Flickr8k's are its own."""
     chosen = set()
     five = [r for r in rows if r["set"] == "coco" and sum(k == "human" for _, k in r["captions"]) >= 5]
-    tested = {r["id"] for r in sorted(five, key=lambda r: share(f"coco {r['coco_id']}"))[:200]}
+    tested = {r["id"] for r in sorted(five, key=lambda r: share(f"coco {r.get('coco_id', r['image'])}"))[:200]}
     for i, row in enumerate(rows):
         draw = share(rows[groups.root(i)]["id"])
         if row["set"] == "coco":
-            take = row["id"] in tested or (row not in five and row["questions"] and share(f"coco {row['coco_id']}") < 0.06)
+            take = row["id"] in tested or (row not in five and row["questions"] and share(f"coco {row.get('coco_id', row['image'])}") < 0.06)
         elif row["set"] == "flickr8k":
             take = False
         else:
@@ -277,35 +374,43 @@ def new_split(rows: list[dict], groups: Groups) -> set[str]:
     return chosen
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("sources", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--text", type=Path, nargs="*", default=[], help="caption lines and questions (*.jsonl) without photos, or folders of them")
-    parser.add_argument("--new-split", type=Path, help="write the names of validation photos here, instead of reading the committed list")
-    args = parser.parse_args()
-    rows = [{"id": f"{name}/{row['image']}", "set": name, **row} for folder in args.sources for name, found in sources(folder) for row in found]
-    if len({r["id"] for r in rows}) < len(rows):
-        raise SystemExit("two photos have one name: name source folders differently")
-    print(f"{len(rows)} photos", flush=True)
-    thumbnails = np.stack([thumbnail(open_at(r)) for r in rows])
-    groups = near_alike(rows, thumbnails)
-    if args.new_split:
-        args.new_split.write_text("".join(name + "\n" for name in sorted(new_split(rows, groups))))
-    listed = set((args.new_split or SPLIT).read_text().split("\n")) - {""}
-    known = {name.split("/")[0] for name in listed}
+def drawn_split(rows: list[dict], groups: Groups) -> set[str]:
+    """Names of one in twenty photos, whole groups by hash of the first name in them, at least one group"""
+    draws = sorted((share(rows[root]["id"]), root) for root in {groups.root(i) for i in range(len(rows))})
+    few = {root for draw, root in draws if draw < DRAWN} or {draws[0][1]}
+    return {row["id"] for i, row in enumerate(rows) if groups.root(i) in few}
+
+
+def split_rows(rows: list[dict], thumbnails: np.ndarray, groups: Groups, listed: set[str]) -> tuple[list[dict], list[dict]]:
+    """Rows kept, validation last, each with its `split` and `near`; and other copies of photos held out, which are left out but whose
+    texts are those photos' texts. `listed`: names of validation photos."""
+    known = {row["set"] for row in rows if row["id"] in listed}
     for i, row in enumerate(rows):
         row["near"] = groups.root(i)
         own = row.pop("split", "train")
         row["split"] = ("val" if row["id"] in listed else "train") if row["set"] in known else own
+    if all(row["split"] == "train" for row in rows):
+        chosen = drawn_split(rows, groups)
+        print(f"no validation photo is named: {len(chosen)} are drawn", flush=True)
+        for row in rows:
+            row["split"] = "val" if row["id"] in chosen else "train"
 
-    # The same photo twice: validation keeps it, else the one with more texts.
-    worth = lambda i: (rows[i]["split"] == "val", len(rows[i]["captions"]) + len(rows[i]["questions"]), -i)
-    dropped = Counter()
-    for i, j in pairs_alike(thumbnails, thumbnails, SAME):
-        if i < j and not any(rows[k]["split"] == "drop" for k in (i, j)):
-            worse = min(i, j, key=worth)
+    def held_out(i: int) -> bool:
+        return rows[i]["split"] in ("val", "test")
+
+    # The same photo twice: what is held out stays, else the one with more texts.
+    worth = lambda i: (held_out(i), len(rows[i]["captions"]) + len(rows[i]["questions"]), -i)
+    dropped, copies, by_coco = Counter(), [], defaultdict(list)
+    for i, row in enumerate(rows):
+        if "coco_id" in row:
+            by_coco[str(row["coco_id"])].append(i)
+    same = [(i, j) for i, j in pairs_alike(thumbnails, thumbnails, SAME) if i < j]
+    for i, j in same + [(ids[0], j) for ids in by_coco.values() for j in ids[1:]]:
+        if not any(rows[k]["split"] == "drop" for k in (i, j)):
+            better, worse = sorted((i, j), key=worth, reverse=True)
             if rows[worse]["split"] == "train":
+                if held_out(better):
+                    copies.append(rows[worse])
                 rows[worse]["split"] = "drop"
                 dropped[rows[worse]["set"]] += 1
     # One side for each group.
@@ -313,45 +418,110 @@ def main() -> None:
     for row in rows:
         sides[row["near"]].add(row["split"])
     for row in rows:
-        if row["split"] == "train" and "val" in sides[row["near"]]:
+        if row["split"] == "train" and sides[row["near"]] & {"val", "test"}:
             row["split"] = "drop"
             dropped[row["set"]] += 1
     print(f"left out, the same as or beside a validation photo, or twice: {dict(dropped)}", flush=True)
-    rows = [r for split in ("train", "val") for r in rows if r["split"] == split]
+    copies += [row for row in rows if row["split"] == "test"]
+    kept = [row for split in ("train", "val") for row in rows if row["split"] == split]
+    if not kept or kept[0]["split"] != "train":
+        raise SystemExit("no photo is left to train on")
+    return kept, copies
+
+
+class Secret:
+    """What is said and asked of photos held out, and is learned nowhere."""
+
+    def __init__(self, rows: list[dict]):
+        self.said = {form for row in rows for text, _ in row["captions"] for form in spoken_forms(text)}
+        self.asked = {self.pair(q[0], q[1]) for row in rows for q in row["questions"]}
+        self.photos = {str(row["coco_id"]) for row in rows if "coco_id" in row}
+
+    @staticmethod
+    def pair(question: str, answer: str) -> tuple[str, str]:
+        return normal(question), normal(clean_answer(answer))
+
+    def has(self, text: str) -> bool:
+        return not self.said.isdisjoint(spoken_forms(text))
+
+    def has_question(self, q: dict) -> bool:
+        return str(q.get("coco_id")) in self.photos or self.pair(q["question"], q["answer"]) in self.asked
+
+
+def text_lines(files: list[Path], secret: Secret) -> list[str]:
+    """Caption lines as they are learned, each once"""
+    lines: dict[str, None] = {}
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if 3 <= len(line.split()) <= 30 and not secret.has(line):
+                lines[without_persons_traits(clean_caption(line))] = None
+    return list(lines)
+
+
+def text_questions(files: list[Path], secret: Secret):
+    for file in files:
+        for where, q in json_lines(file):
+            if not all(isinstance(q.get(key), str) for key in ("question", "answer")):
+                raise SystemExit(f"{where}: a question has `question` and `answer`")
+            if not secret.has_question(q):
+                yield {"question": q["question"], "answer": q["answer"], "type": q.get("type", "")}
+
+
+def add_found(rows: list[dict], lines: list[str]) -> int:
+    """Adds to photos that nobody described the captions that COCO-QA's kinds of question find; to how many."""
+    finder, count = Finder(lines), 0
+    for row in rows:
+        if not any(kind == "human" for _, kind in row["captions"]):
+            found = {finder(q, a) for q, a, kind in row["questions"] if kind in ("object", "number", "color", "location")} - {None}
+            row["captions"] += [[line, "found"] for line in sorted(found)]
+            count += bool(found)
+    return count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sources", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--text", type=Path, nargs="*", default=[], help="caption lines (*.txt) and questions (*.jsonl) without photos, or folders of them")
+    parser.add_argument("--split", type=Path, default=SPLIT, help="a list of the names of validation photos, SET/NAME a line")
+    parser.add_argument("--new-split", type=Path, help="write the names of validation photos here, instead of reading a list")
+    args = parser.parse_args()
+    for path in args.text:
+        if not path.exists():
+            raise SystemExit(f"{path}: no such file or folder")
+    rows = [{"id": f"{name}/{row['image']}", "set": name, **row} for folder in args.sources for name, found in sources(folder) for row in found]
+    twice = [name for name, count in Counter(r["id"] for r in rows).items() if count > 1]
+    if twice:
+        raise SystemExit(f"two photos have one name, {twice[0]}: name source folders differently")
+    if not rows:
+        raise SystemExit("no photos")
+    print(f"{len(rows)} photos", flush=True)
+    thumbnails = np.stack([thumbnail(r) for r in rows])
+    groups = near_alike(rows, thumbnails)
+    if args.new_split:
+        args.new_split.write_text("".join(name + "\n" for name in sorted(new_split(rows, groups))))
+    listed = set((args.new_split or args.split).read_text().split("\n")) - {""}
+    rows, copies = split_rows(rows, thumbnails, groups, listed)
+    train = [r for r in rows if r["split"] == "train"]
 
     # What is said of validation photos is said nowhere else.
-    secret = {normal(t) for r in rows if r["split"] == "val" for t, _ in r["captions"]}
-    asked = {(normal(q[0]), normal(q[1])) for r in rows if r["split"] == "val" for q in r["questions"]}
-    tested = {r["coco_id"] for r in rows if r["split"] == "val" and "coco_id" in r}
-    for row in rows:
-        if row["split"] == "train":
-            cleaned = [[without_persons_traits(clean_caption(t)), k] for t, k in row["captions"] if normal(t) not in secret]
-            row["captions"] = [[t, k] for t, k in cleaned if t]
-    args.out.mkdir(parents=True, exist_ok=True)
+    secret = Secret([r for r in rows if r["split"] == "val"] + copies)
+    for row in train:
+        cleaned = [[without_persons_traits(clean_caption(t)), k] for t, k in row["captions"] if not secret.has(t)]
+        row["captions"] = [[t, k] for t, k in cleaned if t]
     files = [f for p in args.text for f in (sorted(p.iterdir()) if p.is_dir() else [p])]
-    lines: dict[str, None] = {}
-    for file in (f for f in files if f.suffix == ".txt"):
-        for line in file.read_text().splitlines():
-            if 3 <= len(line.split()) <= 30 and normal(line) not in secret:
-                lines[without_persons_traits(clean_caption(line))] = None
-    # COCO-QA's kinds of question; a photo that people described needs nothing found
-    finder, found = Finder(list(lines)), 0
-    for row in (r for r in rows if r["split"] == "train" and not any(k == "human" for _, k in r["captions"])):
-        lines_of = {finder(q, a) for q, a, kind in row["questions"] if kind in ("object", "number", "color", "location")} - {None}
-        row["captions"] += [[line, "found"] for line in sorted(lines_of)]
-        found += bool(lines_of)
-    print(f"captions found for {found} photos", flush=True)
+    lines = text_lines([f for f in files if f.suffix == ".txt"], secret)
+    print(f"captions found for {add_found(train, lines)} photos", flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     with (args.out / "photos.jsonl").open("w") as out:
         for row in rows:
             out.write(json.dumps(row) + "\n")
     (args.out / "text.txt").write_text("".join(line + "\n" for line in lines))
     questions = 0
     with (args.out / "questions.jsonl").open("w") as out:
-        for file in (f for f in files if f.suffix == ".jsonl"):
-            for q in map(json.loads, file.read_text().splitlines()):
-                if q.get("coco_id") not in tested and (normal(q["question"]), normal(q["answer"])) not in asked:
-                    out.write(json.dumps({"question": q["question"], "answer": q["answer"], "type": q["type"]}) + "\n")
-                    questions += 1
+        for q in text_questions([f for f in files if f.suffix == ".jsonl"], secret):
+            out.write(json.dumps(q) + "\n")
+            questions += 1
     table = defaultdict(Counter)
     for row in rows:
         table[row["set"]].update({row["split"]: 1, "captions": len(row["captions"]), "questions": len(row["questions"])})

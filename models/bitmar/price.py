@@ -1,7 +1,7 @@
 """What ternary weights cost: captions of the validation photos by models trained by the same recipe, float and ternary, side by
 side, and how sure the ratio of their scores is.
 
-usage: python -m bitmar.price --work DIR --captions captions.json FLOAT.pt TERNARY.pt [--beams N] [--limit N]
+usage: python -m bitmar.price --work DIR --data DIR FLOAT.pt TERNARY.pt [--beams N] [--limit N]
 
 PyTorch with exact integer products, the same search for both (search.py); DIR holds views/ and tokenizer.json. The interval is
 that of the ratio of CIDEr when the photos are drawn anew, with replacement (a bootstrap): chance in the photos, not in the training.
@@ -18,10 +18,10 @@ import torch
 
 from . import quant
 from .captioning import Split, captions_of, greedy_captions, load_tutor
-from .data import clean_caption, load_captions
 from .metrics import Cider, score, words
 from .model import load_config
 from .search import beam_captions
+from .texts import Speech
 from .tokenizer import Tokenizer
 from .train import Pixels
 
@@ -38,25 +38,27 @@ def ratio_interval(above: np.ndarray, below: np.ndarray, seed=0) -> tuple[float,
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that bitmar.prepare filled")
+    parser.add_argument("--sets", nargs="*", default=["flickr8k"], help="of the photos; all sets, where none is named")
     parser.add_argument("checkpoints", type=Path, nargs="+", help="the one to compare with first")
     parser.add_argument("--beams", type=int, default=8)
     parser.add_argument("--limit", type=int, default=1000)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    references = [[clean_caption(c) for c in rows] for rows in load_captions(args.captions, "val")[1]][:args.limit]
+    tokenizer, config = Tokenizer(args.work / "tokenizer.json"), load_config(Path(__file__).with_name("default_config.json"))
+    held = Split(args, "val", Speech(tokenizer, config), lambda views: Pixels(views, "cpu"))
+    photos = held.where(*args.sets, captions=5)[:args.limit]
+    references = [held.captions[r] for r in photos]
     metric = Cider([[words(c) for c in rows] for rows in references])
-    tokenizer = Tokenizer(args.work / "tokenizer.json")
-    held = Split(args, "val", tokenizer, lambda views: Pixels(views, "cpu"))
     first = None
     for path in args.checkpoints:
         quant.ternary = torch.load(path, map_location="cpu").get("ternary", True)
         model = load_tutor(path, "cpu")
-        model.config["words"] = load_config(Path(__file__).with_name("default_config.json"))["words"]  # the same search for all
+        model.config["words"] = config["words"]  # the same search for all
         if args.beams == 1:
-            said = greedy_captions(model, tokenizer, held, args.limit)
+            said = greedy_captions(model, tokenizer, held, photos)
         else:
-            said = captions_of(model, held, args.limit, lambda _, seen: beam_captions(model, tokenizer, seen, args.beams))
+            said = captions_of(model, held, photos, lambda _, seen: beam_captions(model, tokenizer, seen, args.beams))
         row = {"checkpoint": path.name, "ternary": quant.ternary, "beams": args.beams, "distinct": len(set(said)), **score(said, references)}
         each = np.array([metric(words(c), [words(r) for r in rows]) for c, rows in zip(said, references)])
         if first is None:

@@ -1,15 +1,15 @@
-"""How well a teacher's grid tells photos apart by what people say of them, before anything is distilled from it.
+"""How well a teacher's grid tells photos apart by what people say of them, and names things, before anything is distilled from it.
 
 Two float layers over the mean and the maximum of each grid learn a common space with two float layers over a
-caption's words; printed is recall@10 on all validation photos, text -> image and image -> text.
+caption's words; printed is recall@10 on validation photos, text -> image and image -> text. Naming: the share of labelled photos
+whose nearest neighbour among them, by the mean of a grid (cosine, centred), has the same label; of each grid, and of all side by side.
 
-usage: python -m bitmar.probe --photos images.tar --captions captions.json --teacher NAME [--cache DIR]
+usage: python -m bitmar.probe --data DIR --teacher NAME [--cache DIR] [--sets flickr8k] [--labelled objects101]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -18,22 +18,47 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from .captioning import info_nce
+from .data import load_rows
 from .metrics import recall_at_10, words
+from .prepare import open_at, share
 from .teacher import TEACHERS
-from .views import open_photo, raw_grids, read_photos, whole
+from .texts import sayings
+from .views import open_photo, raw_grids, whole
 
 TRAINED_ON, EPOCHS, BATCH = 3000, 24, 250
+HELD, EACH = 1000, 5  # validation photos, and captions of a photo
+NAMED = 600  # labelled photos
 RAREST_WORD = 4  # captions that must have it
 
 
-def summaries(teacher, photos: list[bytes]) -> torch.Tensor:
-    """[N, 2 * channels]: mean and maximum of every grid"""
-    rows = []
-    for start in range(0, len(photos), 32):
-        pictures = [open_photo(p) for p in photos[start:start + 32]]
-        grids = raw_grids(teacher, whole(pictures, teacher.image_size))
-        rows.append(torch.cat([part for g in grids for part in (g.mean(1), g.amax(1))], 1))
-    return torch.cat(rows)
+def summaries(teacher, rows: list[dict]) -> list[torch.Tensor]:
+    """Of each grid, mean and maximum: [N, 2, channels]"""
+    out = []
+    for start in range(0, len(rows), 32):
+        pictures = [open_photo(open_at(row)) for row in rows[start:start + 32]]
+        out.append([torch.stack([g.mean(1), g.amax(1)], 1) for g in raw_grids(teacher, whole(pictures, teacher.image_size))])
+    return [torch.cat(grid) for grid in zip(*out)]
+
+
+def described(rows: list[dict], sets: list[str], count: int) -> tuple[list[dict], list[str]]:
+    """The first so many photos of these sets with EACH captions of people, and these captions"""
+    texts = [[text for text, kind in row["captions"] if kind == "human"] for row in rows]
+    chosen = [i for i, row in enumerate(rows) if (not sets or row["set"] in sets) and len(texts[i]) >= EACH][:count]
+    return [rows[i] for i in chosen], [text for i in chosen for text in texts[i][:EACH]]
+
+
+def labelled(rows: list[dict], sets: list[str], count: int) -> list[dict]:
+    """So many photos of these sets by hash of their names, of labels that several of them have"""
+    rows = sorted((row for row in rows if (not sets or row["set"] in sets) and row["labels"] and sayings(row["labels"][0])), key=lambda row: share(row["id"]))[:count]
+    each = Counter(row["labels"][0] for row in rows)
+    return [row for row in rows if each[row["labels"][0]] > 1]
+
+
+def naming(means: torch.Tensor, labels: list[str]) -> float:
+    """Share of rows of means [N, C] whose nearest other row has their label"""
+    unit = F.normalize(means - means.mean(0), dim=1)
+    nearest = (unit @ unit.t()).fill_diagonal_(-2).argmax(1)
+    return sum(labels[i] == labels[j] for i, j in enumerate(nearest.tolist())) / len(labels)
 
 
 class Bag:
@@ -57,31 +82,39 @@ def tower(width: int, first_dropout: float) -> nn.Module:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that bitmar.prepare filled")
     parser.add_argument("--teacher", choices=TEACHERS, required=True)
     parser.add_argument("--teacher-weights", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
+    parser.add_argument("--sets", nargs="*", default=["flickr8k"], help="of the captions; all sets, where none is named")
+    parser.add_argument("--labelled", nargs="*", default=["objects101"], help="sets of the photos to name; all, where none is named")
     args = parser.parse_args()
     torch.manual_seed(0)
-    photos, captions = read_photos(args.photos), json.loads(args.captions.read_text())
-    splits = {"train": captions["train"][:TRAINED_ON], "val": captions["val"]}
+    splits = {name: load_rows(args.data, name) for name in ("train", "val")}
     teacher = TEACHERS[args.teacher](args.cache, args.teacher_weights).to(memory_format=torch.channels_last)
-    seen = {name: summaries(teacher, [photos[r["image"]] for r in rows]) for name, rows in splits.items()}
-    said = {name: [c for r in rows for c in r["captions"]] for name, rows in splits.items()}
+    named = labelled([row for rows in splits.values() for row in rows], args.labelled, NAMED)
+    if named:
+        labels, means = [row["labels"][0] for row in named], [grid[:, 0] for grid in summaries(teacher, named)]
+        each = " ".join(f"{naming(grid, labels):.3f}" for grid in means)
+        print(f"{args.teacher}, 1-NN of {len(named)} photos of {len(set(labels))} labels: by each grid {each}, "
+              f"by all {naming(torch.cat([F.normalize(grid - grid.mean(0), dim=1) for grid in means], 1), labels):.3f}", flush=True)
+    chosen = {name: described(rows, args.sets, TRAINED_ON if name == "train" else HELD) for name, rows in splits.items()}
+    if not all(rows for rows, _ in chosen.values()):
+        raise SystemExit(f"{args.data}: no photos of {' '.join(args.sets)} with {EACH} captions of people in both splits")
+    seen = {name: torch.cat([grid.flatten(1) for grid in summaries(teacher, rows)], 1) for name, (rows, _) in chosen.items()}
+    said = {name: captions for name, (_, captions) in chosen.items()}
     mean, scale = seen["train"].mean(0), seen["train"].std(0) + 1e-3
     seen = {name: (x - mean) / scale for name, x in seen.items()}
     bag = Bag(said["train"])
     text = {name: bag(lines) for name, lines in said.items()}
-    each = len(said["train"]) // len(seen["train"])
 
     by_picture, by_text = tower(seen["train"].shape[1], 0.3), tower(len(bag.index), 0.1)
     optimizer = torch.optim.AdamW([*by_picture.parameters(), *by_text.parameters()], 1e-3, weight_decay=0.05)
-    own = torch.arange(len(text["val"])) // each
+    own = torch.arange(len(text["val"])) // EACH
     for epoch in range(1, EPOCHS + 1):
         by_picture.train(), by_text.train()
         for rows in torch.randperm(len(seen["train"])).split(BATCH):
-            lines = rows * each + torch.randint(0, each, rows.shape)
+            lines = rows * EACH + torch.randint(0, EACH, rows.shape)
             loss = info_nce(F.normalize(by_picture(seen["train"][rows]), dim=1),
                             F.normalize(by_text(text["train"][lines]), dim=1), torch.arange(len(rows)))
             optimizer.zero_grad(), loss.backward(), optimizer.step()

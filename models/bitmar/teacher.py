@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -19,6 +20,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from .export import read_safetensors
 from .tfjs_graph import Graph, read_model, read_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -332,8 +334,39 @@ class EfficientNetLiteTeacher(nn.Module):
         return list(self.grids(x))
 
 
+DINOV2_OF_HUGGING_FACE = {
+    "embeddings.cls_token": "cls_token", "embeddings.position_embeddings": "pos_embed", "embeddings.register_tokens": "register_tokens",
+    "embeddings.patch_embeddings.projection": "patch_embed.proj", "layernorm": "norm", "attention.output.dense": "attn.proj",
+    "layer_scale1.lambda1": "ls1.gamma", "layer_scale2.lambda1": "ls2.gamma"}
+
+
+def dinov2_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """DINOv2's weights by the authors' names. Hugging Face's Dinov2Model and Dinov2WithRegistersModel, also inside of another model, call
+    the same tensors otherwise, and keep queries, keys and values apart."""
+    if "pos_embed" in weights:
+        return weights
+    first = next((name for name in weights if name.endswith("embeddings.position_embeddings")), None)
+    if first is None:
+        raise ValueError("neither the authors' names of DINOv2's weights nor Hugging Face's")
+    prefix, out = first[:-len("embeddings.position_embeddings")], {}
+    for name, value in weights.items():
+        name = name[len(prefix):] if name.startswith(prefix) else ""
+        if name.startswith(("embeddings.", "layernorm.", "encoder.layer.")) and ".attention.attention." not in name:
+            layer, own = re.match(r"(?:encoder\.layer\.(\d+)\.)?(.*)", name).groups()
+            for theirs, ours in DINOV2_OF_HUGGING_FACE.items():
+                if own == theirs or own.startswith(theirs + "."):
+                    own = ours + own[len(theirs):]
+                    break
+            out[own if layer is None else f"blocks.{layer}.{own}"] = value
+    for i in range(sum(name.endswith(".norm1.weight") for name in out)):
+        for part in ("weight", "bias"):
+            out[f"blocks.{i}.attn.qkv.{part}"] = torch.cat([weights[f"{prefix}encoder.layer.{i}.attention.attention.{kind}.{part}"] for kind in ("query", "key", "value")])
+    return out
+
+
 class DinoV2Teacher(nn.Module):
-    """DINOv2 (arXiv 2304.07193): ViT-S/14, B/14, L/14, with or without registers, from the authors' checkpoint.
+    """DINOv2 (arXiv 2304.07193): ViT-S/14, B/14, L/14, with or without registers, from the authors' checkpoint or Hugging Face's
+    (pytorch_model.bin or model.safetensors).
 
     One grid: the patch tokens after the last norm, [D, 16, 16] at 224 pixels. Weights are not shipped:
     pass the path of e.g. dinov2_vits14_pretrain.pth."""
@@ -345,18 +378,27 @@ class DinoV2Teacher(nn.Module):
         super().__init__()
         if weights is None:
             raise ValueError("dinov2 needs --teacher-weights FILE")
-        self.w = torch.load(weights, map_location="cpu")
+        if Path(weights).suffix == ".safetensors":
+            loaded = {name: torch.from_numpy(value.copy()) for name, value in read_safetensors(weights).items()}
+        else:
+            loaded = torch.load(weights, map_location="cpu")
+        self.w = {name: value.float() for name, value in dinov2_names(loaded).items()}
+        if "blocks.0.mlp.fc1.weight" not in self.w:
+            raise ValueError(f"{weights}: the gated layers of ViT-g/14 are not known here")
         self.depth = 1 + max(int(name.split(".")[1]) for name in self.w if name.startswith("blocks."))
         self.width = self.w["cls_token"].shape[-1]
         self.heads = max(1, self.width // 64)
 
     def position(self, rows: int, columns: int) -> torch.Tensor:
-        """[1, rows * columns, D]: the trained grid of positions, resampled."""
+        """[1, rows * columns, D]: the trained grid of positions, resampled as the authors do: with registers to the size and smoothed,
+        without them by a factor that is a tenth of a patch too large, and not smoothed."""
         grid = self.w["pos_embed"][:, 1:]
         side = int(round(grid.shape[1] ** 0.5))
         grid = grid.transpose(1, 2).unflatten(-1, (side, side))
         if (rows, columns) != (side, side):
-            grid = F.interpolate(grid, (rows, columns), mode="bicubic", antialias=True, align_corners=False)
+            to = ({"size": (rows, columns), "antialias": True} if "register_tokens" in self.w
+                  else {"scale_factor": ((rows + 0.1) / side, (columns + 0.1) / side)})
+            grid = F.interpolate(grid, mode="bicubic", align_corners=False, **to)
         return grid.flatten(2).transpose(1, 2)
 
     def block(self, i: int, x: torch.Tensor) -> torch.Tensor:

@@ -31,12 +31,23 @@ QUESTIONS_OF_PLACES = ["where is this?", "what place is this?", "what room is th
 PLACES = {"bathroom", "kitchen", "bedroom", "forest", "street", "sea", "mountain", "glacier", "living room", "office", "classroom"}
 
 # Who somebody is, their age, origin, mood or beliefs: not answered. Of things and animals these are ordinary questions.
-PERSON = r"(?:he|she|him|her|his|they|the (?:young |old |older |little )?(?:man|woman|boy|girl|person|lady|guy|child|kid|baby|people|player|men|women|children|kids|couple|driver|skier|surfer|skateboarder|batter)|this (?:man|woman|boy|girl|person|guy|lady|kid|child)|these people|i|you|me)"
+SOMEBODY = (r"(?:he|she|him|her|his|they|them|(?:the|this|that|these|those) (?:young |old |older |little )?(?:man|woman|boy|girl|person|lady|guy|child|kid|baby|people|player|"
+            r"men|women|ladies|guys|boys|girls|children|kids|couple|driver|skier|surfer|skateboarder|batter)|we|us)")
+PERSON = rf"(?:{SOMEBODY}|i|you|me)"
+OWN = rf"(?:his|her|their|my|your|{SOMEBODY}'s)"
+IS = r"(?:is|are|am|was|were|does|do|did)"
+TRAIT = r"(?:age|race|ethnicity|nationality|religion)"
+OF_A_PERSON = (r"(?:happy|sad|angry|upset|tired|bored|excited|mad|scared|depressed|nervous|lonely|asian|white|black|caucasian|indian|chinese|japanese|korean|hispanic|latino|african|arab|"
+               r"american|european|mexican|russian|french|german|british|elderly|attractive|pretty|handsome|beautiful|ugly|rich|poor|gay|straight|muslim|christian|jewish|hindu|religious|"
+               r"famous|an? (?:celebrity|famous \w+)|(?:older|younger) than)")
 DECLINED = [re.compile(p) for p in (
-    rf"\bhow old\b.*\b{PERSON}\b", rf"\bwhat (?:age|race|ethnicity|nationality|religion)\b", r"\bwhat is (?:his|her|their|the man's|the woman's|my|your) (?:name|age|race|ethnicity|nationality|religion|mood|job)\b",
-    rf"\bwho (?:is|are|was) (?:this|that|these|it|{PERSON})\b\s*\??$", rf"\bwhat (?:country|ethnic group) (?:is|are|does) {PERSON}\b.*\bfrom\b", rf"\bwhere (?:is|are) {PERSON} from\b",
-    rf"\b(?:is|are|does|do) {PERSON} (?:look |seem |looking |feeling |feel )?(?:happy|sad|angry|upset|tired|bored|excited|mad|scared|depressed|asian|white|black|caucasian|indian|chinese|hispanic|african|american|elderly|attractive|pretty|handsome|rich|poor|gay|muslim|christian|jewish)\b",
-    rf"\bhow (?:is|are|does|do) {PERSON} (?:feel|feeling)\b", rf"\bwhat (?:emotion|mood|expression|feeling)", r"\b(?:his|her|their) (?:emotion|mood|age|race|ethnicity)\b")]
+    rf"\bhow old\b.*\b{SOMEBODY}\b", r"\bhow old (?:am i|are you|do i)\b", rf"\bwhat {TRAIT}\b", rf"\b(?:{TRAIT}|name|job) of (?!his|her\b|their){PERSON}\b(?!'s| animal)",
+    rf"\b{OWN} (?:{TRAIT}|emotion)\b", rf"\bwhat {IS} {OWN} (?:name|job)\b",
+    rf"\bwho {IS} (?:this|that|these|those|it|{PERSON})(?: (?:in|on) (?:the|this) (?:picture|photo|image|photograph))?\s*\??$",
+    rf"\bdo you know (?:{PERSON}\s*\??$|who (?:this|that|{SOMEBODY})\b)", rf"\bwhat {IS} {SOMEBODY} called\b",
+    rf"\bwhat (?:country|ethnic group) {IS} {PERSON}\b.*\bfrom\b", rf"\bwhere {IS} {PERSON} (?:come )?from\b",
+    rf"\b{IS} {PERSON} (?:look |seem |looking |feeling |feel )?{OF_A_PERSON}\b",
+    rf"\b(?:how|what) {IS} (?:{SOMEBODY}|i) (?:feel|feeling|think|thinking)\b", r"\bwhat (?:emotion|expression|feeling)", r"\bmood\b")]
 PEOPLE = ["he", "she", "the man", "the woman", "the boy", "the girl", "this person", "the person", "this man", "this woman", "the child", "the lady", "the guy", "they", "these people"]
 TO_DECLINE = ["who is this?", "who is that?", "who is {}?", "what is {}'s name?", "what is his name?", "what is her name?", "what is the name of {}?", "how old is {}?", "what age is {}?", "what is his age?",
               "what is her age?", "how old are {}?", "guess the age of {}", "what race is {}?", "what ethnicity is {}?", "is {} asian?", "is {} white?", "is {} black?", "what nationality is {}?",
@@ -53,14 +64,16 @@ def kinds() -> dict:
 
 
 def with_article(label: str) -> str:
-    return label if label.endswith("s") and not label.endswith("ss") else f"{'an' if label[:1] in 'aeiou' else 'a'} {label}"
+    if re.search(r"[^siu]s$", label):  # plural
+        return label
+    return f"{'an' if re.match(r'(?!uni[^nm]|use|eu|one)[aeiou]|hour|honest|heir', label) else 'a'} {label}"
 
 
 def sayings(label: str) -> list[str]:
     """How a label is said; [] for one that nobody would say of a picture."""
     label = label.split(",")[0].strip()
     kind = kinds().get(label, {})
-    return [] if kind is None else kind.get("say", [with_article(label.lower())])
+    return [] if kind is None or not label else kind.get("say", [with_article(label.lower())])
 
 
 def names(label: str) -> set[str]:
@@ -157,7 +170,8 @@ class Speech:
             pairs.append((rng.choice(QUESTIONS_OF_PLACES), row["scene_guess"], "label"))
         for part, asks in (("scene", ["where is this?", "where was this taken?", "where are they?"]), ("action", ["what are they doing?", "what is happening?", "what is going on?"])):
             for text in row.get("high_level", {}).get(part, []):
-                answer = re.sub(r"^(?:the (?:picture|photo|image) (?:is|was) (?:taken|shot)|this is(?: taken)?|they are|(?:the subject|he|she) is) (?=\w)", "", clean_answer(text))
+                # clean_answer took the article at its beginning
+                answer = re.sub(r"^(?:(?:picture|photo|image) (?:is|was) (?:taken|shot)|this is(?: taken)?|they are|(?:subject|he|she) is) (?=\w)", "", clean_answer(text))
                 if len(answer.split()) <= 6:
                     pairs.append((rng.choice(asks), answer, f"high_level:{part}"))
         return [Asked(self.tokenizer.encode(q), self.answer(a), (q, a, t)) for q, a, t in pairs]

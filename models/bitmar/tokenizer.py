@@ -1,6 +1,6 @@
 """Byte-level BPE (Sennrich et al. 2016, bytes as in GPT-2), written as a Hugging Face tokenizer.json.
 
-usage: python -m bitmar.tokenizer --out tokenizer.json --size 4096 TEXT_OR_CAPTIONS...
+usage: python -m bitmar.tokenizer --out tokenizer.json --size 4096 TEXT_OR_DATA...
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Sequence
 
 import regex
 
-from .data import clean_caption, load_captions
+from .data import clean_caption, load_rows
 from .texts import ADDED
 
 SPECIAL = ["<pad>", "<bos>", "<eos>"]
@@ -144,16 +144,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--extend", type=Path, help="a tokenizer.json to add the special tokens of texts.py to, instead of learning one")
-    parser.add_argument("sources", type=Path, nargs="*", help="captions.json or plain text, one caption a line")
+    parser.add_argument("sources", type=Path, nargs="*", help="folders that bitmar.prepare filled, or plain text, one caption a line")
     args = parser.parse_args()
     if args.extend:
         extend(args.extend, args.out)
         return
     lines: list[str] = []
     for source in args.sources:
-        if source.suffix == ".json":
+        if source.is_dir():
             # What the model must say counts more than what it may read about.
-            lines += [c for rows in load_captions(source, "train")[1] for c in rows] * 4
+            lines += [text for row in load_rows(source, "train") for text, kind in row["captions"] if kind == "human"] * 4
         else:
             lines += source.read_text().splitlines()
     vocabulary, merges = train(map(clean_caption, lines), args.size)

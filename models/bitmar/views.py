@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
     parser.add_argument("--teacher", choices=TEACHERS, default="ensemble")
-    parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint")
+    parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint or Hugging Face's")
     parser.add_argument("--like", type=Path, help="an exported model: its features are what the projected grid is turned towards")
     parser.add_argument("--views", type=int, default=8, help="of a photo to train on; more can be added later")
     parser.add_argument("--mixed", type=int, default=0, help="views of a photo with another laid over it; more can be added later")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import tempfile
 import unittest
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from PIL import Image
 
+from bitmar.export import write_safetensors
 from bitmar.teacher import IMAGENET_MEAN, IMAGENET_STD, DinoV2Teacher, ResNetTeacher
 from bitmar.tfjs_graph import Graph
 
@@ -53,10 +56,31 @@ def by_torch(w: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
     return x[:, 1:].transpose(1, 2).unflatten(-1, (SIDE, SIDE))
 
 
+def of_hugging_face(w: dict[str, torch.Tensor], prefix="") -> dict[str, torch.Tensor]:
+    """The same weights as Dinov2Model's state_dict has them"""
+    names = {"cls_token": "embeddings.cls_token", "pos_embed": "embeddings.position_embeddings", "register_tokens": "embeddings.register_tokens",
+             "patch_embed.proj": "embeddings.patch_embeddings.projection", "norm": "layernorm"}
+    inner = {"norm1": "norm1", "attn.proj": "attention.output.dense", "ls1.gamma": "layer_scale1.lambda1", "norm2": "norm2", "mlp.fc1": "mlp.fc1",
+             "mlp.fc2": "mlp.fc2", "ls2.gamma": "layer_scale2.lambda1"}
+    names |= {f"blocks.{i}.{ours}": f"encoder.layer.{i}.{theirs}" for i in range(DEPTH) for ours, theirs in inner.items()}
+    out = {"embeddings.mask_token": torch.zeros(1, WIDTH)}
+    for name, value in w.items():
+        if "qkv" in name:
+            layer, part = name.split(".")[1], name.split(".")[-1]
+            out |= {f"encoder.layer.{layer}.attention.attention.{kind}.{part}": v.clone() for kind, v in zip(("query", "key", "value"), value.chunk(3))}
+        else:
+            ours = next(n for n in names if name == n or name in (f"{n}.weight", f"{n}.bias"))
+            out[names[ours] + name[len(ours):]] = value
+    return {prefix + name: value for name, value in out.items()} | ({"classifier.weight": torch.zeros(2, WIDTH)} if prefix else {})
+
+
 class DinoV2(unittest.TestCase):
-    def teacher(self, weights):
-        with tempfile.NamedTemporaryFile(suffix=".pth") as file:
-            torch.save(weights, file.name)
+    def teacher(self, weights, suffix=".pth"):
+        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+            if suffix == ".safetensors":
+                write_safetensors(file.name, {name: value.numpy() for name, value in weights.items()})
+            else:
+                torch.save(weights, file.name)
             return DinoV2Teacher(Path(), Path(file.name))
 
     def test_equals_an_independent_transformer(self):
@@ -64,6 +88,54 @@ class DinoV2(unittest.TestCase):
         (grid,) = self.teacher(weights)(images)
         with torch.no_grad():
             self.assertTrue(torch.allclose(grid, by_torch(weights, images), atol=1e-4))
+
+    def test_hugging_faces_names_are_the_same_model(self):
+        for registers in (0, 4):
+            weights = tiny_dinov2(registers)
+            for images in (torch.rand(1, 3, 14 * SIDE, 14 * SIDE), torch.rand(1, 3, 14 * 5, 14 * 4)):
+                (wanted,) = self.teacher(weights)(images)
+                for prefix, suffix in (("", ".bin"), ("", ".safetensors"), ("dinov2.", ".safetensors")):
+                    teacher = self.teacher(of_hugging_face(weights, prefix), suffix)
+                    self.assertEqual(set(teacher.w) - {"embeddings.mask_token"}, set(weights))
+                    self.assertTrue(torch.equal(teacher(images)[0], wanted), (registers, prefix, suffix))
+        with self.assertRaisesRegex(ValueError, "neither the authors' names"):
+            self.teacher({"conv1.weight": torch.zeros(1)})
+        gated = {name.replace("mlp.fc1", "mlp.w12"): value for name, value in tiny_dinov2(0).items()}
+        with self.assertRaisesRegex(ValueError, "gated layers"):
+            self.teacher(gated)
+
+    def test_positions_without_registers_are_resized_by_a_tenth_of_a_patch_more(self):
+        """Bicubic interpolation written out (Keys 1981, a = -3/4), at the places that the authors' factor makes."""
+        weights = tiny_dinov2(0)
+        grid = weights["pos_embed"][0, 1:].view(SIDE, SIDE, WIDTH).numpy().astype(np.float64)
+
+        def keys(t):
+            t, a = abs(t), -0.75
+            return (a + 2) * t**3 - (a + 3) * t**2 + 1 if t <= 1 else a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
+
+        def matrix(count):
+            out = np.zeros((count, SIDE))
+            for i in range(count):
+                at = (i + 0.5) / ((count + 0.1) / SIDE) - 0.5
+                for place in range(math.floor(at) - 1, math.floor(at) + 3):
+                    out[i, min(max(place, 0), SIDE - 1)] += keys(at - place)
+            return out
+
+        teacher = self.teacher(weights)
+        for rows, columns in ((5, 4), (2, 7), (SIDE, SIDE + 1)):
+            wanted = np.einsum("ir,jc,rcd->ijd", matrix(rows), matrix(columns), grid).reshape(1, -1, WIDTH)
+            self.assertLess(np.abs(teacher.position(rows, columns).numpy() - wanted).max(), 1e-5)
+        self.assertTrue(torch.equal(teacher.position(SIDE, SIDE), weights["pos_embed"][:, 1:]))
+
+    def test_positions_with_registers_are_smoothed_as_pillow_does(self):
+        weights = tiny_dinov2(4)
+        teacher = self.teacher(weights)
+        for rows, columns in ((2, 2), (5, 4)):
+            got = teacher.position(rows, columns)[0].view(rows, columns, WIDTH)
+            for d in range(0, WIDTH, 16):
+                channel = Image.fromarray(weights["pos_embed"][0, 1:, d].view(SIDE, SIDE).numpy())
+                wanted = np.asarray(channel.resize((columns, rows), Image.BICUBIC))
+                self.assertLess(np.abs(got[..., d].numpy() - wanted).max(), 1e-5)
 
     def test_takes_registers_and_other_sizes(self):
         teacher = self.teacher(tiny_dinov2(4))

@@ -6,6 +6,7 @@ import tempfile
 import types
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -15,20 +16,13 @@ from bitmar import quant
 from bitmar.captioning import INFO_NCE_TEMPERATURE, Split, distil_loss, info_nce
 from bitmar.data import Views
 from bitmar.mix import mix
-from bitmar.model import BitMar
 from bitmar.ordered import engine_order
 from bitmar.quant import BitLinear, quantize_activation, quantize_weight
 from bitmar.stem import STEM_LAYERS
-from bitmar.tokenizer import Tokenizer
+from bitmar.texts import Speech
 from bitmar.train import Pixels, StemCache, Trainer, encoder
-from bitmar.words import FEWEST, losses, rarities, shares, summaries, words
-
-TINY = Path(__file__).parents[1] / "golden/tiny/config.json"
-
-
-def tiny_model(seed=0) -> BitMar:
-    torch.manual_seed(seed)
-    return BitMar(json.loads(TINY.read_text()))
+from bitmar.words import FEWEST, bags, losses, rarities, shares, strange_summaries, summaries, words
+from prepared import tiny_model, tiny_tokenizer, write_rows
 
 
 def loss_of(model, seed):
@@ -265,6 +259,11 @@ class Causality(unittest.TestCase):
 
 
 class WordsOfAPicture(unittest.TestCase):
+    @staticmethod
+    def all_known(photos: int, net) -> tuple[torch.Tensor, torch.Tensor]:
+        """That somebody wrote of every photo, and that there are no labels"""
+        return torch.ones(photos, dtype=torch.bool), torch.zeros(len(net.rarity), dtype=torch.bool)
+
     def test_shares_and_rarities_count_photos_and_captions(self):
         tokens = [[[5, 5, 6], [5, 7]], [[5], [5]], [[5, 6], [6]], [[6, 7], [7]]]
         self.assertEqual(shares(tokens, 8)[0].tolist(), [0, 0, 0, 0, 0, 1, 0.5, 0.5])
@@ -281,7 +280,7 @@ class WordsOfAPicture(unittest.TestCase):
         logits, said = torch.randn(1, len(net.rarity), generator=generator), [9, 7, 9, 200]
         wanted = net.wanted(logits)[0]
         self.assertAlmostEqual(float(wanted.norm()), 1, places=5)
-        self.assertAlmostEqual(net.agreement(wanted, said), 1 - float(losses(net, logits, shares([[said]], len(net.rarity)))["disagreement"]), places=5)
+        self.assertAlmostEqual(net.agreement(wanted, said), 1 - float(losses(net, logits, shares([[said]], len(net.rarity)), *self.all_known(1, net))["disagreement"]), places=5)
         self.assertEqual(net.agreement(wanted, said), net.agreement(wanted, [200, 9, 7]))
         self.assertEqual(net.agreement(wanted, []), 0)
         for tokens in ([], said):
@@ -292,11 +291,11 @@ class WordsOfAPicture(unittest.TestCase):
     def test_what_was_seen_of_a_view_is_kept_for_the_weights_that_saw_it(self):
         with tempfile.TemporaryDirectory() as work:
             tiny_views(Path(work) / "views")
-            captions = Path(work) / "captions.json"
-            captions.write_text(json.dumps({"train": [{"image": str(i), "captions": ["a dog"]} for i in range(6)]}))
-            args = types.SimpleNamespace(work=Path(work), captions=captions)
-            split = Split(args, "train", Tokenizer(TINY.with_name("tokenizer.json")), lambda views: Pixels(views, "cpu"))
-            model, kept = tiny_model(), lambda: sorted(Path(work).rglob("*summary-*"))
+            write_rows(Path(work), [{"captions": [["a dog", "human"]]}] * 6, [])
+            tokenizer = tiny_tokenizer(Path(work))
+            model, kept = tiny_model(0, tokenizer), lambda: sorted(Path(work).rglob("*summary-*"))
+            args = types.SimpleNamespace(work=Path(work), data=Path(work))
+            split = Split(args, "train", Speech(tokenizer, model.config), lambda views: Pixels(views, "cpu"))
             first = summaries(model, split, 1)
             self.assertEqual(len(kept()), 1)
             rows = np.lib.format.open_memmap(kept()[0], "r+")
@@ -311,27 +310,69 @@ class WordsOfAPicture(unittest.TestCase):
             self.assertFalse(torch.equal(summaries(model, split, 1), first))
             self.assertEqual(len(kept()), 2)
 
+    def test_labels_are_known_where_nobody_wrote(self):
+        with tempfile.TemporaryDirectory() as work:
+            tiny_views(Path(work) / "views", photos=5)
+            write_rows(Path(work), [], [{"captions": [["a dog runs", "human"], ["dog", "rebuilt"]], "labels": ["cat"]}, {"labels": ["cat", "cup"]},
+                                        {"captions": [["a cat", "rebuilt"]]}, {"labels": ["happiness"]}, {}])
+            tokenizer = tiny_tokenizer(Path(work))
+            speech = Speech(tokenizer, tiny_model(0, tokenizer).config)
+            texts, written = bags(Split(types.SimpleNamespace(work=Path(work), data=Path(work)), "val", speech), speech)
+        self.assertEqual(written.tolist(), [True, False, True, False, False])
+        self.assertEqual([[tokenizer.decode(text) for text in bag] for bag in texts], [["a dog runs"], [" a cat a cup"], ["a cat"], [], []])
+
+    def test_of_a_photo_with_labels_alone_other_words_are_not_known(self):
+        net, generator = tiny_model().words, torch.Generator().manual_seed(2)
+        net.rarity.fill_(1)
+        count = len(net.rarity)
+        logits, said = torch.randn(2, count, generator=generator), shares([[[9, 40]], [[9]]], count)
+        written, labels = torch.tensor([True, False]), torch.zeros(count, dtype=torch.bool)
+        labels[[9, 77]] = True
+        before = losses(net, logits, said, written, labels)
+        each = F.binary_cross_entropy_with_logits(logits, said, reduction="none")
+        self.assertAlmostEqual(float(before["words"]), float(each[0].sum() + each[1, [9, 77]].sum()) / 2, places=4)
+        unknown = logits.clone()
+        unknown[1, 40] += 5  # said of no label: nothing follows
+        after = losses(net, unknown, said, written, labels)
+        self.assertEqual([float(before[k]) for k in before], [float(after[k]) for k in after])
+        unknown[1, 77] += 5  # a label that this photo does not have
+        self.assertGreater(float(losses(net, unknown, said, written, labels)["words"]), float(before["words"]))
+
     def test_the_stage_learns_words_and_nothing_else(self):
         lines = ["a dog runs", "a girl on the beach", "two dogs play", "a man in a red shirt"]
         with tempfile.TemporaryDirectory() as work:
-            tiny_views(Path(work) / "views")
+            tiny_views(Path(work) / "views", photos=8)
             shutil.copytree(Path(work) / "views/train/0", Path(work) / "views/val/0", dirs_exist_ok=True)  # noise can only be known by heart
-            photos = [{"image": str(i), "captions": [lines[i % 4], lines[i % 4] + " in the snow"]} for i in range(6)]
-            captions = Path(work) / "captions.json"
-            captions.write_text(json.dumps({"train": photos, "val": photos}))
-            model = tiny_model()
+            photos = [{"captions": [[lines[i % 4], "human"], [lines[i % 4] + " in the snow", "human"]]} for i in range(6)] + [{"labels": ["pizza"]}] * 2
+            write_rows(Path(work), photos, photos)
+            tokenizer = tiny_tokenizer(Path(work))
+            model = tiny_model(0, tokenizer)
             before = {name: value.clone() for name, value in model.state_dict().items()}
-            args = types.SimpleNamespace(work=Path(work), captions=captions, device="cpu", name=None, seed=0, minutes=1e9, seconds=None, batch=6)
-            words(args, model, Tokenizer(TINY.with_name("tokenizer.json")),
-                  lambda parameters: Trainer(args, "words", model, parameters, 1e-2, 150), lambda views: Pixels(views, "cpu"))
+            args = types.SimpleNamespace(work=Path(work), data=Path(work), device="cpu", name=None, seed=0, minutes=1e9, seconds=None, batch=9)
+            with mock.patch("bitmar.words.STRANGE_EACH", 8):
+                strange = strange_summaries(model)
+                words(args, model, tokenizer, lambda parameters: Trainer(args, "words", model, parameters, 1e-2, 150), lambda views: Pixels(views, "cpu"))
             for name, value in model.state_dict().items():
                 if not name.startswith("words."):
                     self.assertTrue(torch.equal(value, before[name]), name)
             curve = [json.loads(line) for line in (Path(work) / "words.jsonl").read_text().splitlines()]
-            tokenizer = Tokenizer(TINY.with_name("tokenizer.json"))
-            said = shares([[tokenizer.encode(c) for c in photo["captions"]] for photo in photos], model.config["vocab_size"])
-            blind = losses(model.words, torch.logit(said.mean(0, keepdim=True).clamp(1e-5, 0.99)).expand(6, -1), said)
+            net, views = model.words.eval(), Views(Path(work) / "views", "train")
+            said = shares([[tokenizer.encode(text) for text, _ in photo["captions"]] for photo in photos[:6]], model.config["vocab_size"])
+            blind = losses(net, torch.logit(said.mean(0, keepdim=True).clamp(1e-5, 0.99)).expand(6, -1), said, *self.all_known(6, net))
             self.assertLess(curve[-1]["val_disagreement"], float(blind["disagreement"]) - 0.05)  # more than what all captions share
+            with torch.no_grad():
+                features = model.vision(views.pixels(range(8), 0).float())
+                known = model.word_logits(net.summary(features, model.compressor(features))).sigmoid()
+                strange = model.word_logits(strange).sigmoid()
+            pizza = tokenizer.encode(" pizza")
+            self.assertGreater(float(known[6:, pizza].mean()), 1.05 * float(known[:6, pizza].mean()))  # the label of those two
+            nothing = model.config["pad_token_id"]
+            self.assertGreater(float(strange[:, nothing].mean()), 0.1)  # from 1e-5 on
+            self.assertLess(float(known[:, nothing].max()), 0.5 * float(strange[:, nothing].mean()))
+            # What is said of a strange picture agrees with nothing, for padding is rare above all and in no caption.
+            agree = lambda logits, tokens: net.agreement(net.wanted(torch.logit(logits[None].clamp(1e-6, 1 - 1e-6)))[0], tokens)
+            tokens = tokenizer.encode(lines[0])
+            self.assertGreater(agree(known[0], tokens), 1.3 * max(agree(row, tokens) for row in strange[::4]))
 
 
 if __name__ == "__main__":

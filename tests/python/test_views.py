@@ -1,10 +1,6 @@
 """Packing photos into views, views added later, and every stage of training on a few of them."""
 
-import contextlib
-import io
 import json
-import sys
-import tarfile
 import tempfile
 import unittest
 from pathlib import Path
@@ -14,12 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitmar import tokenizer, train, views
+from bitmar import see, tokenizer, train, views
 from bitmar.data import ResidentViews, Views, nearest_photos
 from bitmar.model import BitMar
 from bitmar.stem import STEM_LAYERS
-
-TINY = Path(__file__).parents[1] / "golden/tiny/config.json"
+from prepared import encoded, noise, prepared, run, small_config, write_tar
 
 
 class Teacher(torch.nn.Module):
@@ -35,12 +30,6 @@ class Teacher(torch.nn.Module):
         return [pool(images, 8).repeat(1, 300, 1, 1), pool(images, 4)]
 
 
-def run(module, *arguments) -> None:
-    """A module's command line, silently."""
-    with mock.patch.object(sys, "argv", list(map(str, arguments))), contextlib.redirect_stdout(io.StringIO()):
-        module.main()
-
-
 class Photos(unittest.TestCase):
     """A few pictures of noise with captions, packed by a teacher that is no network."""
 
@@ -51,23 +40,21 @@ class Photos(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
-        noise = np.random.default_rng(0)
-        self.pictures = [Image.fromarray(noise.integers(0, 256, (40, 48, 3), np.uint8)) for _ in range(self.PHOTOS)]
-        with tarfile.open(self.folder / "images.tar", "w") as archive:
-            for i, picture in enumerate(self.pictures):
-                data = io.BytesIO()
-                picture.save(data, "png")
-                entry = tarfile.TarInfo(f"{i}.png")
-                entry.size = len(data.getvalue())
-                archive.addfile(entry, io.BytesIO(data.getvalue()))
-        rows = [{"image": f"{i}.png", "captions": self.CAPTIONS} for i in range(self.PHOTOS)]
-        (self.folder / "captions.json").write_text(json.dumps({"train": rows, "val": rows[:2]}))
+        self.pictures = [noise(i) for i in range(self.PHOTOS)]
+        source = self.folder / "source"
+        source.mkdir()
+        names = [f"{i}.png" for i in range(self.PHOTOS + 2)]  # the last two are for validation
+        write_tar(source / "images.tar", {name: encoded(noise(i)) for i, name in enumerate(names)})
+        rows = [{"image": name, "captions": self.CAPTIONS} for name in names[:-2]]
+        held = [{"image": name, "captions": [f"{caption} today" for caption in self.CAPTIONS]} for name in names[-2:]]
+        (source / "captions.json").write_text(json.dumps({"train": rows, "val": held}))
+        self.data = self.folder / "data"
+        prepared(source, self.data)
 
     def pack(self, *more):
         with mock.patch.dict(views.TEACHERS, fake=Teacher), mock.patch.object(views, "WIDTH", self.WIDTH), \
                 mock.patch.object(views, "STUDENT", self.STUDENT):
-            run(views, "views", "--photos", self.folder / "images.tar", "--captions", self.folder / "captions.json",
-                "--out", self.folder / "views", "--teacher", "fake", *more)
+            run(views, "--data", self.data, "--out", self.folder / "views", "--teacher", "fake", *more)
 
 
 class Packing(Photos):
@@ -91,7 +78,7 @@ class Packing(Photos):
             packed = np.fromfile(self.folder / "views" / "train" / str(view // 2) / "grids.f16", np.float16)
             grid = packed.reshape(self.PHOTOS, 8, 8, self.WIDTH)[photo, :, :, :6]
             self.assertTrue(np.array_equal(row.numpy(), (grid[:, ::-1] if view % 2 else grid).reshape(64, 6)))
-        self.assertEqual(nearest_photos(seen, 2).shape, (self.PHOTOS, 2))
+        self.assertEqual(nearest_photos(seen, np.arange(self.PHOTOS), 2).shape, (self.PHOTOS, 2))
 
     def test_resident_views_are_the_same(self):
         self.pack("--views", 2)
@@ -121,6 +108,41 @@ class Packing(Photos):
                 self.assertTrue(np.all(np.diff(covariance.diag()) < 0))
                 self.assertLess(float((covariance - covariance.diag().diag()).abs().max()), 1e-3)
                 self.assertAlmostEqual(float(projected.pow(2).mean()), 1.0, places=4)
+
+    def made_projection(self, samples=400):
+        """Of two grids of 4 and 6 features, all 10 components kept"""
+        torch.manual_seed(3)
+        grids = [torch.randn(samples, 8, n) * scale + 1 for n, scale in ((4, 5.0), (6, 0.3))]
+        with mock.patch.object(views, "WIDTH", 10):
+            return grids, views.principal_components([g.flatten(0, 1) for g in grids])
+
+    def test_aligned_components_are_turned_to_the_students(self):
+        grids, projection = self.made_projection()
+        before = views.project(grids, projection)
+        turn = torch.linalg.qr(torch.randn(3, 3))[0]
+        mine = before[..., :3] @ turn + 0.01 * torch.randn(400, 8, 3)
+        rotation = views.align(projection, mine, before)
+        self.assertLess(float((rotation - turn).abs().max()), 0.01)
+        self.assertLess(float((rotation @ rotation.T - torch.eye(3)).abs().max()), 1e-5)
+        after = views.project(grids, projection)
+        self.assertLess(float((after[..., :3] - before[..., :3] @ turn).abs().max()), 0.1)
+        self.assertTrue(torch.allclose(after[..., 3:], before[..., 3:], atol=1e-5))
+
+    @torch.no_grad()
+    def test_a_teachers_kinds_are_told_by_the_mean_of_the_projected_grid(self):
+        grids, projection = self.made_projection()
+        classifier = torch.nn.Linear(6, 5)
+        wanted = classifier(grids[1].mean(1))
+        for turned in (False, True):
+            if turned:
+                seen = views.project(grids, projection)
+                views.align(projection, seen[..., :4] @ torch.linalg.qr(torch.randn(4, 4))[0], seen)
+            weight, bias = views.kinds_map(projection, classifier, 10)
+            got = views.project(grids, projection).mean(1) @ weight + bias
+            self.assertTrue(torch.allclose(got, wanted, atol=1e-4))
+        error = [float((views.project(grids, projection).mean(1)[:, :n] @ weight + bias - wanted).square().mean())
+                 for n in (2, 6, 10) for weight, bias in [views.kinds_map(projection, classifier, n)]]
+        self.assertTrue(error[0] > error[1] > error[2] >= 0, error)
 
     def test_a_mixed_view_is_one_photo_laid_over_another(self):
         self.pack("--views", 1, "--mixed", 2)
@@ -153,16 +175,8 @@ class Stages(Photos):
 
     def setUp(self):
         super().setUp()
-        run(tokenizer, "tokenizer", "--out", self.folder / "tokenizer.json", "--size", 300, self.folder / "captions.json")
-        config = json.loads(TINY.read_text())
-        config["vocab_size"] = len(tokenizer.Tokenizer(self.folder / "tokenizer.json").tokens)
-        conv = lambda channels, kernel=3, stride=1, weights="ternary": {
-            "type": "conv", "out_channels": channels, "kernel_size": kernel, "stride": stride, "weights": weights,
-            "activation": "relu"}
-        pool = {"type": "max_pool", "kernel_size": 3, "stride": 2}
-        config["vision"] |= {"image_size": 64, "grid_size": 8, "feature_size": 16, "hidden_size": 24, "num_layers": 1, "stem": [
-            conv(8, stride=2, weights="int8"), conv(8), conv(8), pool, conv(8, 1), conv(24), pool,
-            {"type": "residual", "kernel_size": 3}]}
+        run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 300, self.data)
+        config = small_config(tokenizer.Tokenizer(self.folder / "tokenizer.json"))
         (self.folder / "config.json").write_text(json.dumps(config))
         torch.manual_seed(0)
         torch.save({"stem": BitMar(config).vision.stem[:STEM_LAYERS].state_dict()}, self.folder / "stem.pt")
@@ -171,7 +185,7 @@ class Stages(Photos):
         """Two steps; what the stage wrote down of itself."""
         (self.folder / "text").write_text("a dog on the grass\n" * 3)
         wrote = self.folder / f"{more[more.index('--name') + 1] if '--name' in more else stage}.jsonl"
-        run(train, "train", stage, "--work", self.folder, "--captions", self.folder / "captions.json", "--config",
+        run(train, stage, "--work", self.folder, "--data", self.data, "--config",
             self.folder / "config.json", "--text", self.folder / "text", "--steps", 2, "--batch", 8, "--device", "cpu", *more)
         return [json.loads(line) for line in wrote.read_text().splitlines()] if wrote.exists() else []
 
@@ -260,6 +274,28 @@ class Stages(Photos):
         self.assertTrue(0 <= curve[-1]["val_text_to_image"] <= 1 and 0 <= curve[-1]["val_image_to_text"] <= 1)
         before, after = (torch.load(self.folder / f"{name}.pt")["model"] for name in ("caption", "recall"))
         self.assertEqual([k for k in before if not torch.equal(before[k], after[k])], ["memory.query_proj.weight"])
+
+    @torch.no_grad()
+    def test_what_an_encoder_sees_is_packed_like_views(self):
+        self.pack("--views", 2)
+        with torch.enable_grad():
+            self.train("encoder")
+        for shard in (0, 1):
+            run(see, "--checkpoint", self.folder / "encoder.pt", "--views", self.folder / "views", "--out", self.folder / "seen", "--views-each", 2, "--shard", f"{shard}/2")
+        state = torch.load(self.folder / "encoder.pt")
+        model = BitMar(state["config"]).eval()
+        model.load_state_dict(state["model"])
+        for split, count in (("train", 8), ("val", 2)):
+            packed, seen = Views(self.folder / "views", split), Views(self.folder / "seen", split)
+            self.assertEqual((len(seen), seen.count), (len(packed), count))
+            rows = np.arange(len(packed))
+            for view in range(count):
+                pixels = packed.pixels(rows, view // 4 * 2 + view % 2)  # two folders, the picture's and its mirror image's, of one packed
+                self.assertTrue(torch.equal(seen.pixels(rows, view), pixels))
+                # What a mirror image's folder holds is mirrored back: it is read as view 2 k + 1.
+                if view % 4 in (0, 3):
+                    wanted = model.vision(pixels.float())
+                    self.assertLess(float((seen.grids(rows, view).float() - wanted).abs().max()), 0.02 * float(wanted.abs().max()))
 
     def test_reward_on_the_grid_leaves_the_encoder_alone(self):
         self.pack("--views", 1)
