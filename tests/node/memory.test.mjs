@@ -204,7 +204,7 @@ describe('a memory in a folder', () => {
 
   test('is there in the next session', async () => {
     let memory = await open();
-    assert.deepEqual(await memory.open(), { durable: true, role: 'writer', error: null });
+    assert.deepEqual(await memory.open(), { durable: true, exclusive: true, role: 'writer', damaged: 0, error: null });
     await memory.write(picture(30, 30), { now: NOW });
     await memory.teach(picture(60, 20, 4), 'pattern', { now: NOW + 1, thumbnail: new Blob(['tiny'], { type: 'image/webp' }) });
     await memory.flush();

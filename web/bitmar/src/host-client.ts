@@ -15,7 +15,7 @@ type Remembered = Extract<Reply, { type: 'remembered' }>;
 type Answer = Started | Loaded | Done | Remembered;
 
 /** Calls that change the memory: only the host knows whether an abort came in time. */
-const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'label', 'forget', 'clear', 'adopt']);
+const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'label', 'forget', 'clear', 'adopt', 'restore']);
 
 interface Call {
   request: Exclude<Request, { type: 'abort' }>;
