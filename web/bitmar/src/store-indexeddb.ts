@@ -12,6 +12,12 @@ interface Piece {
   sequence: number;
 }
 
+interface Snapshot extends Piece {
+  generation: string;
+  /** The folder of the page that wrote it: other pages of one origin may have other memories. Missing in those of earlier versions. */
+  place?: string | undefined;
+}
+
 /** A whole memory of which something could not be read. */
 interface Aside {
   state: unknown;
@@ -25,7 +31,7 @@ interface Aside {
  * under 0, 1, 2, ...
  */
 interface Schema extends DBSchema {
-  state: { key: string; value: (Piece & { generation: string }) | Aside };
+  state: { key: string; value: Snapshot | Aside };
   journal: { key: number; value: Piece };
   captions: { key: number; value: string };
   thumbnails: { key: number; value: Thumbnail };
@@ -126,7 +132,7 @@ export class IndexedDbStore implements Store {
     const generation = `${Date.now()}-${Math.random()}`; // only ever compared for equality
     await this.#write(async (transaction) => {
       await Promise.all([
-        transaction.objectStore('state').put({ bytes: snapshot, sequence, generation }, 'snapshot'),
+        transaction.objectStore('state').put({ bytes: snapshot, sequence, generation, place: ownPlace() }, 'snapshot'),
         transaction.objectStore('journal').clear(),
         ...attach(transaction, attachments),
       ]);
@@ -180,9 +186,9 @@ export class IndexedDbStore implements Store {
       if (!model || name === this.#name) continue;
       const store = IndexedDbStore.of(model);
       try {
-        const state = await store.load();
-        const savedMs = Number.parseInt(store.#generation ?? '', 10);
-        if (!state.snapshot) continue;
+        const state = await store.#attempt((database) => database.get('state', 'snapshot'));
+        if (!state || !isPiece(state) || (state.place ?? ownPlace()) !== ownPlace()) continue;
+        const savedMs = Number.parseInt(state.generation, 10);
         found.push({
           model,
           savedMs: Number.isFinite(savedMs) ? savedMs : 0,
@@ -286,7 +292,11 @@ async function remove(name: string): Promise<void> {
   });
 }
 
-function isPiece(value: unknown): value is Piece & { generation: string } {
+function ownPlace(): string {
+  return new URL('.', document.baseURI).pathname;
+}
+
+function isPiece(value: unknown): value is Snapshot {
   const { bytes, sequence } = (value ?? {}) as Partial<Piece>;
   return bytes instanceof Uint8Array && Number.isSafeInteger(sequence);
 }
