@@ -1,5 +1,5 @@
 // Bits that flip on the disk, and things that are no files of a memory: nothing is changed silently, nothing else is lost, and no byte is
-// destroyed by reading. BITMAR_FLIPS says how many flips (default 400), BITMAR_SEED repeats them.
+// destroyed by reading. BITMAR_FLIPS says how many flips (default 200), BITMAR_SEED repeats them.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { chmod, cp, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { BitMar } from 'bitmar';
 import { code, path, picture, png, randomFrom, TINY } from './helpers.mjs';
 
 const { FileStore } = await import(path('web/bitmar/dist/store-file.js'));
-const FLIPS = Number(process.env.BITMAR_FLIPS ?? 400);
+const FLIPS = Number(process.env.BITMAR_FLIPS ?? 200);
 const SEED = Number(process.env.BITMAR_SEED ?? Date.now() % 1_000_000);
 const NOW = 1_800_000_000_000;
 

@@ -1,6 +1,7 @@
 // A memory in a folder of the disk, for node: `snapshot.bin`, `journal.bin`, `thumbnails/ID-CHECKSUM.TYPE` and `lock`. In `aside/` lies
 // what was refused, and what other models remembered.
 
+import { randomInt } from 'node:crypto';
 import { constants } from 'node:fs';
 import { copyFile, link, mkdir, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -57,7 +58,7 @@ export class FileStore implements Store {
   #generation: number | undefined; // of the snapshot that our frames build on
   #snapshot: string | undefined; // which file that is: see identityOf
   #journalBytes = 0;
-  #unfinished = false; // an append of ours may have left something behind the journal's end
+  #tail: 'none' | 'ours' | 'found' = 'none'; // what may lie behind the journal's end: the rest of a write that failed, or of a process that was killed
   #foreign: string | undefined; // the model whose memory is in our place
   #captions = new Map<number, string>();
   #thumbnails = new Map<number, string>(); // names of their files
@@ -89,7 +90,7 @@ export class FileStore implements Store {
       let found = await this.#read(folder);
       this.#generation = found?.generation;
       this.#journalBytes = found?.journalEnd ?? 0;
-      this.#unfinished = (await this.#journalSize()) > this.#journalBytes;
+      this.#tail = (await this.#journalSize()) > this.#journalBytes ? 'found' : 'none';
       if (this.#model !== undefined && found?.model !== undefined && found.model !== this.#model) {
         // The place is another model's. Ours may have been before.
         this.#foreign = found.model;
@@ -120,12 +121,12 @@ export class FileStore implements Store {
       const names = await this.#putThumbnails(attachments);
       const bytes = frameRecord(this.#generation!, sequence, frame, attachments, names);
       if (this.#journalBytes + bytes.length > MOST_BYTES) throw this.#tooLarge();
-      this.#unfinished = true;
+      this.#tail = 'ours';
       await withFile(this.#path('journal.bin'), 'a', async (file) => {
         await file.appendFile(bytes);
         await file.datasync();
       });
-      this.#unfinished = false;
+      this.#tail = 'none';
       this.#journalBytes += bytes.length;
       const { removed, evicted, cleared, captions } = attachments;
       const gone = this.#apply({ cleared, removed, evicted, captions: [...captions], thumbnails: names });
@@ -151,7 +152,8 @@ export class FileStore implements Store {
       const captions = new Map(this.#captions);
       const thumbnails = new Map(this.#thumbnails);
       apply(captions, thumbnails, { ...attachments, captions: [...attachments.captions], thumbnails: names });
-      const generation = ((this.#generation ?? 0) + 1) % 2 ** 32;
+      // A first one is like no other: a journal whose snapshot could not be read must not count either.
+      const generation = this.#generation === undefined ? randomInt(2 ** 32) : (this.#generation + 1) % 2 ** 32;
       const bytes = snapshotFile(generation, { model: this.#model, sequence }, snapshot, captions, thumbnails);
       if (bytes.length > MOST_BYTES) throw this.#tooLarge();
       for (const name of thumbnails.values()) await linkOrCopy(join(this.#thumbnailFolder, name), this.#path('thumbnails', name));
@@ -165,7 +167,7 @@ export class FileStore implements Store {
       this.#journalBytes = 0;
       this.#foreign = undefined;
       await this.#writeWhole('journal.bin', new Uint8Array());
-      this.#unfinished = false;
+      this.#tail = 'none';
       const kept = new Set(thumbnails.values());
       await this.#removeThumbnails((await listThumbnails(this.#folder)).filter((name) => !kept.has(name)));
       if (this.#model !== undefined) await rm(this.#path('aside', this.#model), { recursive: true, force: true }); // it is here again
@@ -257,7 +259,7 @@ export class FileStore implements Store {
     if (this.#generation === undefined || this.#foreign !== undefined || !this.#lock?.holds) return false;
     if (this.#snapshot === undefined || (await this.#identity()) !== this.#snapshot) return false;
     const size = await this.#journalSize();
-    if (size > this.#journalBytes && !this.#unfinished) throw this.#taken();
+    if (size > this.#journalBytes && this.#tail === 'none') throw this.#taken();
     return size >= this.#journalBytes;
   }
 
@@ -311,7 +313,7 @@ export class FileStore implements Store {
       if (!contents) throw new BitMarError('invalid_state', `${join(folder, 'snapshot.bin')} is damaged, or something else`);
       if (contents.format > FORMAT) throw new BitMarError('unsupported_state', `${folder} was saved by a newer version`);
       // Without the lock: whoever has it may have written between the two files.
-      const between = this.#readOnly && journal.records.some(({ generation }) => generation > contents.generation);
+      const between = this.#readOnly && journal.records.some(({ generation }) => generation !== contents.generation);
       if (!between || attempt === 5) return contents;
     }
   }
@@ -336,29 +338,33 @@ export class FileStore implements Store {
     return apply(this.#captions, this.#thumbnails, change);
   }
 
-  /** What lies behind the last whole record was never acknowledged; it is kept aside all the same. */
+  /** What lies behind the last whole record was never acknowledged. What an earlier process left there is kept aside all the same. */
   async #cutJournal(): Promise<void> {
-    await withFile(this.#path('journal.bin'), 'r+', async (file) => {
-      const rest = Buffer.alloc(Math.min((await file.stat()).size - this.#journalBytes, MOST_BYTES));
-      await file.read(rest, 0, rest.length, this.#journalBytes);
-      const name = join('aside', `cut-${checksum(rest)}.bin`);
+    if (this.#tail === 'found') {
+      const rest = (await readRegular(this.#path('journal.bin'), MOST_BYTES))!.subarray(this.#journalBytes);
       await mkdir(this.#path('aside'), { recursive: true });
-      await this.#writeWhole(name, rest);
+      await this.#writeWhole(join('aside', `cut-${checksum(rest)}.bin`), rest);
+    }
+    await withFile(this.#path('journal.bin'), 'r+', async (file) => {
       await file.truncate(this.#journalBytes);
       await file.datasync();
     });
-    this.#unfinished = false;
+    this.#tail = 'none';
   }
 
   /** The old file or the new one, whatever happens meanwhile. */
   async #writeWhole(name: string, bytes: Uint8Array): Promise<void> {
+    await this.#writeFile(name, bytes);
+    await syncFolder(dirname(this.#path(name)));
+  }
+
+  async #writeFile(name: string, bytes: Uint8Array): Promise<void> {
     const path = this.#path(name);
     await withFile(`${path}.part`, 'w', async (file) => {
       await file.writeFile(bytes);
       await file.sync();
     });
     await rename(`${path}.part`, path);
-    await syncFolder(dirname(path));
   }
 
   /** The names of their files, each of which is new: the old state keeps its own. */
@@ -366,9 +372,10 @@ export class FileStore implements Store {
     const names: [number, string][] = [];
     for (const [id, { type, bytes }] of thumbnails) {
       const name = `${id}-${checksum(bytes)}.${/^image\/([a-z]{1,16})$/.exec(type)?.[1] ?? 'jpeg'}`;
-      await this.#writeWhole(join('thumbnails', name), bytes);
+      await this.#writeFile(join('thumbnails', name), bytes);
       names.push([id, name]);
     }
+    if (names.length) await syncFolder(this.#path('thumbnails'));
     return names;
   }
 
@@ -378,6 +385,7 @@ export class FileStore implements Store {
 
   /** Everything as it is, under another name; nothing is overwritten in place later. */
   async #copyAside(name: string): Promise<void> {
+    await rm(this.#path('aside', name), { recursive: true, force: true }); // the rest of one that was interrupted
     await mkdir(this.#path('aside', name, 'thumbnails'), { recursive: true });
     const thumbnails = (await listThumbnails(this.#folder)).map((file) => join('thumbnails', file));
     for (const file of [...thumbnails, 'journal.bin', 'snapshot.bin']) await linkOrCopy(this.#path(file), this.#path('aside', name, file));
@@ -501,7 +509,9 @@ async function syncFolder(path: string): Promise<void> {
 /** Both names are the same file, which nobody changes in place; a copy where the file system has no links. */
 async function linkOrCopy(from: string, to: string): Promise<void> {
   if (from === to || !(await exists(from)) || (await exists(to))) return;
-  await link(from, to).catch(() => copyFile(from, to));
+  await link(from, to).catch(async () => {
+    if ((await stat(from)).isFile()) await copyFile(from, to);
+  });
 }
 
 async function listThumbnails(folder: string): Promise<string[]> {
