@@ -147,8 +147,10 @@ export class Diary {
   /** What has a picture was seen again with this model. The rest is the visitor's to keep or to delete. */
   async #showEarlier(): Promise<void> {
     this.#earlier = await this.#memory.earlier();
-    const [all, pictured] = (['episodes', 'pictured'] as const).map((each) => this.#earlier.reduce((sum, memory) => sum + memory[each], 0));
-    element('earlier-text').textContent = `An earlier model remembered ${all} moments here. ${all! - pictured!} of them have no picture, and only that model can read them.`;
+    const all = this.#earlier.reduce((sum, { episodes }) => sum + episodes, 0);
+    const left = this.#earlier.reduce((sum, { episodes, pictured }) => sum + episodes - pictured, 0);
+    const rest = left ? `${left} of them have no picture, and only that model can read them.` : 'All of them have pictures, which this one could look at again.';
+    element('earlier-text').textContent = `An earlier model remembered ${all} moments here. ${rest}`;
     element('earlier').hidden = all === 0;
   }
 
