@@ -193,8 +193,9 @@ describe('the memory in Chromium', () => {
         const { matches } = await memory.recall({ image: thumbnail });
         await memory.flush();
         const { episodes: all, pictured } = earlier;
+        const { size } = await earlier.export();
         const blocked = await codeOf(earlier.delete());
-        return { episodes, all, pictured, rest: rest.length, similarity: matches[0].similarity, size: (await earlier.export()).size, blocked };
+        return { episodes, all, pictured, rest: rest.length, similarity: matches[0].similarity, size, blocked };
       });
       assert.deepEqual(found.episodes, before.filter(({ label }) => label === 'one'));
       assert.deepEqual([found.all, found.pictured, found.rest], [2, 1, 0]);
