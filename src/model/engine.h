@@ -105,8 +105,8 @@ class Engine {
   EpisodicMemory::LoadReport load_memory(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames,
                                          bool shrink);
   EpisodicMemory::LoadReport adopt_memory(ByteSpan snapshot, bool shrink);
-  // An episode of another model's memory, from its picture: key and value are computed as remember() and teach() do, all
-  // else stays. It ends the caption under way. Throws invalid_argument where the id is taken or no slot is free.
+  // An episode of another model's memory, from its picture: key and value are computed as by remember() and teach(),
+  // all else stays. It ends the caption under way. Throws invalid_argument where the id is taken or no slot is free.
   void restore(const ImageView& image, const Episode& episode, std::string_view text);
   // Writes what the last begin was given, an image or a prompt alone, said to be `text` (of which as much counts as a
   // prompt may hold). The key is the image's or the prompt's query; the value holds image and text.

@@ -394,7 +394,8 @@ TEST_F(EngineTest, AMemoryGrowsRatherThanLoseWhatWasSaved) {
   }
   const auto saved = engine->memory().snapshot();
   const std::uint64_t sequence = engine->memory().sequence();
-  EXPECT_EQ(code_of([&] { engine->memory().restore({.id = 3, .strength = 1}, std::vector<float>(16), std::vector<float>(16)); }),
+  const std::vector<float> zeros(16);
+  EXPECT_EQ(code_of([&] { engine->memory().restore({.id = 3, .strength = 1}, zeros, zeros); }),
             ErrorCode::invalid_argument);
 
   engine->memory().forget_all();
@@ -422,8 +423,8 @@ TEST_F(EngineTest, AnEpisodeOfAnotherModelIsSeenAgain) {
   const std::vector<std::uint8_t> shades(30 * 30 * 3, 90);
   const ImageView grey{shades.data(), 30, 30, 3};
   const auto taught = engine->teach(grey, 10, "a wall");
-  const std::vector<float> key(engine->memory().key(taught.slot).begin(), engine->memory().key(taught.slot).end());
-  const std::vector<float> value(engine->memory().value(taught.slot).begin(), engine->memory().value(taught.slot).end());
+  const auto copy = [](std::span<const float> v) { return std::vector<float>(v.begin(), v.end()); };
+  const auto key = copy(engine->memory().key(taught.slot)), value = copy(engine->memory().value(taught.slot));
   engine->memory().forget_all();
   Episode episode{.id = 77, .created_ms = 1, .last_used_ms = 2, .uses = 3, .strength = 4};
   episode.set_label("a wall");

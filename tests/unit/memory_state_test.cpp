@@ -434,7 +434,7 @@ TEST(MemoryStateTest, WhateverWasLetInCanBeSavedAndLoadedAgain) {
                           .last_used_ms = any(times),
                           .uses = any(uses),
                           .strength = any(strengths)});
-      if (plain) episodes.back() = {.id = n, .created_ms = 1, .last_used_ms = any(times), .uses = any(uses), .strength = 1};
+      if (plain) episodes.back() = {.id = n, .last_used_ms = any(times), .uses = any(uses), .strength = 1};
     }
     TestMemory memory(6);
     const bool import = random.next() % 2 == 0;
@@ -481,7 +481,8 @@ TEST(MemoryStateTest, WhateverWasLetInCanBeSavedAndLoadedAgain) {
 TEST(MemoryStateTest, TimesBeyondTheCalendarAreBroughtIntoIt) {
   TestMemory memory(5);
   const MemoryStateHeader header{.width = 4, .slots = 5, .sequence = 3, .next_id = 9, .cleared = true};
-  const auto report = memory.load(made(header, {{.id = 1, .created_ms = 1e300, .last_used_ms = -1e300, .strength = 1}}));
+  const Episode episode{.id = 1, .created_ms = 1e300, .last_used_ms = -1e300, .strength = 1};
+  const auto report = memory.load(made(header, {episode}));
   EXPECT_EQ(report.loaded, 1);
   EXPECT_EQ(memory->slot(0).created_ms, Episode::kMaxTime);
   EXPECT_EQ(memory->slot(0).last_used_ms, -Episode::kMaxTime);
