@@ -156,6 +156,7 @@ export class MemoryKeeper {
 
   /** What is under way ends first, and then gives back what it took: nobody else may write before. */
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#timer);
     if (this.#working === 0) this.#release();
@@ -365,7 +366,7 @@ export class MemoryKeeper {
   async #promote(): Promise<void> {
     if (this.#closed) return;
     try {
-      await this.#load(); // what the other did last may not have been told
+      if (!(await this.#load())) await this.#bringOver(); // what the other did last may not have been told
       this.#tellStore({ role: 'writer' });
     } catch (error) {
       this.#giveUp(error);
