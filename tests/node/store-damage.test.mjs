@@ -230,19 +230,20 @@ test('a folder that cannot be written opens with its episodes, to be read', { sk
   await chmod(folder, 0o555);
   // Root may write everything: a child does without it.
   const script = `
-    import { FileStore } from ${JSON.stringify(path('web/bitmar/dist/store-file.js'))};
-    const { MemoryKeeper } = await import(${JSON.stringify(path('web/bitmar/dist/memory-keeper.js'))});
+    import ${JSON.stringify(path('web/bitmar/dist/store-file.js'))};
+    import { BitMar } from ${JSON.stringify(path('web/bitmar/dist/index-node.js'))};
+    import { picture } from ${JSON.stringify(path('tests/node/helpers.mjs'))};
+    const { memory } = await BitMar.load(${JSON.stringify(TINY)}, { worker: false, memory: { folder: ${JSON.stringify(folder)} } });
     if (process.getuid() === 0) process.setuid(65534);
-    const loaded = [];
-    const host = { memory: async (name, { snapshot, frames }) => (name === 'load' && loaded.push(snapshot.length, frames.length), name === 'list' ? [] : { sequence: 1, droppedSlots: 0, droppedFrames: 0, gaps: 0 }) };
-    const keeper = new MemoryKeeper({ host, shrink: false, hasTabs: false, openStore: async () => new FileStore(${JSON.stringify(folder)}), autosaveMs: 10, thumbnailBytes: 1e6, onStatus() {}, onLoad() {} });
-    await keeper.open();
-    const { role, durable, error } = keeper.status;
-    console.log(JSON.stringify([role, durable, error?.code, loaded[0] > 100, loaded[1]]));
-    await keeper.save();`;
+    const { role, durable, error } = await memory.open();
+    const { episodes } = await memory.list();
+    const thumbnails = await Promise.all(episodes.map(({ id }) => memory.thumbnail(id)));
+    const write = await memory.write(picture(9, 9)).catch(({ code }) => code);
+    await memory.flush();
+    console.log(JSON.stringify([role, durable, error?.code, episodes.length, thumbnails.filter(Boolean).length, write]));`;
   try {
     const said = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
-    assert.deepEqual(JSON.parse(said), ['reader', false, 'read_only', true, 2]);
+    assert.deepEqual(JSON.parse(said), ['reader', false, 'read_only', 5, 5, 'read_only']);
   } finally {
     await chmod(folder, 0o755);
   }
