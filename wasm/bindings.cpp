@@ -148,6 +148,16 @@ val entry_of(const bitmar::Episode& episode) {
   return object;
 }
 
+bitmar::Episode episode_of(const val& entry) {
+  bitmar::Episode episode{.id = count_of(entry["id"].as<double>()),
+                          .created_ms = entry["createdMs"].as<double>(),
+                          .last_used_ms = entry["lastUsedMs"].as<double>(),
+                          .uses = entry["uses"].as<std::uint32_t>(),
+                          .strength = entry["strength"].as<float>()};
+  episode.set_label(optional_of<std::string>(entry["label"]).value_or(""));
+  return episode;
+}
+
 // Throws invalid_argument when there is no such episode.
 int slot_of(Engine& engine, double id) {
   const int slot = engine.memory().find(count_of(id));
@@ -232,7 +242,9 @@ bool memory_forget(Engine& engine, double id) {
   });
 }
 
-void memory_clear(Engine& engine) { engine.memory().forget_all(); }
+void memory_clear(Engine& engine) {
+  guarded([&] { engine.memory().forget_all(); });
+}
 
 val memory_list(Engine& engine) {
   const EpisodicMemory& memory = engine.memory();
@@ -267,24 +279,60 @@ val report_of(const EpisodicMemory::LoadReport& report) {
   object.set("loaded", report.loaded);
   object.set("droppedSlots", report.dropped_slots);
   object.set("droppedFrames", report.dropped_frames);
+  object.set("gaps", report.gaps);
   object.set("leftOut", report.left_out);
   object.set("sequence", number(report.sequence));
   return object;
 }
 
-val memory_load(Engine& engine, const val& snapshot, const val& frames) {
+// A snapshot, which may be null, and frames, as bytes that last as long as this.
+struct SavedBytes {
+  SavedBytes(const val& snapshot, const val& list) {
+    if (!snapshot.isNull()) kept.push_back(bytes_of(snapshot));
+    for (const val& frame : emscripten::vecFromJSArray<val>(list)) kept.push_back(bytes_of(frame));
+    frames.assign(kept.begin() + (snapshot.isNull() ? 0 : 1), kept.end());
+    if (!snapshot.isNull()) whole = kept[0];
+  }
+
+  std::vector<std::vector<std::uint8_t>> kept;
+  std::optional<bitmar::ByteSpan> whole;
+  std::vector<bitmar::ByteSpan> frames;
+};
+
+val memory_load(Engine& engine, const val& snapshot, const val& frames, bool shrink) {
   return guarded([&] {
-    std::vector<std::vector<std::uint8_t>> kept;
-    for (const val& frame : emscripten::vecFromJSArray<val>(frames)) kept.push_back(bytes_of(frame));
-    const std::vector<bitmar::ByteSpan> spans(kept.begin(), kept.end());
-    if (snapshot.isNull()) return report_of(engine.memory().load(std::nullopt, spans));
-    const auto bytes = bytes_of(snapshot);
-    return report_of(engine.memory().load(bytes, spans));
+    const SavedBytes saved(snapshot, frames);
+    return report_of(engine.load_memory(saved.whole, saved.frames, shrink));
   });
 }
 
-val memory_adopt(Engine& engine, const val& snapshot) {
-  return guarded([&] { return report_of(engine.memory().adopt(bytes_of(snapshot))); });
+val memory_adopt(Engine& engine, const val& snapshot, bool shrink) {
+  return guarded([&] { return report_of(engine.adopt_memory(bytes_of(snapshot), shrink)); });
+}
+
+val memory_merged(const Engine& engine, const val& snapshot, const val& frames) {
+  return guarded([&] {
+    const SavedBytes saved(snapshot, frames);
+    const auto bytes = EpisodicMemory::merged(saved.whole, saved.frames, engine.kernels());
+    const bitmar::MemoryStateReader reader(bytes, bitmar::MemoryStateReader::width_of(bytes));
+    val episodes = val::array();
+    bitmar::MemoryRecord record;
+    for (int i = 0; i < reader.records(); ++i) {
+      if (reader.read(i, record)) episodes.call<void>("push", entry_of(record.episode));
+    }
+    val object = val::object();
+    object.set("snapshot", copy_of(bytes));
+    object.set("episodes", episodes);
+    return object;
+  });
+}
+
+void memory_restore_pixels(Engine& engine, const val& pixels, int width, int height, const val& entry,
+                           const std::string& text) {
+  guarded([&] {
+    const auto bytes = bytes_of(pixels);
+    engine.restore(bitmar::image_view(bytes, width, height), episode_of(entry), text);
+  });
 }
 
 // ---- Results ----
@@ -341,6 +389,8 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .function("memoryChanges", &memory_changes)
       .function("memoryLoad", &memory_load)
       .function("memoryAdopt", &memory_adopt)
+      .function("memoryMerged", &memory_merged)
+      .function("memoryRestorePixels", &memory_restore_pixels)
       .function("threads", &Engine::threads)
       .function("kernelsName", &kernels_name)
       .function("bytes", &bytes);

@@ -50,6 +50,14 @@ void get_floats(ByteSpan bytes, std::size_t at, int count, std::vector<float>& t
 
 }  // namespace
 
+void Episode::set_label(std::string_view label) {
+  if (label.size() > kMaxLabel) {
+    throw Error(ErrorCode::text_too_long, "a label has at most " + std::to_string(kMaxLabel) + " bytes");
+  }
+  label_length = static_cast<std::uint8_t>(label.size());
+  std::fill(std::copy(label.begin(), label.end(), label_bytes), std::end(label_bytes), '\0');
+}
+
 MemoryStateWriter::MemoryStateWriter(const MemoryStateHeader& h, int records)
     : bytes_(kHeader + 4 * h.freed.size() + records * record_bytes(h.width)) {
   std::uint8_t* to = std::copy(kMagic.begin(), kMagic.end(), bytes_.data());
@@ -87,7 +95,7 @@ void MemoryStateWriter::add(int slot, const Episode& e, std::span<const float> k
   size_ = to - bytes_.data();
 }
 
-MemoryStateReader::MemoryStateReader(ByteSpan bytes, int width) {
+int MemoryStateReader::width_of(ByteSpan bytes) {
   if (bytes.size() < kPrelude || !has_text(bytes, 0, kMagic) || little32(bytes, 12) != crc32(bytes.first(12))) {
     invalid("is none, or its beginning is damaged");
   }
@@ -95,9 +103,14 @@ MemoryStateReader::MemoryStateReader(ByteSpan bytes, int width) {
     throw Error(ErrorCode::unsupported_state, "the saved memory is of version " + std::to_string(version) +
                                                   ", this program knows version " + std::to_string(kVersion));
   }
-  if (little32(bytes, 8) != static_cast<std::uint32_t>(width)) {
-    invalid("has episodes of width " + std::to_string(little32(bytes, 8)) + ", the model's have " +
-            std::to_string(width));
+  const std::uint32_t width = little32(bytes, 8);
+  if (width < 1 || width > kMaxWidth) invalid("has episodes of width " + std::to_string(width));
+  return static_cast<int>(width);
+}
+
+MemoryStateReader::MemoryStateReader(ByteSpan bytes, int width) {
+  if (const int own = width_of(bytes); own != width) {
+    invalid("has episodes of width " + std::to_string(own) + ", the model's have " + std::to_string(width));
   }
   if (bytes.size() < kHeader) invalid("ends within its header");
   const std::uint32_t slots = little32(bytes, 40), flags = little32(bytes, 44), freed = little32(bytes, 48),
@@ -123,6 +136,8 @@ MemoryStateReader::MemoryStateReader(ByteSpan bytes, int width) {
   records_ = static_cast<int>(records);
   whole_ = static_cast<int>(std::min<std::size_t>(records, data_.size() / record_bytes(width)));
 }
+
+bool MemoryStateReader::exact() const { return data_.size() == records_ * record_bytes(header_.width); }
 
 bool MemoryStateReader::read(int index, MemoryRecord& record) const {
   if (index >= whole_) return false;

@@ -24,6 +24,7 @@ namespace bitmar {
 struct Episode {
   static constexpr int kMaxLabel = 63;                               // bytes of UTF-8
   static constexpr std::uint64_t kMaxId = (std::uint64_t{1} << 52);  // far below what a JavaScript number holds exactly
+  static constexpr double kMaxTime = 8.64e15;  // either side of 1970: where JavaScript's calendar ends
 
   std::uint64_t id = 0;  // from 1, never used again; 0: the slot is free
   double created_ms = 0, last_used_ms = 0;
@@ -33,6 +34,7 @@ struct Episode {
   char label_bytes[kMaxLabel + 1] = {};
 
   std::string_view label() const { return {label_bytes, label_length}; }
+  void set_label(std::string_view label);  // throws text_too_long
 };
 
 struct MemoryStateHeader {
@@ -65,6 +67,7 @@ struct MemoryRecord {
 class MemoryStateReader {
  public:
   static constexpr int kMaxSlots = 1 << 16;
+  static constexpr int kMaxWidth = 1 << 16;
 
   // Throws unsupported_state of a newer version; invalid_state of what is no state, of another width than `width` and
   // of a damaged header.
@@ -73,6 +76,9 @@ class MemoryStateReader {
   const MemoryStateHeader& header() const { return header_; }
   int records() const { return records_; }  // as the header says
   bool truncated() const { return whole_ < records_; }
+  bool exact() const;  // every record is there, and nothing behind them
+  // Of any state, whatever its width. Throws as the constructor does.
+  static int width_of(ByteSpan bytes);
   // False of a record that is damaged, or behind the end: `record` then holds nothing of use. Its slot is below the
   // header's number of slots; of the rest only the checksum has been looked at.
   bool read(int index, MemoryRecord& record) const;

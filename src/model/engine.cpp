@@ -308,12 +308,43 @@ void Engine::see_other(const ImageView& image) {
 void Engine::resize_memory(int slots) {
   require(slots >= 1 && slots <= EpisodicMemory::kMaxSlots,
           "a memory has 1 to " + std::to_string(EpisodicMemory::kMaxSlots) + " slots");
-  require(memory().sequence() == 0, "a memory that was written to keeps its number of slots");
+  require(memory().size() == 0, "a memory that holds something keeps its number of slots");
+  replace_memory(slots);
+}
+
+// Another memory, empty, that counts on from where this one is.
+void Engine::replace_memory(int slots) {
+  const std::uint64_t sequence = memory().sequence(), next_id = memory().next_id();
   try {
     model_.resize_memory(slots);
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::out_of_memory, "there is not enough memory for " + std::to_string(slots) + " slots");
   }
+  memory().continue_from(sequence, next_id);
+}
+
+EpisodicMemory::LoadReport Engine::load_memory(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames,
+                                               bool shrink) {
+  const bool follows = !snapshot && memory().sequence() > 0;
+  if (!shrink && !follows) {
+    const int slots = memory().saved_size(snapshot, frames).slots;
+    if (slots > memory().capacity()) replace_memory(slots);
+  }
+  return memory().load(snapshot, frames);
+}
+
+EpisodicMemory::LoadReport Engine::adopt_memory(ByteSpan snapshot, bool shrink) {
+  const EpisodicMemory::SavedSize size = memory().adoptable_size(snapshot);
+  if (!shrink && size.episodes > memory().capacity()) replace_memory(size.slots);
+  return memory().adopt(snapshot);
+}
+
+void Engine::restore(const ImageView& image, const Episode& episode, std::string_view text) {
+  see_other(image);
+  has_episode_ = has_image_ = true;
+  see_episode(text);
+  has_episode_ = false;
+  memory().restore(episode, key_, model_.memory_value());
 }
 
 // Leaves the episode's key in key_, and its value, with the text, in the model.

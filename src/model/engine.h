@@ -122,8 +122,16 @@ class Engine {
   // next call. An image ends the caption under way.
   std::span<const float> embed(const ImageView* image, std::string_view text);
   EpisodicMemory& memory() { return model_.memory(); }
-  // Another number of slots, of a memory into which nothing was written yet.
+  // Another number of slots, of a memory that holds nothing.
   void resize_memory(int slots);
+  // As the memory's own load and adopt. A memory too small for what was saved becomes as large as that one was, so that
+  // nothing is lost; with `shrink` it keeps its size, and the weakest episodes are left out.
+  EpisodicMemory::LoadReport load_memory(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames,
+                                         bool shrink);
+  EpisodicMemory::LoadReport adopt_memory(ByteSpan snapshot, bool shrink);
+  // An episode of another model's memory, from its picture: key and value are computed as by remember() and teach(),
+  // all else stays. It ends the caption under way. Throws invalid_argument where the id is taken or no slot is free.
+  void restore(const ImageView& image, const Episode& episode, std::string_view text);
   // Writes what the last begin was given, an image or a prompt alone, said to be `text` (of which as much counts as a
   // prompt may hold). The key is the image's or the prompt's query; the value holds image and text.
   EpisodicMemory::Written remember(double now_ms, std::string_view text);
@@ -132,6 +140,7 @@ class Engine {
   EpisodicMemory::Written teach(const ImageView& image, double now_ms, std::string_view label);
 
   MemoryReport bytes() const;
+  const Kernels& kernels() const { return model_.kernels(); }
   const char* kernels_name() const { return model_.kernels().name; }
   int threads() const { return model_.threads(); }  // fewer than asked for where the system gives no more
   const Config& config() const { return model_.config(); }
@@ -153,6 +162,7 @@ class Engine {
   void finish();
   void see_other(const ImageView& image);
   void see_episode(std::string_view text);
+  void replace_memory(int slots);
   std::vector<int> text_tokens(std::string_view text) const;
   void see_picture();
   double likeness(std::string_view text);

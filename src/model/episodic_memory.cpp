@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <string>
 
@@ -31,12 +32,9 @@ void check_label(std::string_view label) {
 }
 
 void check_time(double ms) {
-  if (!std::isfinite(ms)) throw Error(ErrorCode::invalid_argument, "a time must be a finite number");
-}
-
-void put_label(Episode& episode, std::string_view label) {
-  episode.label_length = static_cast<std::uint8_t>(label.size());
-  std::fill(std::copy(label.begin(), label.end(), episode.label_bytes), std::end(episode.label_bytes), '\0');
+  if (!(std::abs(ms) <= Episode::kMaxTime)) {
+    throw Error(ErrorCode::invalid_argument, "a time must be a number of milliseconds within the calendar");
+  }
 }
 
 }  // namespace
@@ -161,7 +159,8 @@ int EpisodicMemory::recall(std::span<const float> query, std::span<Match> out, f
 void EpisodicMemory::touch(int slot, double now_ms) {
   check_slot(slot);
   check_time(now_ms);
-  ++slots_[slot].uses;
+  check_room(1);
+  if (slots_[slot].uses < std::numeric_limits<std::uint32_t>::max()) ++slots_[slot].uses;
   slots_[slot].last_used_ms = now_ms;
   change(slot);
 }
@@ -236,6 +235,7 @@ void EpisodicMemory::place(int i, std::span<const float> key, std::span<const fl
 
 // A new episode, in a free slot or the weakest one's.
 EpisodicMemory::Written EpisodicMemory::store(std::span<const float> key, std::span<const float> value, double now_ms) {
+  if (next_id_ >= Episode::kMaxId) throw Error(ErrorCode::invalid_state, "the memory has given every id there is");
   const int free = free_slot();
   const int i = free >= 0 ? free : weakest(now_ms);
   const Written written{.slot = i,
@@ -272,6 +272,7 @@ EpisodicMemory::Written EpisodicMemory::write(std::span<const float> key, std::s
   check_vector(key, "a key");
   check_vector(value, "a value");
   check_time(now_ms);
+  check_room(capacity() + 1);
   return settings_.policy == Policy::gated ? write_gated(key, value, now_ms) : write_additive(key, value, now_ms);
 }
 
@@ -308,6 +309,7 @@ EpisodicMemory::Written EpisodicMemory::teach(std::span<const float> key, std::s
   check_vector(value, "a value");
   check_time(now_ms);
   check_label(label);
+  check_room(1);
   if (label.empty()) throw Error(ErrorCode::invalid_argument, "there is no label to teach");
   const Match nearest = best_match(key);
   Match example{.similarity = -1};
@@ -325,7 +327,7 @@ EpisodicMemory::Written EpisodicMemory::teach(std::span<const float> key, std::s
   } else {
     written = store(key, value, now_ms);
   }
-  put_label(slots_[written.slot], label);
+  slots_[written.slot].set_label(label);
   written.similarity = nearest.similarity;
   return written;
 }
@@ -333,12 +335,18 @@ EpisodicMemory::Written EpisodicMemory::teach(std::span<const float> key, std::s
 void EpisodicMemory::set_label(int slot, std::string_view label) {
   check_slot(slot);
   check_label(label);
-  put_label(slots_[slot], label);
+  check_room(1);
+  slots_[slot].set_label(label);
   change(slot);
 }
 
 void EpisodicMemory::forget(int slot) {
   check_slot(slot);
+  check_room(1);
+  vacate(slot);
+}
+
+void EpisodicMemory::vacate(int slot) {
   // Forgotten is gone, not only out of reach.
   std::fill_n(key_data(slot), settings_.width, 0.0f);
   std::fill_n(value_data(slot), settings_.width, 0.0f);
@@ -350,6 +358,11 @@ void EpisodicMemory::forget(int slot) {
 }
 
 void EpisodicMemory::forget_all() {
+  check_room(1);
+  vacate_all();
+}
+
+void EpisodicMemory::vacate_all() {
   std::fill(keys_.begin(), keys_.end(), 0.0f);
   std::fill(values_.begin(), values_.end(), 0.0f);
   std::fill(codes_.begin(), codes_.end(), std::int8_t{0});
@@ -364,6 +377,20 @@ void EpisodicMemory::restore(int slot, const Episode& episode, std::span<const f
   if (slot < 0 || slot >= capacity() || !fits(episode, key, value)) {
     throw Error(ErrorCode::invalid_argument, "this is no episode of this memory");
   }
+  check_room(1);
+  put_back(slot, episode, key, value);
+}
+
+void EpisodicMemory::restore(const Episode& episode, std::span<const float> key, std::span<const float> value) {
+  const int slot = free_slot();
+  if (slot < 0 || find(episode.id) >= 0) {
+    throw Error(ErrorCode::invalid_argument, slot < 0 ? "there is no free slot" : "an episode has this id already");
+  }
+  restore(slot, episode, key, value);
+}
+
+void EpisodicMemory::put_back(int slot, const Episode& episode, std::span<const float> key,
+                              std::span<const float> value) {
   place(slot, key, value);
   slots_[slot] = episode;
   next_id_ = std::max(next_id_, episode.id + 1);
@@ -384,6 +411,13 @@ bool EpisodicMemory::fits(const Episode& e, std::span<const float> key, std::spa
     return false;
   }
   return e.id >= 1 && e.id < Episode::kMaxId && e.strength >= 0 && std::isfinite(e.strength);
+}
+
+// Every state that the memory comes to must be one that can be saved and read.
+void EpisodicMemory::check_room(std::uint64_t changes) const {
+  if (changes > Episode::kMaxId - sequence_) {
+    throw Error(ErrorCode::invalid_state, "the memory has counted as many changes as it can");
+  }
 }
 
 void EpisodicMemory::check_slot(int slot) const {

@@ -105,6 +105,8 @@ class EpisodicMemory {
   void forget_all();
   // Puts an episode in a slot as it was. Throws invalid_argument unless it could have been written here.
   void restore(int slot, const Episode& episode, std::span<const float> key, std::span<const float> value);
+  // In a free slot. Throws invalid_argument as well where there is none, or the id is taken.
+  void restore(const Episode& episode, std::span<const float> key, std::span<const float> value);
 
   // ---- State: a snapshot, and frames of what changed since, one building on the other ----
 
@@ -116,16 +118,33 @@ class EpisodicMemory {
   struct LoadReport {
     int loaded = 0;          // episodes, as they came to be in the memory
     int dropped_slots = 0;   // damaged ones of the snapshot
-    int dropped_frames = 0;  // damaged ones, and those that build on what is not there
+    int dropped_frames = 0;  // damaged ones; when following, also those that build on what is not there
+    int gaps = 0;            // how often something is missing that a frame builds on
     int left_out = 0;        // the weakest, where there are more than slots
     std::uint64_t sequence = 0;
   };
   // The memory as it was: a snapshot, then the frames that build on it and on each other; those that it holds already
-  // are passed over. Without a snapshot the frames build on what is there. A snapshot of another number of slots is
-  // taken in, which may count as a change. Throws invalid_state and unsupported_state, and then nothing has changed.
+  // are passed over. A frame counts although one before it is missing: each holds whole slots. Without a snapshot the
+  // frames build on what is there, without a gap, unless nothing was ever there. A snapshot of another number of slots
+  // is taken in, which may count as a change. Throws invalid_state and unsupported_state, and then nothing has changed.
   LoadReport load(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames);
-  // The episodes of a snapshot instead of those that are there, as one more change.
+  // The episodes of a snapshot instead of those that are there, as one more change. It comes from outside: unless every
+  // byte is sound and leaves room for as many changes again, it throws invalid_state, and then nothing has changed.
   LoadReport adopt(ByteSpan snapshot);
+
+  struct SavedSize {
+    int slots = 0, episodes = 0;
+  };
+  // Of what load() would read. Throws as load() does.
+  SavedSize saved_size(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames) const;
+  // Of what adopt() would take. Throws as adopt() does.
+  SavedSize adoptable_size(ByteSpan snapshot) const;
+  // What load() would read of any memory, whatever its width, as one snapshot. Throws as load() does.
+  static std::vector<std::uint8_t> merged(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames,
+                                          const Kernels& kernels);
+  // An empty memory counts on from where another was whose place it takes.
+  void continue_from(std::uint64_t sequence, std::uint64_t next_id);
+  std::uint64_t next_id() const { return next_id_; }
 
  private:
   struct Saved;
@@ -146,11 +165,17 @@ class EpisodicMemory {
   Written write_gated(std::span<const float> key, std::span<const float> value, double now_ms);
   Written write_additive(std::span<const float> key, std::span<const float> value, double now_ms);
   void change(int i) { changed_[i] = ++sequence_; }
+  void vacate(int slot);
+  void vacate_all();
+  void put_back(int slot, const Episode& episode, std::span<const float> key, std::span<const float> value);
   bool fits(const Episode& episode, std::span<const float> key, std::span<const float> value) const;
+  bool read_record(const MemoryStateReader& reader, int index, MemoryRecord& record) const;
   Saved read_state(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames) const;
+  Saved read_import(ByteSpan snapshot) const;
   std::optional<MemoryStateReader> read_frame(ByteSpan bytes) const;
-  LoadReport take(Saved& saved, std::uint64_t as);
+  LoadReport take(Saved& saved, std::optional<std::uint64_t> as);
   LoadReport follow(std::span<const ByteSpan> frames);
+  void check_room(std::uint64_t changes) const;
   void check_slot(int slot) const;
   void check_vector(std::span<const float> v, const char* what) const;
 

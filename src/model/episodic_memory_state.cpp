@@ -1,5 +1,6 @@
 // The memory to bytes and back; io/memory_state.h has the format.
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -57,8 +58,21 @@ struct EpisodicMemory::Saved {
   std::vector<MemoryStateReader> readers;
   std::vector<Place> slots;
   std::uint64_t sequence = 0, next_id = 1;
-  int dropped_slots = 0, dropped_frames = 0;
+  int dropped_slots = 0, dropped_frames = 0, gaps = 0;
+
+  int episodes() const {
+    return static_cast<int>(std::count_if(slots.begin(), slots.end(), [](const Place& p) { return p.reader >= 0; }));
+  }
 };
+
+// False of what could not have been written here. Earlier versions took any finite time, also one that no calendar has.
+bool EpisodicMemory::read_record(const MemoryStateReader& reader, int index, MemoryRecord& record) const {
+  if (!reader.read(index, record)) return false;
+  for (double* ms : {&record.episode.created_ms, &record.episode.last_used_ms}) {
+    if (std::isfinite(*ms)) *ms = std::clamp(*ms, -Episode::kMaxTime, Episode::kMaxTime);
+  }
+  return fits(record.episode, record.key, record.value);
+}
 
 EpisodicMemory::Saved EpisodicMemory::read_state(std::optional<ByteSpan> snapshot,
                                                  std::span<const ByteSpan> frames) const {
@@ -77,9 +91,7 @@ EpisodicMemory::Saved EpisodicMemory::read_state(std::optional<ByteSpan> snapsho
   if (snapshot) {
     add(MemoryStateReader(*snapshot, settings_.width));
     for (int i = 0; i < saved.readers[0].records(); ++i) {
-      const bool whole = saved.readers[0].read(i, record) && fits(record.episode, record.key, record.value) &&
-                         saved.slots[record.slot].reader < 0;
-      if (whole) {
+      if (read_record(saved.readers[0], i, record) && saved.slots[record.slot].reader < 0) {
         put(i);
       } else {
         ++saved.dropped_slots;
@@ -88,20 +100,81 @@ EpisodicMemory::Saved EpisodicMemory::read_state(std::optional<ByteSpan> snapsho
   }
   for (const ByteSpan bytes : frames) {
     const std::optional<MemoryStateReader> reader = read_frame(bytes);
-    if (!reader || reader->header().base > saved.sequence) {
+    if (!reader) {
       ++saved.dropped_frames;
       continue;
     }
     if (reader->header().sequence <= saved.sequence) continue;
+    if (reader->header().base > saved.sequence) ++saved.gaps;
     add(*reader);
     if (reader->header().cleared) std::fill(saved.slots.begin(), saved.slots.end(), Saved::Place{});
     for (const std::uint32_t slot : reader->header().freed) saved.slots[slot] = {};
     for (int i = 0; i < reader->records(); ++i) {
-      reader->read(i, record);
+      read_record(*reader, i, record);
       put(i);
     }
   }
   return saved;
+}
+
+EpisodicMemory::SavedSize EpisodicMemory::saved_size(std::optional<ByteSpan> snapshot,
+                                                     std::span<const ByteSpan> frames) const {
+  const Saved saved = read_state(snapshot, frames);
+  return {static_cast<int>(saved.slots.size()), saved.episodes()};
+}
+
+// A snapshot of which every byte is as some memory wrote it.
+EpisodicMemory::Saved EpisodicMemory::read_import(ByteSpan snapshot) const {
+  // No memory counts so far; one that began there would soon come to what cannot be saved.
+  constexpr std::uint64_t kMost = Episode::kMaxId / 2;
+  Saved saved = read_state(snapshot, {});
+  const MemoryStateReader& reader = saved.readers[0];
+  const MemoryStateHeader& h = reader.header();
+  bool sound = reader.exact() && saved.dropped_slots == 0 && h.cleared && h.freed.empty() && h.sequence <= kMost &&
+               h.next_id <= kMost;
+  std::vector<std::uint64_t> ids;
+  MemoryRecord record;
+  for (int i = 0; sound && i < reader.records(); ++i) {
+    sound = reader.read(i, record) && fits(record.episode, record.key, record.value) && record.episode.id < h.next_id;
+    ids.push_back(record.episode.id);
+  }
+  std::sort(ids.begin(), ids.end());
+  if (!sound || std::adjacent_find(ids.begin(), ids.end()) != ids.end()) {
+    throw Error(ErrorCode::invalid_state, "the memory to import is damaged");
+  }
+  return saved;
+}
+
+EpisodicMemory::SavedSize EpisodicMemory::adoptable_size(ByteSpan snapshot) const {
+  check_room(1);
+  const Saved saved = read_import(snapshot);
+  return {static_cast<int>(saved.slots.size()), saved.episodes()};
+}
+
+std::vector<std::uint8_t> EpisodicMemory::merged(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames,
+                                                 const Kernels& kernels) {
+  if (!snapshot && frames.empty()) throw Error(ErrorCode::invalid_state, "nothing was saved");
+  const auto with_slots = [&](int slots, const auto& use) {
+    const Settings settings{.slots = slots, .width = MemoryStateReader::width_of(snapshot ? *snapshot : frames[0])};
+    Arena arena;
+    EpisodicMemory(settings, kernels, arena);
+    arena.commit();
+    EpisodicMemory memory(settings, kernels, arena);
+    return use(memory);
+  };
+  // As large as what is there, not as what its header claims.
+  const int episodes =
+      with_slots(1, [&](const EpisodicMemory& memory) { return memory.saved_size(snapshot, frames).episodes; });
+  return with_slots(std::max(episodes, 1), [&](EpisodicMemory& memory) {
+    memory.load(snapshot, frames);
+    return memory.snapshot();
+  });
+}
+
+void EpisodicMemory::continue_from(std::uint64_t sequence, std::uint64_t next_id) {
+  sequence_ = std::max(sequence_, sequence);
+  next_id_ = std::max(next_id_, next_id);
+  cleared_ = sequence_;
 }
 
 // Nothing of a damaged frame: one write is kept as a whole or not at all.
@@ -110,7 +183,7 @@ std::optional<MemoryStateReader> EpisodicMemory::read_frame(ByteSpan bytes) cons
     const MemoryStateReader reader(bytes, settings_.width);
     MemoryRecord record;
     for (int i = 0; i < reader.records(); ++i) {
-      if (!reader.read(i, record) || !fits(record.episode, record.key, record.value)) return std::nullopt;
+      if (!read_record(reader, i, record)) return std::nullopt;
     }
     return reader;
   } catch (const Error& error) {
@@ -122,16 +195,17 @@ std::optional<MemoryStateReader> EpisodicMemory::read_frame(ByteSpan bytes) cons
 EpisodicMemory::LoadReport EpisodicMemory::load(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames) {
   if (!snapshot && sequence_ > 0) return follow(frames);
   Saved saved = read_state(snapshot, frames);
-  return take(saved, 0);
+  return take(saved, std::nullopt);
 }
 
 EpisodicMemory::LoadReport EpisodicMemory::adopt(ByteSpan snapshot) {
-  Saved saved = read_state(snapshot, {});
+  check_room(1);
+  Saved saved = read_import(snapshot);
   return take(saved, sequence_ + 1);
 }
 
-// The saved episodes instead of those that are there, as change number `as`, or the saved one where that is higher.
-EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::uint64_t as) {
+// The saved episodes instead of those that are there, as change number `as`, or the saved one.
+EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::optional<std::uint64_t> as) {
   std::vector<int> from;  // the saved slots with something in them
   for (std::size_t i = 0; i < saved.slots.size(); ++i) {
     if (saved.slots[i].reader >= 0) from.push_back(static_cast<int>(i));
@@ -156,18 +230,19 @@ EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::uint64_t as) 
   std::sort(from.begin(), from.end());
   const bool moves = !from.empty() && from.back() >= capacity();
 
-  forget_all();
+  vacate_all();
   MemoryRecord record;
   int to = 0;
   for (const int i : from) {
-    saved.readers[saved.slots[i].reader].read(saved.slots[i].index, record);
-    restore(moves ? to++ : i, record.episode, record.key, record.value);
+    read_record(saved.readers[saved.slots[i].reader], saved.slots[i].index, record);
+    put_back(moves ? to++ : i, record.episode, record.key, record.value);
   }
   next_id_ = std::max(next_id_, saved.next_id);
-  sequence_ = std::max(saved.sequence + (moves || left_out > 0 ? 1 : 0), as);
+  const bool changes = (moves || left_out > 0) && saved.sequence < Episode::kMaxId;
+  sequence_ = as.value_or(saved.sequence + (changes ? 1 : 0));
   cleared_ = sequence_;
   std::fill(changed_.begin(), changed_.end(), sequence_);
-  return {static_cast<int>(from.size()), saved.dropped_slots, saved.dropped_frames, left_out, sequence_};
+  return {static_cast<int>(from.size()), saved.dropped_slots, saved.dropped_frames, saved.gaps, left_out, sequence_};
 }
 
 // Frames on top of what is there.
@@ -182,14 +257,14 @@ EpisodicMemory::LoadReport EpisodicMemory::follow(std::span<const ByteSpan> fram
     }
     const MemoryStateHeader& h = reader->header();
     if (h.sequence <= sequence_) continue;
-    if (h.cleared) forget_all();
+    if (h.cleared) vacate_all();
     for (const std::uint32_t slot : h.freed) {
-      if (occupied(static_cast<int>(slot))) forget(static_cast<int>(slot));
+      if (occupied(static_cast<int>(slot))) vacate(static_cast<int>(slot));
       changed_[slot] = h.sequence;
     }
     for (int i = 0; i < reader->records(); ++i) {
-      reader->read(i, record);
-      restore(record.slot, record.episode, record.key, record.value);
+      read_record(*reader, i, record);
+      put_back(record.slot, record.episode, record.key, record.value);
       changed_[record.slot] = h.sequence;
       ++report.loaded;
     }

@@ -116,5 +116,53 @@ describe('what the page remembers', () => {
     assert.equal(await page.locator('#moments li').count(), all);
   });
 
+  test('a second tab says beside the switch that it only reads; once the first is gone it writes', async () => {
+    const second = await browser.page();
+    await second.goto(server.url);
+    await second.waitForSelector('#reading:not([hidden])', { timeout: 20_000 });
+    for (const id of ['remember', 'teach', 'import', 'forget-all']) assert.equal(await second.locator(`#${id}`).isDisabled(), true, id);
+    assert.equal(await page.locator('#reading').isHidden(), true);
+    await page.close();
+    page = second;
+    await page.waitForSelector('#reading', { state: 'hidden', timeout: 20_000 });
+    for (const id of ['remember', 'teach', 'import']) assert.equal(await page.locator(`#${id}`).isDisabled(), false, id);
+  });
+
+  test('what an earlier model remembered is looked at again, and offered', async () => {
+    const all = await page.locator('#moments li').count();
+    // As it is after the weights have changed: the memory is under another hash.
+    await page.goto(`${server.url}icon.svg`);
+    await page.evaluate(async () => {
+      const opened = (name, prepare = () => {}) => new Promise((resolve, reject) => {
+        Object.assign(indexedDB.open(name, 1), { onsuccess: ({ target }) => resolve(target.result), onerror: reject, onupgradeneeded: ({ target }) => prepare(target.result) });
+      });
+      const done = (transaction) => new Promise((resolve) => (transaction.oncomplete = resolve));
+      const [{ name }] = await indexedDB.databases();
+      const from = await opened(name);
+      const names = [...from.objectStoreNames];
+      const to = await opened(`bitmar-memory-${'a1'.repeat(32)}`, (database) => names.forEach((each) => database.createObjectStore(each)));
+      for (const each of names) {
+        const read = from.transaction(each).objectStore(each);
+        const [keys, values] = await Promise.all([read.getAllKeys(), read.getAll()].map((request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)))));
+        const write = to.transaction(each, 'readwrite');
+        keys.forEach((key, i) => write.objectStore(each).put(values[i], key));
+        await done(write);
+      }
+      for (const database of [from, to]) database.close();
+      await new Promise((resolve) => (indexedDB.deleteDatabase(name).onsuccess = resolve));
+    });
+    await page.goto(server.url);
+    await count(all);
+    await page.waitForSelector('#earlier:not([hidden])', { timeout: 20_000 });
+    assert.match(await page.textContent('#earlier-text'), new RegExp(`remembered ${all} moments`));
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#earlier-export')]);
+    assert.ok((await readFile(await download.path())).length > 1000);
+    await page.click('#earlier-delete');
+    await page.waitForSelector('#earlier', { state: 'hidden' });
+    await page.reload();
+    await count(all);
+    assert.equal(await page.locator('#earlier').isHidden(), true);
+  });
+
   test('without a complaint in the console', () => assert.deepEqual(wrong, []));
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { relative } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
+import { otherTinyModel } from '../node/helpers.mjs';
 import { launch, MODEL, path, serve } from './helpers.mjs';
 
 const MODEL_URL = `/${relative(path(''), MODEL)}/`;
@@ -166,6 +167,105 @@ describe('the memory in Chromium', () => {
     await large.evaluate(() => memory.teach(noise(), 'large').then(() => memory.flush()));
     assert.deepEqual([await tiny.evaluate(() => labels()), await large.evaluate(() => labels())], [['tiny'], ['large']]);
     for (const page of [tiny, large]) await wipe(page);
+  });
+
+  test('a new model sees again what has a picture; the rest is exported, or deleted', async () => {
+    const other = path('node_modules/.cache/bitmar-other-tiny');
+    await otherTinyModel(other);
+    const OTHER_URL = `/${relative(path(''), other)}/`;
+    const where = await launch(); // without the memories of other tests
+    let page = await tab({ where });
+    await page.evaluate(async () => {
+      await memory.teach(noise(), 'one', { thumbnail: true });
+      await memory.write(noise(), { thumbnail: true }); // to have a caption
+      await memory.teach(noise(), 'without a picture');
+      await memory.flush();
+    });
+    const before = await page.evaluate(async () => (await memory.list()).episodes);
+    assert.equal(before.length, 2);
+    const old = page;
+    for (let session = 0; session < 2; session += 1) {
+      page = await tab({ where, model: OTHER_URL });
+      const found = await page.evaluate(async () => {
+        const { episodes } = await memory.list();
+        const [earlier, ...rest] = await memory.earlier();
+        const thumbnail = await memory.thumbnail(episodes[0].id);
+        const { matches } = await memory.recall({ image: thumbnail });
+        await memory.flush();
+        const { episodes: all, pictured } = earlier;
+        const { size } = await earlier.export();
+        const blocked = await codeOf(earlier.delete());
+        return { episodes, all, pictured, rest: rest.length, similarity: matches[0].similarity, size, blocked };
+      });
+      assert.deepEqual(found.episodes, before.filter(({ label }) => label === 'one'));
+      assert.deepEqual([found.all, found.pictured, found.rest], [2, 1, 0]);
+      assert.ok(found.similarity > 0.999, `${found.similarity}`);
+      assert.ok(found.size > 500);
+      assert.equal(found.blocked, session === 0 ? 'storage_blocked' : 'none'); // while a tab of the earlier model is open
+      if (session === 0) await page.close();
+      await old.close();
+    }
+    assert.deepEqual(await page.evaluate(() => memory.earlier()), []);
+    await where.close();
+  });
+
+  test('stores of their own share a writer only where they say so; a store that says nothing promises nothing', async () => {
+    const page = await tab({ options: { persist: false } });
+    const found = await page.evaluate(async (address) => {
+      const { BitMar } = await import('bitmar');
+      const store = (group) => () => ({
+        durable: true,
+        ...(group && { group }),
+        load: async () => ({ snapshot: null, frames: [], sequence: 0, captions: new Map(), thumbnails: new Map() }),
+        append: async () => true,
+        replace: async () => {},
+        thumbnail: async () => undefined,
+        close() {},
+      });
+      const statuses = [];
+      const models = [];
+      for (const group of [undefined, undefined, 'a', 'b', 'b']) {
+        models.push(await BitMar.load(address, { memory: { store: store(group) } }));
+        const { role, exclusive } = await models.at(-1).memory.open();
+        statuses.push(`${group} ${role} ${exclusive}`);
+      }
+      for (const model of models) model.dispose();
+      return statuses;
+    }, TINY_URL);
+    assert.deepEqual(found, ['undefined writer false', 'undefined writer false', 'a writer true', 'b writer true', 'b reader true']);
+    await page.close();
+  });
+
+  test('disposed of at any moment, it gives the writer’s role back, and a flush saves or rejects', async () => {
+    const page = await tab();
+    const outcomes = await page.evaluate(async (address) => {
+      const { BitMar } = await import('bitmar');
+      model.dispose();
+      const outcomes = [await codeOf(memory.flush())];
+      for (let wait = 0; wait < 40; wait += 4) {
+        const one = await BitMar.load(address);
+        const opened = one.memory.open().catch(({ code }) => code);
+        await new Promise((resolve) => setTimeout(resolve, wait));
+        one.dispose();
+        await opened;
+        const next = await BitMar.load(address);
+        outcomes.push((await next.memory.open()).role);
+        await next.memory.teach(noise(), `after ${wait}`);
+        const flushed = next.memory.flush().then(() => 'saved', ({ code }) => code);
+        await new Promise((resolve) => setTimeout(resolve, wait / 2));
+        next.dispose();
+        const outcome = await flushed;
+        const last = await BitMar.load(address);
+        const { episodes } = await last.memory.list();
+        const there = episodes.some(({ label }) => label === `after ${wait}`);
+        outcomes.push(outcome === 'saved' && !there ? 'lost' : outcome === 'saved' || outcome === 'disposed' ? 'true' : outcome);
+        last.dispose();
+      }
+      return outcomes;
+    }, TINY_URL);
+    assert.deepEqual(outcomes, ['disposed', ...Array(10).fill(['writer', 'true']).flat()]);
+    await page.close();
+    await wipe(await tab());
   });
 
   for (const [what, prepare] of [

@@ -148,6 +148,62 @@ describe('the IndexedDB store', () => {
     assert.deepEqual((await saved()).snapshot, [5]);
   });
 
+  test('emptied in part: says so, and refuses a frame that would build on what is gone', async () => {
+    const raw = (work) => run(async (source) => {
+      const database = await new Promise((resolve) => Object.assign(indexedDB.open(storeName), { onsuccess: ({ target }) => resolve(target.result) }));
+      const transaction = database.transaction(['state', 'journal', 'captions', 'thumbnails'], 'readwrite');
+      new Function('at', `(${source})(at)`)((name) => transaction.objectStore(name));
+      await new Promise((resolve) => (transaction.oncomplete = resolve));
+      database.close();
+    }, `${work}`);
+    await run(() => fill());
+    assert.equal(await run(() => store.holds()), true);
+    await raw((at) => at('journal').clear());
+    assert.equal(await run(() => store.holds()), false);
+    assert.equal(await run(() => store.append(bytes(4), 7, attachments())), false);
+    await run(() => fill());
+    await raw((at) => at('state').delete('snapshot'));
+    assert.equal(await run(() => store.holds()), false);
+    assert.deepEqual((await saved()).frames, [[3]]); // the journal still says what it knows
+
+    // What has another shape is counted and passed over; a snapshot that has is an error.
+    await run(() => fill());
+    await raw((at) => {
+      at('journal').put({ bytes: 'no', sequence: 1 }, 1);
+      at('captions').put({ no: 'text' }, 5);
+      at('thumbnails').put('no', 6);
+    });
+    assert.deepEqual(await saved(), FILLED);
+    assert.equal(await run(async () => (await open().load()).damaged), 3);
+    assert.equal(await run(() => codeOf(store.thumbnail(6))), 'invalid_state');
+    await raw((at) => at('state').put('no', 'snapshot'));
+    assert.equal(await run(() => codeOf(open().load())), 'invalid_state');
+  });
+
+  test('what is set aside stays until it is dropped, whatever is written', async () => {
+    const aside = () => run(async () => {
+      const database = await new Promise((resolve) => Object.assign(indexedDB.open(storeName), { onsuccess: ({ target }) => resolve(target.result) }));
+      const state = database.transaction('state').objectStore('state');
+      const request = state.getAllKeys();
+      const keys = await new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+      const first = state.get('aside-2');
+      const value = await new Promise((resolve) => (first.onsuccess = () => resolve(first.result)));
+      database.close();
+      return [keys, value && [[...value.state.bytes], value.journal.length, value.captions, value.thumbnails.length]];
+    });
+    await run(async () => {
+      await fill();
+      await store.setAside();
+      await store.replace(bytes(7), 7, attachments({ cleared: true }));
+    });
+    assert.deepEqual(await aside(), [['aside-2', 'snapshot'], [[1, 2], 1, [[1, 'a dog'], [2, 'a cat']], 1]]);
+    assert.deepEqual(await saved(), { ...NOTHING, snapshot: [7] });
+    await run(() => store.dropAside());
+    assert.deepEqual((await aside())[0], ['snapshot']);
+    await run(() => store.close());
+    assert.equal(await run(() => codeOf(store.append(bytes(4), 7, attachments()))), 'disposed');
+  });
+
   test('an upgrade that an older tab blocks is a typed error; so is an open that is never answered', async () => {
     const { page: other } = await storePage(`store-${number}`);
     const codes = await run(async () => {

@@ -1,5 +1,6 @@
 // Shared by the tests of the package.
-import { readFile } from 'node:fs/promises';
+import { cp, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { crc32, deflateSync } from 'node:zlib';
 
@@ -86,4 +87,26 @@ export async function golden(name) {
   const { dtype, data_offsets: [from, to] } = JSON.parse(file.subarray(8, begin))[name];
   const bytes = Uint8Array.from(file.subarray(begin + from, begin + to));
   return [...new { U8: Uint8Array, I32: Int32Array, F32: Float32Array }[dtype](bytes.buffer)];
+}
+
+/** The tiny model with other weights, in a folder of its own: what it remembers means nothing to the first, and the other way round. */
+export async function otherTinyModel(folder) {
+  await cp(TINY, folder, { recursive: true });
+  const file = await readFile(join(TINY, 'model.safetensors'));
+  const dataAt = 8 + Number(file.readBigUInt64LE(0));
+  const [begin, end] = JSON.parse(file.toString('utf8', 8, dataAt))['memory.query_proj.weight'].data_offsets;
+  file.subarray(dataAt + begin, dataAt + end).reverse(); // other ternary codes, as sound as before
+  await writeFile(join(folder, 'model.safetensors'), file);
+  return folder;
+}
+
+/** Numbers from 0 to 1 (mulberry32). */
+export function randomFrom(seed) {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
 }

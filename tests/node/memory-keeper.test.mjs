@@ -41,7 +41,7 @@ class Engine {
             droppedFrames += 1;
           }
         }
-        return { loaded: this.episodes.size, droppedSlots: whole.dropped ?? 0, droppedFrames, sequence: this.sequence };
+        return { loaded: this.episodes.size, droppedSlots: whole.dropped ?? 0, droppedFrames, gaps: 0, leftOut: 0, sequence: this.sequence };
       }
       case 'snapshot':
         return { bytes: encode({ episodes: [...this.episodes], sequence: this.sequence }), sequence: this.sequence };
@@ -68,7 +68,10 @@ class Disk {
   captions = new Map();
   thumbnails = new Map();
   failure = undefined;
-  closed = 0;
+  damaged = 0;
+  delay = 1;
+  aside = [];
+  open = 0;
 
   store() {
     const disk = this;
@@ -80,15 +83,16 @@ class Disk {
       for (const [id, thumbnail] of thumbnails) disk.thumbnails.set(id, thumbnail);
     };
     const check = async () => {
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      await new Promise((resolve) => setTimeout(resolve, disk.delay));
       if (disk.failure) throw new BitMarError(disk.failure, 'It fails on demand');
     };
+    disk.open += 1;
     return {
       durable: true,
       async load() {
         await check();
         const sizes = [...disk.thumbnails].map(([id, { bytes }]) => [id, bytes.length]);
-        return { snapshot: disk.snapshot, frames: [...disk.frames], sequence: disk.sequence, captions: new Map(disk.captions), thumbnails: new Map(sizes) };
+        return { snapshot: disk.snapshot, frames: [...disk.frames], sequence: disk.sequence, captions: new Map(disk.captions), thumbnails: new Map(sizes), damaged: disk.damaged };
       },
       async append(frame, sequence, attachments) {
         await check();
@@ -109,7 +113,16 @@ class Disk {
         return disk.thumbnails.get(id);
       },
       close() {
-        disk.closed += 1;
+        disk.open -= 1;
+      },
+      async holds() {
+        return disk.snapshot !== null;
+      },
+      async setAside() {
+        disk.aside.push(disk.snapshot);
+      },
+      async dropAside() {
+        disk.aside = [];
       },
     };
   }
@@ -124,7 +137,9 @@ function keeperOf(disk, options = {}) {
     host,
     slots: undefined,
     openStore: disk && (async () => disk.store()),
-    group: undefined,
+    shrink: false,
+    see: undefined,
+    hasTabs: false,
     autosaveMs: 5,
     thumbnailBytes: 1000,
     onStatus: ({ durable, error }) => seen.push(durable ? 'durable' : `memory: ${error?.code}`),
@@ -260,11 +275,12 @@ describe('the keeper', () => {
     write(1, 'a');
     await assert.rejects(keeper.save(), code('invalid_state'));
     assert.equal(disk.snapshot, null);
-    keeper.beginAnew();
+    keeper.beginAnew(false);
     write(2, 'b');
     await keeper.save();
     assert.deepEqual(seen, ['memory: invalid_state', 'durable']);
     assert.ok(disk.snapshot);
+    assert.equal(disk.aside.length, 1);
     assert.deepEqual([...disk.captions], [[2, 'b']]);
     keeper.close();
   });
@@ -281,6 +297,11 @@ describe('the keeper', () => {
     assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b']));
     assert.deepEqual([...disk.thumbnails.keys()], [2]);
     assert.equal(keeper.budget.bytes, 20);
+    // Also where nothing has changed; and what is still there stays.
+    Object.assign(disk, { snapshot: null, frames: [] });
+    await keeper.save();
+    assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b']));
+    assert.deepEqual([...disk.thumbnails.keys()], [2]);
     write(3, 'c');
     await keeper.save();
     assert.equal(disk.frames.length, 1);
@@ -318,6 +339,86 @@ describe('the keeper', () => {
     await second.keeper.save();
     assert.deepEqual([decode(disk.snapshot).episodes.length, disk.frames.length], [2, 1]);
     for (const one of [keeper, second.keeper]) one.close();
+  });
+
+  test('what was damaged is told, and set aside before it is replaced', async () => {
+    const disk = new Disk();
+    const first = keeperOf(disk);
+    await first.keeper.open();
+    first.write(1, 'a');
+    await first.keeper.save();
+    first.keeper.close();
+    disk.damaged = 2;
+    const kept = disk.snapshot;
+    const told = [];
+    const { keeper, write } = keeperOf(disk, { onStatus: ({ durable, damaged }) => told.push([durable, damaged]) });
+    await keeper.open();
+    assert.deepEqual(told, [[true, 2]]);
+    assert.deepEqual([disk.snapshot, disk.aside], [kept, []]); // reading changes nothing
+    write(2, 'b');
+    disk.failure = 'storage_full';
+    await assert.rejects(keeper.save(), code('storage_full'));
+    disk.failure = undefined;
+    await keeper.save();
+    assert.equal(disk.aside[0], kept);
+    assert.equal(keeper.status.damaged, 2);
+    disk.damaged = 0;
+    assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b']));
+    keeper.beginAnew(true);
+    await keeper.save();
+    assert.deepEqual(disk.aside, []);
+    keeper.close();
+  });
+
+  test('closed: whatever was taken is given back, once what is under way has ended', async () => {
+    for (const moment of [0, 1, 2, 3, 5, 8, 13, 21, 34]) {
+      const disk = new Disk();
+      disk.delay = 5;
+      const { keeper, write } = keeperOf(disk, { openStore: async () => (await new Promise((resolve) => setTimeout(resolve, 5)), disk.store()) });
+      const opened = keeper.open().then(() => 'opened', ({ code }) => code);
+      const saved = opened.then(async () => (write(1, 'a'), keeper.save().then(() => 'saved', ({ code }) => code)));
+      await new Promise((resolve) => setTimeout(resolve, moment));
+      keeper.close();
+      assert.ok(['opened', 'disposed'].includes(await opened));
+      const outcome = await saved;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      assert.equal(disk.open, 0, `after ${moment} ms`);
+      assert.equal(outcome, disk.snapshot ? 'saved' : 'disposed', `after ${moment} ms`);
+      await assert.rejects(keeper.save(), code('disposed'));
+      await assert.rejects(keeper.open(), code('disposed'));
+    }
+  });
+
+  test('a save that was begun before the end tells the truth, and one that waits for its turn too', async () => {
+    const disk = new Disk();
+    const { keeper, write } = keeperOf(disk);
+    await keeper.open();
+    disk.delay = 20;
+    write(1, 'a');
+    const first = keeper.save();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    write(2, 'b');
+    const second = keeper.save();
+    keeper.close();
+    assert.equal(disk.open, 1);
+    await first;
+    await assert.rejects(second, code('disposed'));
+    assert.deepEqual(decode(disk.snapshot).episodes.map(([id]) => id), [1]);
+    assert.equal(disk.open, 0);
+  });
+
+  test('a store that can only be read: a reader, and why', async () => {
+    const disk = new Disk();
+    const first = keeperOf(disk);
+    await first.keeper.open();
+    first.write(1, 'a');
+    await first.keeper.save();
+    const { keeper, host, seen } = keeperOf(disk, { openStore: async () => Object.assign(disk.store(), { readOnly: true }) });
+    await keeper.open();
+    assert.deepEqual([keeper.status.role, keeper.status.durable, keeper.status.error.code], ['reader', false, 'read_only']);
+    assert.deepEqual([...host.episodes], [[1, 'a']]);
+    assert.equal(seen.at(-1), 'memory: read_only');
+    for (const one of [keeper, first.keeper]) one.close();
   });
 
   test('captions and thumbnails of episodes that were damaged go', async () => {

@@ -36,7 +36,8 @@ const USE = `
     const { id, caption }: Remembered = await memory.write(source, { thumbnail: true, label: recognised?.label });
     if (await memory.forget(id)) await memory.flush();
     const file: Blob = await memory.export();
-    await memory.import(file);
+    await memory.import(file, { shrink: true });
+    for (const earlier of await memory.earlier()) if (earlier.pictured < earlier.episodes) await memory.import(await earlier.export());
     for (const { caption } of [...matches, ...(await memory.list({ limit: 3 })).episodes]) console.log(caption?.length);
     // @ts-expect-error ids are numbers
     await memory.forget(caption.text);

@@ -11,6 +11,7 @@ import { code, path } from './helpers.mjs';
 
 const STORE = path('web/bitmar/dist/store-file.js');
 const { FileStore } = await import(STORE);
+const { record } = await import(path('web/bitmar/dist/store-records.js'));
 const { MemoryStore } = await import(path('web/bitmar/dist/store.js'));
 
 const bytes = (...values) => Uint8Array.from(values);
@@ -118,8 +119,14 @@ describe('a store on the disk', () => {
   test('a snapshot cut short is the engine’s to judge; something else is refused and left alone', async () => {
     await filled();
     const snapshot = join(folder, 'snapshot.bin');
-    await truncate(snapshot, (await readFile(snapshot)).length - 1);
-    assert.deepEqual((await reloaded()).snapshot, [1]);
+    const whole = await readFile(snapshot);
+    for (let length = whole.length - 1; length > 0; length -= 1) {
+      await truncate(snapshot, length);
+      const state = await store().load().catch(code('invalid_state'));
+      if (state === true) continue;
+      assert.deepEqual([...state.snapshot], [1, 2].slice(0, state.snapshot.length), `${length} of ${whole.length}`);
+      assert.ok(state.damaged > 0);
+    }
     await writeFile(snapshot, 'hello');
     await assert.rejects(store().load(), code('invalid_state'));
     assert.equal(await readFile(snapshot, 'utf8'), 'hello');
@@ -127,8 +134,7 @@ describe('a store on the disk', () => {
 
   test('a newer format is refused', async () => {
     await filled();
-    const snapshot = join(folder, 'snapshot.bin');
-    await writeFile(snapshot, (await readFile(snapshot)).toString('latin1').replace('"format":1', '"format":2'), 'latin1');
+    await writeFile(join(folder, 'snapshot.bin'), record(1, { format: 3 }, bytes(1)));
     await assert.rejects(store().load(), code('unsupported_state'));
   });
 
@@ -140,6 +146,33 @@ describe('a store on the disk', () => {
     assert.equal(await full.append(bytes(8), 7, attachments()), true);
     const { snapshot, frames } = await reloaded();
     assert.deepEqual({ snapshot, frames }, { snapshot: [7], frames: [[8]] });
+  });
+
+  test('only the snapshot, or only the journal, deleted meanwhile: the frame is refused, and what is left is not lost', async () => {
+    for (const name of ['snapshot.bin', 'journal.bin']) {
+      const full = await filled();
+      assert.equal(await full.holds(), true);
+      await rm(join(folder, name));
+      assert.equal(await full.holds(), false, name);
+      assert.equal(await full.append(bytes(6), 7, attachments()), false, name);
+      assert.deepEqual(Buffer.from((await full.thumbnail(1)).bytes), Buffer.from([9, 9]));
+    }
+    // A session later: the journal that has lost its snapshot still says what it knows.
+    await filled();
+    await rm(join(folder, 'snapshot.bin'));
+    const { snapshot, frames, damaged } = await store().load();
+    assert.deepEqual([snapshot, frames.map((frame) => [...frame]), damaged], [null, [[3], [4, 5]], 1]);
+  });
+
+  test('what another process has written meanwhile is not overwritten', async () => {
+    const full = await filled();
+    await appendFile(join(folder, 'journal.bin'), await readFile(join(folder, 'journal.bin')));
+    await assert.rejects(full.append(bytes(6), 7, attachments()), code('storage_blocked'));
+    const copy = await readFile(join(folder, 'snapshot.bin'));
+    await rm(join(folder, 'snapshot.bin'));
+    await writeFile(join(folder, 'snapshot.bin'), copy);
+    await assert.rejects(full.replace(bytes(7), 7, attachments()), code('storage_blocked'));
+    assert.deepEqual((await reloaded()).frames, [[3], [4, 5], [3], [4, 5]]);
   });
 
   test('a folder that cannot be one', async () => {
@@ -164,6 +197,19 @@ describe('a store on the disk', () => {
     other.kill('SIGKILL');
     await dead;
     assert.deepEqual(await reloaded(), FILLED);
+  });
+
+  test('closed while it loads or writes: the work ends first, and the lock is given back', async () => {
+    const writing = await filled();
+    const appended = writing.append(bytes(6), 7, attachments());
+    writing.close();
+    assert.equal(await appended, true);
+    await assert.rejects(writing.append(bytes(7), 7, attachments()), code('disposed'));
+    const loading = new FileStore(folder);
+    const loaded = loading.load();
+    loading.close();
+    await loaded;
+    assert.deepEqual((await reloaded()).frames, [[3], [4, 5], [6]]);
   });
 
   test('keeps no process alive', async () => {

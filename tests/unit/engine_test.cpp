@@ -529,6 +529,60 @@ TEST_F(EngineTest, ChoosesTheSizeOfItsMemoryBeforeItWrites) {
   EXPECT_EQ(engine->memory().size(), 1);
 }
 
+TEST_F(EngineTest, AMemoryGrowsRatherThanLoseWhatWasSaved) {
+  engine->resize_memory(9);
+  for (int i = 0; i < 9; ++i) {
+    std::vector<float> v(16);
+    v[i] = 1;
+    engine->memory().restore({.id = i + 1u, .strength = 1}, v, v);
+  }
+  const auto saved = engine->memory().snapshot();
+  const std::uint64_t sequence = engine->memory().sequence();
+  const std::vector<float> zeros(16);
+  EXPECT_EQ(code_of([&] { engine->memory().restore({.id = 3, .strength = 1}, zeros, zeros); }),
+            ErrorCode::invalid_argument);
+
+  engine->memory().forget_all();
+  engine->resize_memory(4);
+  EXPECT_EQ(engine->memory().capacity(), 4);
+  EXPECT_EQ(engine->memory().sequence(), sequence + 1);
+  EXPECT_EQ(engine->load_memory(saved, {}, true).left_out, 5);
+  EXPECT_EQ(engine->memory().size(), 4);
+  EXPECT_EQ(engine->load_memory(saved, {}, false).left_out, 0);
+  EXPECT_EQ(engine->memory().capacity(), 9);
+  EXPECT_EQ(engine->memory().sequence(), sequence);
+  EXPECT_EQ(engine->memory().snapshot(), saved);
+
+  engine->memory().forget_all();
+  engine->resize_memory(4);
+  const std::uint64_t before = engine->memory().sequence();
+  EXPECT_EQ(engine->adopt_memory(saved, true).left_out, 5);
+  EXPECT_EQ(engine->adopt_memory(saved, false).loaded, 9);
+  EXPECT_EQ(engine->memory().capacity(), 9);
+  EXPECT_EQ(engine->memory().sequence(), before + 2);
+  EXPECT_EQ(engine->memory().changes_since(before).size(), saved.size());  // all of it, in place of what was there
+}
+
+TEST_F(EngineTest, AnEpisodeOfAnotherModelIsSeenAgain) {
+  const std::vector<std::uint8_t> shades(30 * 30 * 3, 90);
+  const ImageView grey{shades.data(), 30, 30, 3};
+  const auto taught = engine->teach(grey, 10, "a wall");
+  const auto copy = [](std::span<const float> v) { return std::vector<float>(v.begin(), v.end()); };
+  const auto key = copy(engine->memory().key(taught.slot)), value = copy(engine->memory().value(taught.slot));
+  engine->memory().forget_all();
+  Episode episode{.id = 77, .created_ms = 1, .last_used_ms = 2, .uses = 3, .strength = 4};
+  episode.set_label("a wall");
+  engine->restore(grey, episode, "a wall");
+  const int slot = engine->memory().find(77);
+  ASSERT_GE(slot, 0);
+  EXPECT_EQ(engine->memory().slot(slot).label(), "a wall");
+  EXPECT_EQ(engine->memory().slot(slot).uses, 3u);
+  EXPECT_EQ(engine->memory().slot(slot).strength, 4);
+  EXPECT_TRUE(std::equal(key.begin(), key.end(), engine->memory().key(slot).begin()));
+  EXPECT_TRUE(std::equal(value.begin(), value.end(), engine->memory().value(slot).begin()));
+  EXPECT_EQ(code_of([&] { engine->restore(grey, episode, "a wall"); }), ErrorCode::invalid_argument);
+}
+
 TEST_F(EngineTest, RefusesBadOptions) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const CaptionOptions& options :

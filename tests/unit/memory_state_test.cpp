@@ -289,34 +289,39 @@ TEST(MemoryStateTest, DamageDropsASlotOrIsAnError) {
   }
 }
 
-TEST(MemoryStateTest, ADamagedFrameCostsWhatCameAfterIt) {
+TEST(MemoryStateTest, ADamagedFrameCostsItselfAlone) {
   Random random(8);
   TestMemory memory(6);
   const Bytes snapshot = memory->snapshot();
   std::vector<Bytes> frames;
-  std::vector<Bytes> states;
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < 5; ++i) {
     const std::uint64_t before = memory->sequence();
     memory->write(noise(random), noise(random), i);
-    if (i == 2) memory->forget(0);
+    if (i == 3) memory->forget(0);
     frames.push_back(memory->changes_since(before));
-    states.push_back(memory->snapshot());
   }
   const auto check = [&](std::size_t frame, const Bytes& damaged) {
     std::vector<Bytes> list = frames;
     list[frame] = damaged;
     TestMemory other(6);
-    EXPECT_EQ(other.load(snapshot, list).dropped_frames, static_cast<int>(list.size() - frame));
-    EXPECT_EQ(other->snapshot(), states[frame - 1]);
-    // What is written from then on is found behind the damage.
-    const std::uint64_t before = other->sequence();
-    other->write(std::vector<float>{1, 0, 0, 0}, std::vector<float>{1, 0, 0, 0}, 9);
-    list.push_back(other->changes_since(before));
+    const auto report = other.load(snapshot, list);
+    EXPECT_EQ(report.dropped_frames, 1);
+    EXPECT_EQ(report.gaps, frame + 1 < list.size() ? 1 : 0);
+    // The episode of that frame is missing, and the first one, which was forgotten and whose slot was taken again.
+    for (std::uint64_t id = 1; id <= frames.size(); ++id) {
+      EXPECT_EQ(other->find(id) >= 0, id != frame + 1 && id > 1) << id;
+    }
     TestMemory third(6);
-    third.load(snapshot, list);
+    EXPECT_EQ(third.load(other->snapshot()).loaded, report.loaded);
     EXPECT_EQ(third->snapshot(), other->snapshot());
+    // Who follows is told instead, and loads everything again.
+    TestMemory follower(6);
+    follower.load(snapshot);
+    follower->write(std::vector<float>{1, 0, 0, 0}, std::vector<float>{1, 0, 0, 0}, 9);
+    list.erase(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(frame) + 1);
+    EXPECT_EQ(follower.follow(list).dropped_frames, static_cast<int>(list.size()));
   };
-  for (const std::size_t frame : {std::size_t{2}, std::size_t{3}}) {
+  for (const std::size_t frame : {std::size_t{1}, std::size_t{3}, std::size_t{4}}) {
     for (std::size_t i = 0; i < frames[frame].size(); ++i) {
       Bytes damaged = frames[frame];
       damaged[i] ^= 0x10;
@@ -324,6 +329,182 @@ TEST(MemoryStateTest, ADamagedFrameCostsWhatCameAfterIt) {
       check(frame, Bytes(frames[frame].begin(), frames[frame].begin() + static_cast<std::ptrdiff_t>(i)));
     }
   }
+}
+
+// Without its snapshot a journal still holds what it holds.
+TEST(MemoryStateTest, FramesAloneBringWhatTheyHold) {
+  Random random(12);
+  TestMemory memory(8), other(8);
+  memory->write(noise(random), noise(random), 1);
+  const std::uint64_t saved = memory->sequence();
+  memory->write(noise(random), noise(random), 2);
+  const auto report = other.follow({memory->changes_since(saved)});
+  EXPECT_EQ(report.loaded, 1);
+  EXPECT_EQ(report.gaps, 1);
+  EXPECT_EQ(other->slot(1).id, 2u);
+  EXPECT_EQ(other->sequence(), memory->sequence());
+}
+
+// ---- What comes from outside, and the edges of what can be counted ----
+
+// One snapshot whose header and episode are as given, whatever that is.
+Bytes made(const MemoryStateHeader& header, const std::vector<Episode>& episodes, int width = kWidth) {
+  MemoryStateWriter writer(header, static_cast<int>(episodes.size()));
+  std::vector<float> v(width);
+  for (std::size_t i = 0; i < episodes.size(); ++i) {
+    v.assign(width, 0);
+    v[i % width] = 1;
+    writer.add(static_cast<int>(i), episodes[i], v, v);
+  }
+  return writer.take();
+}
+
+TEST(MemoryStateTest, AnImportIsTakenWholeOrNotAtAll) {
+  constexpr std::uint64_t kEnd = Episode::kMaxId;
+  const Episode good{.id = 1, .created_ms = 5, .last_used_ms = 6, .strength = 1};
+  const auto episode = [&](auto change) {
+    Episode e = good;
+    change(e);
+    return e;
+  };
+  const MemoryStateHeader fine{.width = 4, .slots = 5, .sequence = 3, .next_id = 9, .cleared = true};
+  const auto header = [&](auto change) {
+    MemoryStateHeader h = fine;
+    change(h);
+    return h;
+  };
+  Bytes longer = made(fine, {good}), shorter = longer, flipped = longer;
+  longer.push_back(0);
+  shorter.pop_back();
+  flipped[flipped.size() - 10] ^= 1;
+  const std::vector<Bytes> bad = {
+      longer,
+      shorter,
+      flipped,
+      made(fine, {good, episode([](Episode& e) { e.id = 1; })}),
+      made(fine, {episode([](Episode& e) { e.id = 9; })}),  // an id that was never given
+      made(fine, {episode([](Episode& e) { e.created_ms = 1e300; })}),
+      made(fine, {episode([](Episode& e) { e.last_used_ms = -Episode::kMaxTime - 2; })}),
+      made(fine, {episode([](Episode& e) { e.last_used_ms = NAN; })}),
+      made(fine, {episode([](Episode& e) { e.strength = -1; })}),
+      made(header([](MemoryStateHeader& h) { h.sequence = kEnd; }), {good}),
+      made(header([](MemoryStateHeader& h) { h.sequence = kEnd / 2 + 1; }), {good}),
+      made(header([](MemoryStateHeader& h) { h.next_id = kEnd; }), {good}),
+      made(header([](MemoryStateHeader& h) { h.next_id = kEnd; }), {episode([](Episode& e) { e.id = kEnd - 1; })}),
+      made(header([](MemoryStateHeader& h) { h.cleared = false; }), {good}),
+      made(header([](MemoryStateHeader& h) { h.freed = {4}; }), {good}),
+  };
+  Random random(13);
+  TestMemory memory(5);
+  for (int i = 0; i < 3; ++i) memory->write(noise(random), noise(random), i);
+  const Bytes before = memory->snapshot();
+  for (std::size_t i = 0; i < bad.size(); ++i) {
+    EXPECT_THROW(memory->adopt(bad[i]), Error) << i;
+    EXPECT_THROW(memory->adoptable_size(bad[i]), Error) << i;
+    EXPECT_EQ(memory->snapshot(), before) << i;
+  }
+  EXPECT_EQ(memory->adopt(made(header([](MemoryStateHeader& h) { h.sequence = h.next_id = kEnd / 2; }), {good})).loaded,
+            1);
+  EXPECT_EQ(memory->write(noise(random), noise(random), 9).id, kEnd / 2);
+}
+
+// Import, change, save, load: whatever the header and the episodes say, what was let in can be saved and read again.
+TEST(MemoryStateTest, WhateverWasLetInCanBeSavedAndLoadedAgain) {
+  constexpr std::uint64_t kEnd = Episode::kMaxId;
+  const std::uint64_t counts[] = {0,        1,    2,        9,        kEnd / 2 - 1,   kEnd / 2,
+                                  kEnd / 2 + 1, kEnd - 9, kEnd - 1, kEnd, kEnd + 1, ~std::uint64_t{}};
+  const double times[] = {0, -0.0, 1, -1, 1.8e12, Episode::kMaxTime, -Episode::kMaxTime, 8.65e15, 1e300, -1e300, NAN,
+                          INFINITY};
+  const float strengths[] = {0, 1, 1e9f, 3.4e38f, -1, NAN, INFINITY};
+  const std::uint32_t uses[] = {0, 1, ~std::uint32_t{}};
+  Random random(14);
+  const auto any = [&](const auto& list) { return list[random.next() % std::size(list)]; };
+  int let_in = 0, refused = 0, spent = 0;
+  for (int round = 0; round < 1500; ++round) {
+    const bool plain = random.next() % 3 == 0;  // as a memory would say it, but for one thing
+    const MemoryStateHeader header{.width = kWidth,
+                                   .slots = 6,
+                                   .sequence = plain ? 7 : any(counts),
+                                   .next_id = plain ? 50 : any(counts),
+                                   .cleared = true};
+    std::vector<Episode> episodes;
+    for (std::uint32_t n = random.next() % 4; n > 0; --n) {
+      episodes.push_back({.id = plain ? n : any(counts),
+                          .created_ms = any(times),
+                          .last_used_ms = any(times),
+                          .uses = any(uses),
+                          .strength = any(strengths)});
+      if (plain) episodes.back() = {.id = n, .last_used_ms = any(times), .uses = any(uses), .strength = 1};
+    }
+    TestMemory memory(6);
+    const bool import = random.next() % 2 == 0;
+    const Bytes before = memory->snapshot();
+    const Bytes bytes = made(header, episodes);
+    try {
+      if (import) {
+        EXPECT_EQ(memory->adopt(bytes).loaded, static_cast<int>(episodes.size()));
+      } else {
+        memory.load(bytes);
+      }
+      ++let_in;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::invalid_state);
+      EXPECT_EQ(memory->snapshot(), before);
+      ++refused;
+      continue;
+    }
+    for (int i = 0; i < 12; ++i) {
+      const std::uint64_t since = memory->sequence();
+      const Bytes last = memory->snapshot();
+      try {
+        change(*memory.memory, random, any(times));
+      } catch (const Error&) {
+        EXPECT_EQ(memory->snapshot(), last);
+        ++spent;
+      }
+      TestMemory again(6), framed(6);
+      const auto report = again.load(memory->snapshot());
+      ASSERT_EQ(report.loaded, memory->size());
+      ASSERT_EQ(again->snapshot(), memory->snapshot());
+      const Bytes frame = memory->changes_since(since);
+      if (frame.empty()) continue;
+      ASSERT_EQ(framed.load(last, {frame}).dropped_frames, 0);
+      ASSERT_EQ(framed->snapshot(), memory->snapshot());
+    }
+  }
+  EXPECT_GT(let_in, 200);
+  EXPECT_GT(refused, 200);
+  EXPECT_GT(spent, 200);
+}
+
+// Earlier versions took any finite time.
+TEST(MemoryStateTest, TimesBeyondTheCalendarAreBroughtIntoIt) {
+  TestMemory memory(5);
+  const MemoryStateHeader header{.width = 4, .slots = 5, .sequence = 3, .next_id = 9, .cleared = true};
+  const Episode episode{.id = 1, .created_ms = 1e300, .last_used_ms = -1e300, .strength = 1};
+  const auto report = memory.load(made(header, {episode}));
+  EXPECT_EQ(report.loaded, 1);
+  EXPECT_EQ(memory->slot(0).created_ms, Episode::kMaxTime);
+  EXPECT_EQ(memory->slot(0).last_used_ms, -Episode::kMaxTime);
+}
+
+TEST(MemoryStateTest, AMemoryOfAnyWidthIsMergedIntoOneSnapshot) {
+  Random random(15);
+  TestMemory memory(9, 12);
+  for (int i = 0; i < 5; ++i) memory->teach(noise(random, 12), noise(random, 12), "mug " + std::to_string(i), i);
+  const Bytes snapshot = memory->snapshot();
+  const std::uint64_t saved = memory->sequence();
+  memory->forget(1);
+  memory->write(noise(random, 12), noise(random, 12), 9);
+  const std::vector<Bytes> frames{memory->changes_since(saved)};
+  const auto merged = EpisodicMemory::merged(snapshot, std::vector<ByteSpan>(frames.begin(), frames.end()), kernels());
+  TestMemory again(9, 12);
+  EXPECT_EQ(again.load(merged).loaded, memory->size());
+  for (int i = 0; i < 9; ++i) {
+    EXPECT_EQ(memory->occupied(i), again->find(memory->slot(i).id) >= 0);
+  }
+  EXPECT_THROW(EpisodicMemory::merged(std::nullopt, {}, kernels()), Error);
+  EXPECT_THROW(EpisodicMemory::merged(Bytes(100, 'x'), {}, kernels()), Error);
 }
 
 // Bytes whose checksums are right and whose contents are not: made on purpose.

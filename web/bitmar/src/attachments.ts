@@ -1,5 +1,11 @@
 import type { Attachments, Thumbnail } from './store.js';
 
+export function applyCaptions(all: Map<number, string>, { cleared, removed, captions }: Pick<Attachments, 'cleared' | 'removed' | 'captions'>): void {
+  if (cleared) all.clear();
+  for (const id of removed) all.delete(id);
+  for (const [id, text] of captions) all.set(id, text);
+}
+
 /** Captions and thumbnails that are not saved yet. */
 export class PendingAttachments implements Attachments {
   cleared = false;

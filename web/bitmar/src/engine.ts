@@ -57,6 +57,12 @@ export interface EngineMemoryStats {
   sequence: number;
 }
 
+export interface EngineLoadReport extends LoadReport {
+  /** How often something is missing that a frame builds on. */
+  gaps: number;
+  sequence: number;
+}
+
 /** One caption: a begin, step until it gives null, result. A new begin drops what was unfinished. Errors have a `code`. */
 export interface Engine {
   beginPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, options: EngineOptions): void;
@@ -70,7 +76,7 @@ export interface Engine {
   askPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, question: string, options: EngineAskOptions): EngineAnswer;
   askFeatures(features: Float32Array, question: string, options: EngineAskOptions): EngineAnswer;
 
-  /** How many slots; only before anything is written. */
+  /** How many slots; only while it holds nothing. */
   memoryConfigure(slots: number): void;
   /** Remembers the picture of the caption that is complete. */
   memoryWrite(nowMs: number, label: string | null): Written;
@@ -90,10 +96,14 @@ export interface Engine {
   memorySnapshot(): Uint8Array;
   /** A frame of what changed since that sequence number; empty when nothing did. */
   memoryChanges(sinceSequence: number): Uint8Array;
-  /** From a snapshot, or null for the memory as it is, and the frames that follow. */
-  memoryLoad(snapshot: Uint8Array | null, frames: readonly Uint8Array[]): LoadReport & { sequence: number };
-  /** A snapshot's episodes instead of those that are there, as one more change. */
-  memoryAdopt(snapshot: Uint8Array): LoadReport;
+  /** From a snapshot, or null for the memory as it is, and the frames that follow. It grows with what was saved, unless it is to shrink that. */
+  memoryLoad(snapshot: Uint8Array | null, frames: readonly Uint8Array[], shrink: boolean): EngineLoadReport;
+  /** A snapshot's episodes instead of those that are there, as one more change; all of it, or an error. */
+  memoryAdopt(snapshot: Uint8Array, shrink: boolean): EngineLoadReport;
+  /** What any model's memory saved, as one snapshot, and its episodes. */
+  memoryMerged(snapshot: Uint8Array | null, frames: readonly Uint8Array[]): { snapshot: Uint8Array; episodes: EngineEpisode[] };
+  /** An episode of another model's memory, seen again with this one. */
+  memoryRestorePixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, episode: EngineEpisode, text: string): void;
 
   threads(): number;
   kernelsName(): string;

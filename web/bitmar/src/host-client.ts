@@ -16,7 +16,7 @@ type Answered = Extract<Reply, { type: 'answered' }>;
 type Response = Started | Loaded | Done | Answered | Remembered;
 
 /** Calls that change the memory: only the host knows whether an abort came in time. */
-const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'label', 'forget', 'clear', 'adopt']);
+const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'label', 'forget', 'clear', 'adopt', 'restore']);
 
 interface Call {
   request: Exclude<Request, { type: 'abort' }>;

@@ -10,8 +10,13 @@ type Answers = { [Name in keyof MemoryCalls]: (engine: Engine, question: MemoryC
 
 const answers: Answers = {
   configure: (engine, { slots }) => (engine.memoryConfigure(slots), null),
-  load: (engine, { snapshot, frames }) => engine.memoryLoad(snapshot, frames),
-  adopt: (engine, { snapshot }) => engine.memoryAdopt(snapshot),
+  load: (engine, { snapshot, frames, shrink }) => engine.memoryLoad(snapshot, frames, shrink),
+  adopt: (engine, { snapshot, shrink }) => engine.memoryAdopt(snapshot, shrink),
+  merged: (engine, { snapshot, frames }) => engine.memoryMerged(snapshot, frames),
+  restore(engine, { episode, text }, image) {
+    const { data, width, height } = pixels(image);
+    return engine.memoryRestorePixels(data, width, height, episode, text), null;
+  },
   snapshot: (engine) => ({ bytes: engine.memorySnapshot(), sequence: engine.memoryStats().sequence }),
   changes: (engine, { since }) => ({ bytes: engine.memoryChanges(since), sequence: engine.memoryStats().sequence }),
   recall(engine, { text, k, minScore }, image) {

@@ -1,11 +1,17 @@
-// The file of an exported memory: magic, length of the header (u32, little-endian), header (JSON), snapshot, thumbnails.
+// The file of an exported memory: magic, length of the header (u32, little-endian), header (JSON), snapshot, thumbnails, and the SHA-256
+// of all that. Format 1 had no SHA-256, and pages of an insecure context, which cannot compute one, still write it.
 
 import { BitMarError } from './errors.js';
 import type { Thumbnail } from './store.js';
 
 const MAGIC = 'BITMARM1';
 const PREFIX_BYTES = MAGIC.length + 4;
-const FORMAT = 1;
+const FORMAT = 2;
+const FORMAT_WITHOUT_CHECKSUM = 1;
+const CHECKSUM_BYTES = 32;
+/** Of JSON: far more than 65,536 captions. */
+const MOST_HEADER_BYTES = 64 << 20;
+const MOST_CAPTION_LENGTH = 1 << 16;
 
 /** A whole memory. */
 export interface Archive {
@@ -24,9 +30,9 @@ interface Header {
   thumbnails: [id: number, type: string, bytes: number][];
 }
 
-export function writeArchive({ model, snapshot, captions, thumbnails }: Archive): Blob {
+export async function writeArchive({ model, snapshot, captions, thumbnails }: Archive): Promise<Blob> {
   const header: Header = {
-    format: FORMAT,
+    format: globalThis.crypto?.subtle ? FORMAT : FORMAT_WITHOUT_CHECKSUM,
     model,
     snapshotBytes: snapshot.length,
     captions: [...captions],
@@ -36,44 +42,79 @@ export function writeArchive({ model, snapshot, captions, thumbnails }: Archive)
   const length = new Uint8Array(4);
   new DataView(length.buffer).setUint32(0, text.length, true);
   const parts = [new TextEncoder().encode(MAGIC), length, text, snapshot, ...[...thumbnails.values()].map(({ bytes }) => bytes)];
-  return new Blob(parts as Uint8Array<ArrayBuffer>[], { type: 'application/octet-stream' });
+  const body = new Blob(parts as Uint8Array<ArrayBuffer>[]);
+  const ends = header.format === FORMAT ? [await sha256(await body.arrayBuffer())] : [];
+  return new Blob([body, ...ends], { type: 'application/octet-stream' });
 }
 
-/** Whether the snapshot is sound is for the engine to say. */
-export function readArchive(bytes: Uint8Array): Archive {
+/** Everything about the file is right, or it is refused. Whether the snapshot is sound is for the engine to say. */
+export async function readArchive(bytes: Uint8Array): Promise<Archive> {
   const damaged = () => new BitMarError('invalid_state', 'This is not an exported memory, or it is damaged');
   if (bytes.length < PREFIX_BYTES || new TextDecoder().decode(bytes.subarray(0, MAGIC.length)) !== MAGIC) throw damaged();
-  const headerEnd = PREFIX_BYTES + new DataView(bytes.buffer, bytes.byteOffset).getUint32(MAGIC.length, true);
+  const headerBytes = new DataView(bytes.buffer, bytes.byteOffset).getUint32(MAGIC.length, true);
+  const headerEnd = PREFIX_BYTES + headerBytes;
+  if (headerBytes > MOST_HEADER_BYTES || headerEnd > bytes.length) throw damaged();
   const header = parseHeader(bytes.subarray(PREFIX_BYTES, headerEnd));
-  if (!header || headerEnd > bytes.length) throw damaged();
+  if (!header) throw damaged();
   if (header.format > FORMAT) throw new BitMarError('unsupported_state', 'The memory was exported by a newer version');
   let at = headerEnd;
   const take = (length: number): Uint8Array => {
-    if (!Number.isSafeInteger(length) || length < 0 || at + length > bytes.length) throw damaged();
+    if (at + length > bytes.length) throw damaged();
     return bytes.slice(at, (at += length));
   };
   const snapshot = take(header.snapshotBytes);
   const thumbnails = new Map(header.thumbnails.map(([id, type, length]) => [id, { type, bytes: take(length) }]));
+  const end = at;
+  const checksum = take(header.format === FORMAT ? CHECKSUM_BYTES : 0);
+  if (at !== bytes.length) throw damaged();
+  if (checksum.length && globalThis.crypto?.subtle) {
+    const own = await sha256(bytes.slice(0, end).buffer);
+    if (own.some((byte, i) => byte !== checksum[i])) throw damaged();
+  }
   return { model: header.model, snapshot, captions: new Map(header.captions), thumbnails };
 }
 
+async function sha256(bytes: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+}
+
 function parseHeader(bytes: Uint8Array): Header | undefined {
+  let header: { [Key in keyof Header]: unknown };
   try {
-    const header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as Partial<Header> | null;
-    const { format, model, snapshotBytes, captions, thumbnails } = header ?? {};
-    const sound =
-      typeof format === 'number' &&
-      (model === null || typeof model === 'string') &&
-      typeof snapshotBytes === 'number' &&
-      isTable(captions, ['number', 'string']) &&
-      isTable(thumbnails, ['number', 'string', 'number']);
-    return sound ? (header as Header) : undefined;
+    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as typeof header;
   } catch {
     return undefined;
   }
+  const { format, model, snapshotBytes, captions, thumbnails } = header ?? {};
+  const sound =
+    isCount(format) &&
+    format > 0 &&
+    (model === null || typeof model === 'string') &&
+    isCount(snapshotBytes) &&
+    isTable(captions, [isId, isCaption]) &&
+    isTable(thumbnails, [isId, isType, isCount]);
+  return sound ? (header as Header) : undefined;
 }
 
-function isTable(value: unknown, columns: string[]): boolean {
-  const isRow = (row: unknown) => Array.isArray(row) && row.length === columns.length && columns.every((type, i) => typeof row[i] === type);
-  return Array.isArray(value) && value.every(isRow);
+/** Rows of these columns, no two of which begin alike. */
+function isTable(value: unknown, columns: ((value: unknown) => boolean)[]): boolean {
+  const isRow = (row: unknown) => Array.isArray(row) && row.length === columns.length && columns.every((fits, i) => fits(row[i]));
+  return Array.isArray(value) && value.every(isRow) && new Set(value.map((row: unknown[]) => row[0])).size === value.length;
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isId(value: unknown): boolean {
+  return isCount(value) && value > 0;
+}
+
+/** Half a surrogate pair is no text: another program would read another one. */
+function isCaption(value: unknown): boolean {
+  return typeof value === 'string' && value.length <= MOST_CAPTION_LENGTH && !/\p{Surrogate}/u.test(value);
+}
+
+function isType(value: unknown): boolean {
+  return typeof value === 'string' && /^(image\/[a-z0-9.+-]{1,32})?$/.test(value);
 }

@@ -3,19 +3,24 @@
 import { PendingAttachments } from './attachments.js';
 import { BitMarError, messageOf } from './errors.js';
 import type { HostClient } from './host-client.js';
-import type { LoadReport, StorageStatus } from './memory-types.js';
-import { MemoryStore, type Store, type Thumbnail } from './store.js';
+import { bringOver } from './memory-earlier.js';
+import type { StorageStatus } from './memory-types.js';
+import type { Picture } from './protocol.js';
+import { MemoryStore, type EarlierStore, type Store, type Thumbnail } from './store.js';
 import { ThumbnailBudget } from './thumbnails.js';
 import { join, type Membership, type WriterNews } from './writer.js';
 
 export interface KeeperOptions {
   host: HostClient;
-  /** How many slots; undefined for the model's own number. */
+  /** How many slots; undefined for the model's own number. A memory that was saved with more keeps them, unless it is to `shrink`. */
   slots: number | undefined;
+  shrink: boolean;
+  /** Makes a picture of a thumbnail, to see it again with another model; undefined: what other models remembered is left alone. */
+  see: ((thumbnail: Thumbnail) => Promise<Picture>) | undefined;
   /** Undefined: nothing is to be kept. May reject. */
   openStore: (() => Promise<Store>) | undefined;
-  /** The name among tabs; undefined where there are no other tabs. */
-  group: string | undefined;
+  /** Whether there may be other tabs. */
+  hasTabs: boolean;
   autosaveMs: number;
   thumbnailBytes: number;
   onStatus(status: StorageStatus): void;
@@ -35,12 +40,14 @@ export class MemoryKeeper {
   #store: Store = new MemoryStore();
   #spoiled: Store | undefined; // holds something that cannot be read: only a new beginning may overwrite it
   #member: Membership | undefined;
-  #status: StorageStatus = { durable: false, role: 'writer', error: null };
+  #status: StorageStatus = { durable: false, exclusive: true, role: 'writer', damaged: 0, error: null };
   #opening: Promise<void> | undefined;
   #work: Promise<unknown> = Promise.resolve(); // saving and loading, one after the other
+  #working = 0; // of these, and of opening
   #nextSave: Promise<void> | undefined; // waits for its turn
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
+  #damaged = 0; // how much could not be read
   #closed = false;
 
   #pending = new PendingAttachments();
@@ -48,6 +55,8 @@ export class MemoryKeeper {
   #snapshotBytes = 0;
   #journalBytes = 0;
   #snapshotDue = true; // the next save replaces everything
+  #asideDue = false; // some of what it replaces could not be read
+  #forgetDue = false; // and what was set aside goes too
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -67,8 +76,9 @@ export class MemoryKeeper {
   }
 
   /** Loads what was kept. Never rejects for the storage's sake: without it the memory goes on, and the status says so. */
-  open(): Promise<void> {
-    return (this.#opening ??= this.#open());
+  async open(): Promise<void> {
+    if (!this.#closed) await (this.#opening ??= this.#counted(() => this.#open()));
+    if (this.#closed) throw disposed();
   }
 
   /** After every change that the engine has made. */
@@ -80,11 +90,12 @@ export class MemoryKeeper {
   }
 
   /** Resolves when all changes so far are durable. */
-  save(): Promise<void> {
+  async save(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#status.role === 'reader') return Promise.resolve();
-    return (this.#nextSave ??= this.#inTurn(() => {
+    if (this.#closed) throw disposed();
+    if (this.#status.role === 'reader') return;
+    await (this.#nextSave ??= this.#inTurn(() => {
       this.#nextSave = undefined;
       return this.#save();
     }));
@@ -114,11 +125,25 @@ export class MemoryKeeper {
 
   async thumbnail(id: number): Promise<Thumbnail | undefined> {
     const pending = this.#pending.thumbnails.get(id);
-    return pending ?? (this.#pending.drops(id) ? undefined : this.#store.thumbnail(id));
+    if (pending || this.#pending.drops(id)) return pending;
+    try {
+      return await this.#store.thumbnail(id);
+    } catch (error) {
+      if ((error as Partial<BitMarError>).code !== 'invalid_state') throw error;
+      this.#tell({ damaged: (this.#damaged += 1) });
+      return undefined;
+    }
   }
 
-  /** Everything is another memory now, after a `clear` or an import: what was kept goes with the next save. */
-  beginAnew(): void {
+  /** What other models remembered in the same place. */
+  async earlier(): Promise<readonly EarlierStore[]> {
+    return (await this.#store.earlier?.()) ?? [];
+  }
+
+  /** Everything is another memory now, after a `clear`, which wants nothing kept, or an import: what was kept goes with the next save. */
+  beginAnew(forget: boolean): void {
+    this.#forgetDue ||= forget;
+    if (forget) this.#asideDue = false;
     this.captions.clear();
     this.budget.reset(new Map());
     this.#pending.clear();
@@ -129,53 +154,96 @@ export class MemoryKeeper {
     this.#tell({ durable: this.#store.durable, error: null });
   }
 
+  /** What is under way ends first, and then gives back what it took: nobody else may write before. */
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#timer);
+    if (this.#working === 0) this.#release();
+  }
+
+  #release(): void {
     this.#member?.leave();
+    this.#member = undefined;
     this.#store.close();
     this.#spoiled?.close();
   }
 
   async #open(): Promise<void> {
-    const { host, slots, openStore, group } = this.#options;
+    const { host, slots, openStore, hasTabs } = this.#options;
     if (slots !== undefined) await host.memory('configure', { slots });
     if (!openStore) return;
     try {
       this.#store = await openStore();
-      if (group !== undefined) {
+      if (this.#closed) return;
+      const { group } = this.#store;
+      if (hasTabs && group !== undefined) {
         const member = await join(group, {
           granted: () => void this.#inTurn(() => this.#promote()),
           news: (news) => void this.#inTurn(() => this.#follow(news)),
         });
         this.#member = member;
+        if (this.#closed) return;
         if (!member.writer) this.#status = { ...this.#status, role: 'reader' };
       }
-      await this.#inTurn(() => this.#load());
-      this.#tell({ durable: this.#store.durable });
+      const found = await this.#inTurn(() => this.#load());
+      if (!found && this.#status.role === 'writer') await this.#inTurn(() => this.#bringOver());
+      this.#tellStore();
     } catch (error) {
       this.#giveUp(error);
     }
   }
 
-  /** The engine's memory from the store. */
-  async #load(): Promise<LoadReport> {
-    const { snapshot, frames, sequence, captions, thumbnails } = await this.#store.load();
-    let report = { loaded: 0, droppedSlots: 0, droppedFrames: 0, leftOut: 0, sequence: 0 };
-    if (snapshot) report = await this.#options.host.memory('load', { snapshot, frames });
-    else await this.#options.host.memory('clear', {});
+  /** What the store says of itself, once it is loaded. */
+  #tellStore(change: Partial<StorageStatus> = {}): void {
+    const { durable, exclusive = this.#member !== undefined, readOnly = false } = this.#store;
+    this.#tell({ durable, exclusive, damaged: this.#damaged, error: null, ...change });
+    if (readOnly) this.#tell({ durable: false, role: 'reader', error: new BitMarError('read_only', 'The storage can be read and not written') });
+  }
+
+  /** The engine's memory from the store. Whether anything was ever kept. */
+  async #load(): Promise<boolean> {
+    const { shrink, host } = this.#options;
+    const { snapshot, frames, sequence, captions, thumbnails, damaged = 0, rewrite = false } = await this.#store.load();
+    const found = snapshot !== null || frames.length > 0;
+    let report = { droppedSlots: 0, droppedFrames: 0, gaps: 0, sequence: 0 };
+    if (found) report = await host.memory('load', { snapshot, frames, shrink });
+    else await host.memory('clear', {});
+    // A gap is what a damaged frame leaves, or one that is not there at all.
+    const lost = damaged + report.droppedSlots + report.droppedFrames || report.gaps;
+    this.#asideDue = lost > 0;
+    this.#damaged = Math.max(this.#damaged, lost);
     this.#savedSequence = report.sequence;
     this.#snapshotBytes = snapshot?.length ?? 0;
     this.#journalBytes = frames.reduce((sum, frame) => sum + frame.length, 0);
-    // Frames build on what is kept. Where that is not what was loaded (damage, another number of slots), they could not.
-    this.#snapshotDue = !snapshot || report.droppedSlots + report.droppedFrames > 0 || report.sequence !== sequence;
+    // Frames build on what is kept. Where that is not what was loaded (damage, fewer slots), they could not.
+    this.#snapshotDue = !snapshot || rewrite || lost > 0 || report.sequence !== sequence;
     this.#pending = new PendingAttachments();
     this.captions.clear();
     for (const [id, text] of captions) this.captions.set(id, text);
     for (const id of this.budget.reset(thumbnails)) this.#pending.evict(id);
-    if (snapshot) await this.#dropOrphans();
+    if (found) await this.#dropOrphans();
     this.#options.onLoad();
-    return report;
+    return found;
+  }
+
+  /** A model that remembers nothing yet sees again what the last one before it remembered. All of it, or nothing. */
+  async #bringOver(): Promise<void> {
+    const { host, see, onLoad } = this.#options;
+    if (!see) return;
+    const [latest] = [...(await this.earlier())].sort((a, b) => b.savedMs - a.savedMs);
+    if (!latest) return;
+    try {
+      for (const { id, caption, thumbnail } of await bringOver(latest, host, see)) this.attach(id, caption, thumbnail);
+      if (this.captions.size + this.budget.bytes === 0) return;
+      this.changed();
+      onLoad();
+    } catch (error) {
+      if (this.#closed) throw error;
+      // It stays where it is, for another session, and `earlier` has it.
+      await host.memory('clear', {});
+      this.beginAnew(false);
+    }
   }
 
   /** What belongs to episodes that were damaged. */
@@ -186,7 +254,7 @@ export class MemoryKeeper {
   }
 
   async #save(): Promise<void> {
-    if (this.#closed) return;
+    if (this.#closed) throw disposed();
     if (this.#store instanceof MemoryStore) {
       await this.#store.append(new Uint8Array(), 0, this.#pending);
       this.#pending = new PendingAttachments();
@@ -203,17 +271,23 @@ export class MemoryKeeper {
       if (!this.#snapshotDue && this.#journalBytes <= Math.max(this.#snapshotBytes, LEAST_JOURNAL_BYTES)) {
         const { bytes, sequence } = await this.#options.host.memory('changes', { since: from });
         take(); // after the engine's answer: so that it has whatever belongs to the frame
-        if (!bytes.length && taken.empty) return;
-        if (await this.#store.append(bytes, sequence, taken)) {
+        if (!bytes.length && taken.empty) {
+          if ((await this.#store.holds?.()) ?? true) return;
+        } else if (await this.#store.append(bytes, sequence, taken)) {
           this.#journalBytes += bytes.length;
           this.#kept(sequence, { from, to: sequence, frame: bytes, cleared: taken.cleared, removed: taken.removed, captions: taken.captions });
           return;
         }
-        this.#pending = this.#everything(this.#pending.after(taken));
+        const thumbnails = await this.#keptThumbnails(taken);
+        this.#pending = this.#everything(this.#pending.after(taken), thumbnails);
       }
+      if (this.#asideDue) await this.#store.setAside?.();
+      this.#asideDue = false;
       const { bytes, sequence } = await this.#options.host.memory('snapshot', {});
       take();
       await this.#store.replace(bytes, sequence, taken);
+      if (this.#forgetDue) await this.#store.dropAside?.();
+      this.#forgetDue = false;
       this.#snapshotDue = false;
       this.#snapshotBytes = bytes.length;
       this.#journalBytes = 0;
@@ -229,13 +303,25 @@ export class MemoryKeeper {
     }
   }
 
-  /** For a store that was emptied by somebody: all captions, and those thumbnails that are still here. */
-  #everything(unsaved: PendingAttachments): PendingAttachments {
+  /** Of a store that was emptied by somebody, perhaps in part: what is still there. */
+  async #keptThumbnails(unsaved: PendingAttachments): Promise<Map<number, Thumbnail>> {
+    const kept = new Map<number, Thumbnail>();
+    for (const id of [...this.budget.ids()]) {
+      if (unsaved.thumbnails.has(id) || unsaved.drops(id)) continue;
+      const thumbnail = await this.#store.thumbnail(id).catch(() => undefined);
+      if (thumbnail) kept.set(id, thumbnail);
+    }
+    return kept;
+  }
+
+  /** For such a store: all captions, and the thumbnails that are to be had. */
+  #everything(unsaved: PendingAttachments, kept: ReadonlyMap<number, Thumbnail>): PendingAttachments {
     const all = new PendingAttachments();
     all.clear();
     for (const [id, text] of this.captions) all.captions.set(id, text);
+    for (const [id, thumbnail] of kept) if (this.budget.has(id) && !unsaved.drops(id)) all.thumbnails.set(id, thumbnail);
     for (const [id, thumbnail] of unsaved.thumbnails) all.thumbnails.set(id, thumbnail);
-    this.budget.reset(new Map([...unsaved.thumbnails].map(([id, { bytes }]) => [id, bytes.length])));
+    this.budget.reset(new Map([...all.thumbnails].map(([id, { bytes }]) => [id, bytes.length])));
     this.#snapshotDue = true;
     return all;
   }
@@ -252,12 +338,12 @@ export class MemoryKeeper {
     if (this.#closed || this.#status.role === 'writer') return;
     try {
       if (!news.frame || news.from !== this.#savedSequence) {
-        await this.#load();
+        await this.#loadAgain();
         return;
       }
-      const { droppedFrames, sequence } = await this.#options.host.memory('load', { snapshot: null, frames: [news.frame] });
+      const { droppedFrames, sequence } = await this.#options.host.memory('load', { snapshot: null, frames: [news.frame], shrink: false });
       if (droppedFrames > 0) {
-        await this.#load();
+        await this.#loadAgain();
         return;
       }
       this.#savedSequence = sequence;
@@ -271,12 +357,17 @@ export class MemoryKeeper {
     }
   }
 
+  async #loadAgain(): Promise<void> {
+    await this.#load();
+    this.#tellStore();
+  }
+
   /** The writer is gone, and nobody else writes from now on. */
   async #promote(): Promise<void> {
     if (this.#closed) return;
     try {
-      await this.#load(); // what the other did last may not have been told
-      this.#tell({ durable: this.#store.durable, role: 'writer', error: null });
+      if (!(await this.#load())) await this.#bringOver(); // what the other did last may not have been told
+      this.#tellStore({ role: 'writer' });
     } catch (error) {
       this.#giveUp(error);
     }
@@ -287,6 +378,7 @@ export class MemoryKeeper {
     if (this.#closed) return;
     const failure = error instanceof BitMarError ? error : new BitMarError('storage_unavailable', messageOf(error), { cause: error });
     const spoiled = failure.code === 'invalid_state';
+    this.#asideDue = spoiled;
     if (spoiled) {
       this.#spoiled = this.#store;
     } else {
@@ -296,19 +388,33 @@ export class MemoryKeeper {
     }
     this.#store = new MemoryStore();
     const role = spoiled ? this.#status.role : 'writer';
-    this.#tell({ durable: false, role, error: failure });
+    this.#tell({ durable: false, exclusive: true, role, error: failure });
   }
 
   #tell(change: Partial<StorageStatus>): void {
-    const { durable, role, error } = { ...this.#status, ...change };
-    const same = durable === this.#status.durable && role === this.#status.role && error?.code === this.#status.error?.code;
-    this.#status = { durable, role, error };
-    if (!same) this.#options.onStatus(this.#status);
+    const before = this.#status;
+    const now = (this.#status = { ...before, ...change });
+    const same = (['durable', 'exclusive', 'role', 'damaged'] as const).every((name) => now[name] === before[name]);
+    if (!same || now.error?.code !== before.error?.code) this.#options.onStatus(now);
   }
 
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
-    const result = this.#work.then(work);
+    const result = this.#counted(() => this.#work.then(work)); // counted while it waits, too
     this.#work = result.catch(() => {});
     return result;
   }
+
+  async #counted<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.#working += 1;
+    try {
+      return await work();
+    } finally {
+      this.#working -= 1;
+      if (this.#closed && this.#working === 0) this.#release();
+    }
+  }
+}
+
+function disposed(): BitMarError {
+  return new BitMarError('disposed', 'The model was disposed of');
 }

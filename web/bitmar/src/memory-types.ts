@@ -4,12 +4,22 @@ import type { Caption, CaptionOptions, Global } from './types.js';
 
 /** How a model remembers. Everything stays on the device. */
 export interface MemoryOptions {
-  /** Slots for episodes, 64 to 65,536; by default as many as the model's configuration says. */
+  /**
+   * Slots for episodes, 64 to 65,536; by default as many as the model's configuration says. A memory that was kept with more of them
+   * keeps these.
+   */
   readonly slots?: number | undefined;
+  /** With `slots`: where more were kept, the weakest episodes go for good. */
+  readonly shrink?: boolean | undefined;
   /** False forgets everything with the page or process. True is the default in browsers; node needs `folder` or `store`. */
   readonly persist?: boolean | undefined;
   /** Node: the folder to keep the memory in. One for each model and process. */
   readonly folder?: string | undefined;
+  /**
+   * What to do with the memory that an earlier model left in the same place, while this one remembers nothing yet. 'embed', the default: its
+   * episodes with thumbnails are seen again with this model, and keep their captions, names and times. 'leave': nothing. See `memory.earlier()`.
+   */
+  readonly earlier?: 'embed' | 'leave' | undefined;
   /** Another place to keep it. `model` is the hash of the model: memories of different models must not mix. */
   readonly store?: ((model: string) => Store) | undefined;
   /** Changes are saved by themselves at most this many milliseconds after they were made. Default 1,000. */
@@ -116,8 +126,26 @@ export interface EpisodePage {
   readonly cursor: number | null;
 }
 
+/** What another model remembered, in the same place: of no use to this one but for its pictures. */
+export interface EarlierMemory {
+  /** The hash of that model. */
+  readonly model: string;
+  /** When it was last saved whole, in milliseconds since 1970. */
+  readonly savedMs: number;
+  readonly episodes: number;
+  /** Those with a thumbnail, which could be seen again. The others exist only here. */
+  readonly pictured: number;
+  /** All of it, for that model to import. */
+  export(): Promise<Blob>;
+  /** Rejects with 'storage_blocked' while another tab has it open. */
+  delete(): Promise<void>;
+}
+
 export interface MemoryStats {
+  /** As many as there are: those asked for, or more where more were kept. */
   readonly slots: number;
+  /** The option `slots`; null without it. */
+  readonly slotsAsked: number | null;
   readonly occupied: number;
   /** Width of the vectors. */
   readonly width: number;
@@ -129,17 +157,19 @@ export interface MemoryStats {
   readonly savedSequence: number;
   /** Of the saved snapshot and journal. */
   readonly savedBytes: number;
+  /** How much of what was kept could not be read: episodes, changes, captions, thumbnails. Its bytes are set aside, not deleted. */
+  readonly damaged: number;
   readonly thumbnailBytes: number;
 }
 
 /** What came of reading a saved memory. */
 export interface LoadReport {
   readonly loaded: number;
-  /** Damaged episodes that were left out. */
+  /** Damaged episodes that were left out; none of an import, which is whole or is refused. */
   readonly droppedSlots: number;
-  /** Damaged entries of the journal that were left out. */
+  /** Damaged entries of the journal that were left out; none of an import. */
   readonly droppedFrames: number;
-  /** The weakest, where there are more episodes than slots. */
+  /** The weakest, where there are more episodes than slots and the memory was to shrink. */
   readonly leftOut: number;
 }
 
@@ -147,9 +177,16 @@ export interface LoadReport {
 export interface StorageStatus {
   /** Whether changes become durable. */
   readonly durable: boolean;
+  /**
+   * Whether nobody else can write the same memory. False in node where files cannot be locked, because the optional dependency
+   * `fs-native-extensions` is missing, or the file system has no locks; and for stores of one's own that do not promise it.
+   */
+  readonly exclusive: boolean;
+  /** As in MemoryStats. */
+  readonly damaged: number;
   /** Only one tab writes a memory; the others read it and follow. The role passes on when the writer goes. */
   readonly role: 'writer' | 'reader';
-  /** Why it is not durable although it should be. */
+  /** Why it is not durable although it should be; 'read_only' for a folder that can only be read. */
   readonly error: BitMarError | null;
 }
 
@@ -167,7 +204,7 @@ export class MemoryChangeEvent extends Event {
   }
 }
 
-/** The memory became durable, or ceased to be; or this tab got the writer's role. */
+/** The memory became durable, or ceased to be; or this tab got the writer's role; or something was found to be damaged. */
 export class MemoryStorageEvent extends Event {
   readonly status: StorageStatus;
 

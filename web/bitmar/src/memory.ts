@@ -2,10 +2,12 @@ import type { EngineEpisode } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
 import type { HostClient } from './host-client.js';
 import { readArchive, writeArchive } from './memory-archive.js';
+import { describe } from './memory-earlier.js';
 import { MemoryKeeper } from './memory-keeper.js';
 import {
   MemoryChangeEvent,
   MemoryStorageEvent,
+  type EarlierMemory,
   type Episode,
   type EpisodePage,
   type ListOptions,
@@ -25,7 +27,7 @@ import { platform } from './platform.js';
 import type { Picture } from './protocol.js';
 import type { Store, Thumbnail } from './store.js';
 import type { Caption, Source } from './types.js';
-import { canChooseWriter } from './writer.js';
+import { canChooseWriter, NO_LOCKS } from './writer.js';
 
 const AUTOSAVE_MS = 1000;
 const THUMBNAIL_BYTES = 16 << 20;
@@ -53,6 +55,7 @@ export interface MemoryParts {
 export class Memory extends EventTarget {
   readonly #parts: MemoryParts;
   readonly #keeper: MemoryKeeper;
+  readonly #slotsAsked: number | null;
   readonly #leave: () => void;
 
   /** @internal */
@@ -63,14 +66,18 @@ export class Memory extends EventTarget {
   private constructor(parts: MemoryParts, options: MemoryOptions) {
     super();
     this.#parts = parts;
-    const { slots, autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES } = options;
+    const { slots, shrink = false, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES } = options;
+    if (earlier !== 'embed' && earlier !== 'leave') throw new BitMarError('invalid_argument', `earlier is 'embed' or 'leave', not ${String(earlier)}`);
+    this.#slotsAsked = slots ?? null;
     this.#keeper = new MemoryKeeper({
       host: parts.host,
       slots,
+      shrink,
+      see: earlier === 'embed' ? async ({ type, bytes }) => platform().capture(new Blob([bytes as Uint8Array<ArrayBuffer>], { type })) : undefined,
       autosaveMs,
       thumbnailBytes,
       openStore: storeOpener(options, parts.model),
-      group: platform().hasTabs ? `bitmar-memory-${parts.model}` : undefined,
+      hasTabs: platform().hasTabs,
       onStatus: (status) => this.dispatchEvent(new MemoryStorageEvent(status)),
       onLoad: () => this.dispatchEvent(new MemoryChangeEvent('load')),
     });
@@ -176,7 +183,7 @@ export class Memory extends EventTarget {
   async clear(): Promise<void> {
     await this.#openToWrite();
     await this.#parts.host.memory('clear', {});
-    this.#keeper.beginAnew();
+    this.#keeper.beginAnew(true);
     this.#changed('clear', null);
   }
 
@@ -202,8 +209,11 @@ export class Memory extends EventTarget {
   async export({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Blob> {
     if (signal?.aborted) throw aborted(signal);
     await this.#keeper.open();
-    const { bytes } = await this.#parts.host.memory('snapshot', {}, signal);
-    const episodes = await this.#parts.host.memory('list', { limit: Infinity, before: Infinity }, signal);
+    // Both at once: nothing changes in between.
+    const [{ bytes }, episodes] = await Promise.all([
+      this.#parts.host.memory('snapshot', {}, signal),
+      this.#parts.host.memory('list', { limit: Infinity, before: Infinity }, signal),
+    ]);
     const captions = new Map<number, string>();
     const thumbnails = new Map<number, Thumbnail>();
     for (const { id } of episodes) {
@@ -216,17 +226,23 @@ export class Memory extends EventTarget {
     return writeArchive({ model: this.#parts.model ?? null, snapshot: bytes, captions, thumbnails });
   }
 
-  /** Puts an exported memory in the place of this one. A file that is damaged as a whole changes nothing. */
-  async import(file: Blob, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<LoadReport> {
-    const archive = readArchive(new Uint8Array(await file.arrayBuffer()));
+  /**
+   * Puts an exported memory in the place of this one: all of it, or, where anything about the file is wrong, nothing. The memory grows to hold
+   * it; with `shrink` it keeps its slots, and the weakest episodes are left out.
+   */
+  async import(file: Blob, { signal, shrink = false }: { signal?: AbortSignal | undefined; shrink?: boolean | undefined } = {}): Promise<LoadReport> {
+    const archive = await readArchive(new Uint8Array(await file.arrayBuffer()));
     const { model } = this.#parts;
     if (archive.model !== null && model !== undefined && archive.model !== model) {
       throw new BitMarError('invalid_state', 'This memory belongs to another model');
     }
     await this.#openToWrite(signal);
-    const { loaded, droppedSlots, droppedFrames, leftOut } = await this.#parts.host.memory('adopt', { snapshot: archive.snapshot }, signal);
-    this.#keeper.beginAnew();
-    const episodes = await this.#parts.host.memory('list', { limit: Infinity, before: Infinity });
+    const adopting = this.#parts.host.memory('adopt', { snapshot: archive.snapshot, shrink }, signal);
+    const listing = this.#parts.host.memory('list', { limit: Infinity, before: Infinity }); // right behind it
+    listing.catch(() => {}); // where the first fails
+    const { loaded, droppedSlots, droppedFrames, leftOut } = await adopting;
+    const episodes = await listing;
+    this.#keeper.beginAnew(false);
     for (const { id } of episodes.reverse()) this.#keeper.attach(id, archive.captions.get(id), archive.thumbnails.get(id));
     this.#changed('import', null);
     return { loaded, droppedSlots, droppedFrames, leftOut };
@@ -234,7 +250,7 @@ export class Memory extends EventTarget {
 
   /**
    * Resolves when every change so far is durable: its transaction is complete and on the disk. Rejects with a code
-   * `storage_...` when it is not; the memory itself goes on. With `persist: false`, and in reading tabs, there is nothing to do.
+   * `storage_...` when it is not, and the memory itself goes on; with 'disposed' once the model is disposed of. With `persist: false`, and in reading tabs, there is nothing to do.
    */
   async flush(): Promise<void> {
     await this.#keeper.open();
@@ -245,7 +261,22 @@ export class Memory extends EventTarget {
     await this.#keeper.open();
     const stats = await this.#parts.host.memory('stats', {});
     const { sequence, bytes } = this.#keeper.saved;
-    return { ...stats, savedSequence: sequence, savedBytes: bytes, thumbnailBytes: this.#keeper.budget.bytes };
+    return {
+      ...stats,
+      slotsAsked: this.#slotsAsked,
+      savedSequence: sequence,
+      savedBytes: bytes,
+      damaged: this.storage.damaged,
+      thumbnailBytes: this.#keeper.budget.bytes,
+    };
+  }
+
+  /** What other models remembered in the same folder or browser: to be exported or deleted. */
+  async earlier(): Promise<readonly EarlierMemory[]> {
+    await this.#keeper.open();
+    const found: EarlierMemory[] = [];
+    for (const each of await this.#keeper.earlier()) found.push(await describe(each, this.#parts.host));
+    return found;
   }
 
   /** Asks the browser never to clear the storage by itself. Whether it agreed; true in node. Call it after a click. */
@@ -272,7 +303,8 @@ export class Memory extends EventTarget {
     if (signal?.aborted) throw aborted(signal);
     await this.#keeper.open();
     if (signal?.aborted) throw aborted(signal);
-    if (this.storage.role === 'reader') throw new BitMarError('read_only', 'Another tab writes this memory; close it to write here');
+    if (this.storage.role === 'writer') return;
+    throw this.storage.error ?? new BitMarError('read_only', 'Another tab writes this memory; close it to write here');
   }
 
   async #wrote(change: 'write' | 'teach', written: Written, caption: string | undefined, small: Miniature): Promise<void> {
@@ -322,9 +354,7 @@ function storeOpener(options: MemoryOptions, model: string | undefined): (() => 
   const open = custom ? async (hash: string) => custom(hash) : platform().defaultStore(options);
   if (!open) return undefined;
   return async () => {
-    if (model === undefined || (platform().hasTabs && !canChooseWriter())) {
-      throw new BitMarError('storage_unavailable', 'Memories are kept only by pages of a secure context: https, or localhost');
-    }
+    if (model === undefined || (!custom && platform().hasTabs && !canChooseWriter())) throw new BitMarError('storage_unavailable', NO_LOCKS);
     return open(model);
   };
 }

@@ -55,7 +55,7 @@ export const browserPlatform: Platform = {
   miniature,
 
   // IndexedDB is imported only when something is to be remembered.
-  defaultStore: () => async (model) => new (await import('./store-indexeddb.js')).IndexedDbStore(`bitmar-memory-${model}`),
+  defaultStore: () => async (model) => (await import('./store-indexeddb.js')).IndexedDbStore.of(model),
 
   hasTabs: true,
 

@@ -48,7 +48,7 @@ export const nodePlatform: Platform = {
 
   miniature: () => undefined,
 
-  defaultStore: ({ folder }) => (folder === undefined ? undefined : async () => new (await import('./store-file.js')).FileStore(folder)),
+  defaultStore: ({ folder }) => (folder === undefined ? undefined : async (model) => new (await import('./store-file.js')).FileStore(folder, { model })),
 
   hasTabs: false,
 

@@ -1,8 +1,8 @@
 // Every message between the page and the worker. Calls are numbered; the worker computes one at a time.
 
-import type { EngineAnswer, EngineAskOptions, EngineEpisode, EngineMemoryStats, EngineOptions, EngineResult } from './engine.js';
+import type { EngineAnswer, EngineAskOptions, EngineEpisode, EngineLoadReport, EngineMemoryStats, EngineOptions, EngineResult } from './engine.js';
 import type { ErrorCode } from './errors.js';
-import type { LoadReport, Recognition, Written } from './memory-types.js';
+import type { Recognition, Written } from './memory-types.js';
 import type { Build } from './types.js';
 
 /** A source, caught at the moment of the call. */
@@ -48,12 +48,21 @@ export interface AskRequest {
   options: EngineAskOptions;
 }
 
+interface Saved {
+  snapshot: Uint8Array | null;
+  frames: readonly Uint8Array[];
+}
+
 /** What can be asked of the memory: the question and its answer. */
 export interface MemoryCalls {
   configure: [question: { slots: number }, answer: null];
-  load: [question: { snapshot: Uint8Array | null; frames: readonly Uint8Array[] }, answer: LoadReport & { sequence: number }];
+  load: [question: Saved & { shrink: boolean }, answer: EngineLoadReport];
   /** A snapshot's episodes instead of those that are there, as a change. */
-  adopt: [question: { snapshot: Uint8Array }, answer: LoadReport];
+  adopt: [question: { snapshot: Uint8Array; shrink: boolean }, answer: EngineLoadReport];
+  /** What any model's memory saved, as one snapshot, and its episodes. */
+  merged: [question: Saved, answer: { snapshot: Uint8Array; episodes: EngineEpisode[] }];
+  /** An episode of another model, from its picture. */
+  restore: [question: { picture: Picture; episode: EngineEpisode; text: string }, answer: null];
   snapshot: [question: object, answer: { bytes: Uint8Array; sequence: number }];
   changes: [question: { since: number }, answer: { bytes: Uint8Array; sequence: number }];
   recall: [

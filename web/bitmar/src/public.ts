@@ -3,4 +3,4 @@ export { BitMarError, type ErrorCode } from './errors.js';
 export type * from './types.js';
 export type { Memory } from './memory.js';
 export * from './memory-types.js';
-export type { Attachments, Store, StoredState, Thumbnail } from './store.js';
+export type { Attachments, EarlierStore, Store, StoredState, Thumbnail } from './store.js';

@@ -1,310 +1,527 @@
-// A memory in a folder of the disk, for node: `snapshot.bin`, `journal.bin` and `thumbnails/ID.TYPE`.
+// A memory in a folder of the disk, for node: `snapshot.bin`, `journal.bin`, `thumbnails/ID-CHECKSUM.TYPE` and `lock`. In `aside/` lies
+// what was refused, and what other models remembered.
 
-import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { createConnection, createServer, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { randomInt } from 'node:crypto';
+import { constants } from 'node:fs';
+import { copyFile, link, mkdir, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 
+import { applyCaptions } from './attachments.js';
 import { BitMarError, messageOf } from './errors.js';
-import type { Attachments, Store, StoredState, Thumbnail } from './store.js';
+import { FolderLock } from './folder-lock.js';
+import { beginsLikeRecords, checksum, findRecords, FORMAT, frameRecord, snapshotFile, type Found, type FoundRecord, type RecordHeader } from './store-records.js';
+import type { Attachments, EarlierStore, Store, StoredState, Thumbnail } from './store.js';
 
-/** Both files consist of records: magic, bytes of the header, bytes of the body (u32, little-endian), header (JSON), body. */
-const MAGIC = 0x4d52_4d42; // "BMRM"
-const PREFIX_BYTES = 12;
-const FORMAT = 1;
+/** No memory takes so much: its 65,536 slots and their captions. What is larger is something else. */
+const MOST_BYTES = 512 << 20;
+/** A larger one is looked at before it is read. */
+const LARGE_BYTES = 16 << 20;
+const MOST_THUMBNAIL_BYTES = 64 << 20;
 
-/** Of the snapshot's record, whose body is the engine's snapshot, and of the journal's first record, which has no body. */
-interface FileHeader {
-  format: number;
-  /** A journal belongs to the snapshot of the same number; any other is a remainder of an interrupted `replace`. */
-  generation: number;
-  /** The number of the last change in the snapshot. */
-  sequence: number;
-  captions: [id: number, text: string][];
+/** A thumbnail's file: the checksum is missing from those of earlier versions. */
+const THUMBNAIL_NAME = /^(\d{1,16})(?:-([0-9a-f]{16}))?\.([a-z]{1,16})$/;
+const MODEL_NAME = /^[0-9a-f]{64}$/;
+
+export interface FileStoreOptions {
+  /** The hash of the model: what another one has left in the folder is not taken for this one's. */
+  readonly model?: string | undefined;
+  /** Opens no lock and makes no folder. */
+  readonly readOnly?: boolean | undefined;
 }
 
-/** Of the journal's other records, whose bodies are frames. */
-interface FrameHeader {
-  sequence: number;
-  cleared: boolean;
-  removed: number[];
-  captions: [id: number, text: string][];
-}
-
-interface FileRecord {
-  header: unknown;
-  body: Uint8Array;
-  /** Where it ends in its file. */
-  end: number;
+/** What the two files hold. */
+interface Contents {
+  readonly generation: number;
+  readonly model: string | undefined;
+  readonly sequence: number;
+  readonly snapshot: Uint8Array | null;
+  readonly frames: readonly FoundRecord[];
+  readonly captions: Map<number, string>;
+  readonly thumbnails: Map<number, string>;
+  readonly damaged: number;
+  /** Of the journal; what lies behind was never acknowledged. */
+  readonly journalEnd: number;
+  /** Whether it is of an earlier format. */
+  readonly old: boolean;
 }
 
 /** One folder for each memory. One process at a time: to a second one it is `storage_blocked`. */
 export class FileStore implements Store {
   readonly durable = true;
   readonly #folder: string;
-  #lock: Server | undefined;
-  #generation: number | undefined;
+  readonly #model: string | undefined;
+  #readOnly: boolean;
+  #lock: FolderLock | undefined;
+  #closed = false;
+  #working = 0;
+
+  #generation: number | undefined; // of the snapshot that our frames build on
+  #snapshot: string | undefined; // which file that is: see identityOf
   #journalBytes = 0;
+  #tail: 'none' | 'ours' | 'found' = 'none'; // what may lie behind the journal's end: the rest of a write that failed, or of a process that was killed
+  #foreign: string | undefined; // the model whose memory is in our place
   #captions = new Map<number, string>();
   #thumbnails = new Map<number, string>(); // names of their files
+  #thumbnailFolder: string; // where these are
 
-  constructor(folder: string) {
+  constructor(folder: string, { model, readOnly = false }: FileStoreOptions = {}) {
     this.#folder = resolve(folder);
+    this.#model = model;
+    this.#readOnly = readOnly;
+    this.#thumbnailFolder = this.#path('thumbnails');
+  }
+
+  get exclusive(): boolean {
+    return this.#lock?.exclusive ?? false;
+  }
+
+  get readOnly(): boolean {
+    return this.#readOnly;
   }
 
   load(): Promise<StoredState> {
     return this.#guarded(async () => {
-      await mkdir(this.#path('thumbnails'), { recursive: true });
-      this.#lock ??= await lock(this.#folder);
-      const thumbnails = await this.#listThumbnails();
-      const file = await readIfThere(this.#path('snapshot.bin'));
-      this.#captions.clear();
-      this.#generation = undefined;
-      if (!file) return { snapshot: null, frames: [], sequence: 0, captions: new Map(), thumbnails };
-      const snapshot = readRecord(file, 0);
-      if (!snapshot) throw new BitMarError('invalid_state', `${this.#path('snapshot.bin')} is damaged, or something else`);
-      const { format, generation, sequence, captions } = snapshot.header as FileHeader;
-      if (format > FORMAT) throw new BitMarError('unsupported_state', `${this.#folder} was saved by a newer version`);
-      this.#generation = generation;
-      this.#captions = new Map(captions);
-
-      const [first, ...rest] = records(await readIfThere(this.#path('journal.bin')));
-      const own = (first?.header as FileHeader | undefined)?.generation === generation;
-      const frames = own ? rest : [];
-      for (const { header } of frames) this.#caption(header as FrameHeader);
-      if (!own) await this.#beginJournal(generation, sequence);
-      else await this.#cutJournal((frames.at(-1) ?? first)!.end);
+      await this.#enter();
+      this.#generation = this.#foreign = undefined;
+      this.#captions = new Map();
+      this.#thumbnails = new Map();
+      this.#snapshot = await this.#identity();
+      let folder = this.#folder;
+      let found = await this.#read(folder);
+      this.#generation = found?.generation;
+      this.#journalBytes = found?.journalEnd ?? 0;
+      this.#tail = (await this.#journalSize()) > this.#journalBytes ? 'found' : 'none';
+      if (this.#model !== undefined && found?.model !== undefined && found.model !== this.#model) {
+        // The place is another model's. Ours may have been before.
+        this.#foreign = found.model;
+        folder = this.#path('aside', this.#model);
+        found = await this.#read(folder);
+      }
+      this.#thumbnailFolder = join(folder, 'thumbnails');
+      if (!found) return { snapshot: null, frames: [], sequence: 0, captions: new Map(), thumbnails: new Map() };
+      this.#captions = found.captions;
+      this.#thumbnails = found.thumbnails;
       return {
-        snapshot: snapshot.body,
-        frames: frames.map(({ body }) => body),
-        sequence: (frames.at(-1)?.header as FrameHeader | undefined)?.sequence ?? sequence,
-        captions: new Map(this.#captions),
-        thumbnails,
+        snapshot: found.snapshot,
+        frames: found.frames.map(({ body }) => body),
+        sequence: found.sequence,
+        captions: new Map(found.captions),
+        thumbnails: await this.#sizes(),
+        damaged: found.damaged,
+        rewrite: found.old || folder !== this.#folder,
       };
     });
   }
 
   append(frame: Uint8Array, sequence: number, attachments: Attachments): Promise<boolean> {
     return this.#guarded(async () => {
-      // Whoever removed the folder, or put another in its place, took away what the frame builds on.
-      const size = await stat(this.#path('journal.bin')).then(({ size }) => size, () => -1);
-      if (this.#generation === undefined || size < this.#journalBytes) return false;
-      if (size > this.#journalBytes) await this.#cutJournal(this.#journalBytes); // an append that failed half way
-      await this.#putThumbnails(attachments);
-      const header: FrameHeader = {
-        sequence,
-        cleared: attachments.cleared,
-        removed: [...attachments.removed],
-        captions: [...attachments.captions],
-      };
-      const bytes = record(header, frame);
-      const file = await open(this.#path('journal.bin'), 'a');
-      try {
+      this.#mayWrite();
+      if (!(await this.#isAsItWas())) return false; // what the frame builds on is gone
+      if ((await this.#journalSize()) > this.#journalBytes) await this.#cutJournal();
+      const names = await this.#putThumbnails(attachments);
+      const bytes = frameRecord(this.#generation!, sequence, frame, attachments, names);
+      if (this.#journalBytes + bytes.length > MOST_BYTES) throw this.#tooLarge();
+      this.#tail = 'ours';
+      await withFile(this.#path('journal.bin'), 'a', async (file) => {
         await file.appendFile(bytes);
         await file.datasync();
-      } finally {
-        await file.close();
-      }
+      });
+      this.#tail = 'none';
       this.#journalBytes += bytes.length;
-      this.#caption(header);
-      await this.#removeThumbnails(attachments);
+      const { removed, evicted, cleared, captions } = attachments;
+      const gone = this.#apply({ cleared, removed, evicted, captions: [...captions], thumbnails: names });
+      await this.#removeThumbnails(gone);
       return true;
     });
   }
 
   replace(snapshot: Uint8Array, sequence: number, attachments: Attachments): Promise<void> {
     return this.#guarded(async () => {
+      this.#mayWrite();
       await mkdir(this.#path('thumbnails'), { recursive: true });
-      await this.#putThumbnails(attachments);
+      if (!this.#lock?.holds) {
+        // Somebody removed the folder, which is there anew.
+        this.#lock?.release();
+        this.#lock = undefined;
+        this.#lock = await FolderLock.take(this.#folder);
+      }
+      const there = await this.#identity();
+      if (there !== undefined && there !== this.#snapshot) throw this.#taken();
+      if (this.#foreign !== undefined) await this.#copyAside(this.#foreign);
+      const names = await this.#putThumbnails(attachments);
       const captions = new Map(this.#captions);
-      applyCaptions(captions, attachments);
-      const generation = (this.#generation ?? 0) + 1;
-      await this.#writeWhole('snapshot.bin', record({ format: FORMAT, generation, sequence, captions: [...captions] } satisfies FileHeader, snapshot));
+      const thumbnails = new Map(this.#thumbnails);
+      apply(captions, thumbnails, { ...attachments, captions: [...attachments.captions], thumbnails: names });
+      // A first one is like no other: a journal whose snapshot could not be read must not count either.
+      const generation = this.#generation === undefined ? randomInt(2 ** 32) : (this.#generation + 1) % 2 ** 32;
+      const bytes = snapshotFile(generation, { model: this.#model, sequence }, snapshot, captions, thumbnails);
+      if (bytes.length > MOST_BYTES) throw this.#tooLarge();
+      for (const name of thumbnails.values()) await linkOrCopy(join(this.#thumbnailFolder, name), this.#path('thumbnails', name));
+      // Whatever happens in between: a journal of another generation does not count.
+      await this.#writeWhole('snapshot.bin', bytes);
+      this.#snapshot = await this.#identity();
       this.#generation = generation;
       this.#captions = captions;
-      await this.#beginJournal(generation, sequence);
-      await this.#removeThumbnails(attachments);
+      this.#thumbnails = thumbnails;
+      this.#thumbnailFolder = this.#path('thumbnails');
+      this.#journalBytes = 0;
+      this.#foreign = undefined;
+      await this.#writeWhole('journal.bin', new Uint8Array());
+      this.#tail = 'none';
+      const kept = new Set(thumbnails.values());
+      await this.#removeThumbnails((await listThumbnails(this.#folder)).filter((name) => !kept.has(name)));
+      if (this.#model !== undefined) await rm(this.#path('aside', this.#model), { recursive: true, force: true }); // it is here again
     });
   }
 
   thumbnail(id: number): Promise<Thumbnail | undefined> {
     return this.#guarded(async () => {
       const name = this.#thumbnails.get(id);
-      const bytes = name && (await readIfThere(this.#path(join('thumbnails', name))));
-      return name && bytes ? { type: `image/${name.replace(/.*\./, '')}`, bytes } : undefined;
+      const bytes = name && (await readRegular(join(this.#thumbnailFolder, name), MOST_THUMBNAIL_BYTES));
+      if (!name || !bytes) return undefined;
+      const [, , sum, type] = THUMBNAIL_NAME.exec(name) ?? [];
+      if (sum && sum !== checksum(bytes)) throw new BitMarError('invalid_state', `${name} is damaged`);
+      return { type: `image/${type}`, bytes };
+    });
+  }
+
+  holds(): Promise<boolean> {
+    return this.#guarded(async () => this.#isAsItWas());
+  }
+
+  setAside(): Promise<void> {
+    return this.#guarded(async () => {
+      this.#mayWrite();
+      for (let number = 1; ; number += 1) {
+        const name = `damaged-${number}`;
+        if (await exists(this.#path('aside', name))) continue;
+        return this.#copyAside(name);
+      }
+    });
+  }
+
+  dropAside(): Promise<void> {
+    return this.#guarded(async () => {
+      this.#mayWrite();
+      for (const name of await namesIn(this.#path('aside'))) {
+        if (!MODEL_NAME.test(name)) await rm(this.#path('aside', name), { recursive: true, force: true });
+      }
+    });
+  }
+
+  earlier(): Promise<readonly EarlierStore[]> {
+    return this.#guarded(async () => {
+      const aside = (await namesIn(this.#path('aside'))).filter((name) => MODEL_NAME.test(name) && name !== this.#model);
+      const places = aside.map((model) => ({ model, folder: this.#path('aside', model) }));
+      if (this.#foreign !== undefined) places.unshift({ model: this.#foreign, folder: this.#folder });
+      const found: EarlierStore[] = [];
+      for (const { model, folder } of places) {
+        const there = await stat(join(folder, 'snapshot.bin')).catch(() => undefined);
+        if (!there) continue;
+        const store = new FileStore(folder, { model, readOnly: true });
+        found.push({
+          model,
+          savedMs: there.mtimeMs,
+          load: () => store.load(),
+          thumbnail: (id) => store.thumbnail(id),
+          delete: () => this.#guarded(() => this.#deleteEarlier(model, folder)),
+        });
+      }
+      return found;
     });
   }
 
   close(): void {
-    this.#lock?.close();
-    this.#lock = undefined;
+    this.#closed = true;
+    if (this.#working === 0) this.#release();
   }
 
-  #path(name: string): string {
-    return join(this.#folder, name);
+  // ---- Whose folder it is ----
+
+  async #enter(): Promise<void> {
+    if (this.#readOnly || this.#lock) return;
+    try {
+      await mkdir(this.#path('thumbnails'), { recursive: true });
+      this.#lock = await FolderLock.take(this.#folder);
+    } catch (error) {
+      const refused = ['EACCES', 'EROFS', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '');
+      if (!refused || !(await exists(this.#folder))) throw error;
+      this.#readOnly = true;
+    }
+  }
+
+  #mayWrite(): void {
+    if (this.#readOnly) throw new BitMarError('read_only', `${this.#folder} cannot be written`);
+  }
+
+  /** Whether the files are those that we have read or written. */
+  async #isAsItWas(): Promise<boolean> {
+    if (this.#generation === undefined || this.#foreign !== undefined || !this.#lock?.holds) return false;
+    if (this.#snapshot === undefined || (await this.#identity()) !== this.#snapshot) return false;
+    const size = await this.#journalSize();
+    if (size > this.#journalBytes && this.#tail === 'none') throw this.#taken();
+    return size >= this.#journalBytes;
+  }
+
+  #tooLarge(): BitMarError {
+    return new BitMarError('storage_full', `A memory of more than ${MOST_BYTES} bytes is not kept in a folder`);
+  }
+
+  #taken(): BitMarError {
+    return new BitMarError('storage_blocked', `Another process has written to ${this.#folder}`);
+  }
+
+  /** Which file the snapshot is, and in what state. */
+  async #identity(): Promise<string | undefined> {
+    const there = await stat(this.#path('snapshot.bin'), { bigint: true }).catch(() => undefined);
+    return there && `${there.dev}:${there.ino}:${there.size}:${there.mtimeNs}`;
+  }
+
+  #journalSize(): Promise<number> {
+    return stat(this.#path('journal.bin')).then(({ size }) => size, () => -1);
   }
 
   async #guarded<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (this.#closed) throw new BitMarError('disposed', 'The store was closed');
+    this.#working += 1;
     try {
       return await work();
     } catch (error) {
       if (error instanceof BitMarError) throw error;
       const full = ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
       throw new BitMarError(full ? 'storage_full' : 'storage_unavailable', `${this.#folder}: ${messageOf(error)}`, { cause: error });
-    }
-  }
-
-  #caption(change: FrameHeader): void {
-    applyCaptions(this.#captions, { ...change, captions: new Map(change.captions) });
-  }
-
-  async #beginJournal(generation: number, sequence: number): Promise<void> {
-    const first = record({ format: FORMAT, generation, sequence, captions: [] } satisfies FileHeader, new Uint8Array());
-    await this.#writeWhole('journal.bin', first);
-    this.#journalBytes = first.length;
-  }
-
-  /** What lies behind the last whole record was never acknowledged. */
-  async #cutJournal(end: number): Promise<void> {
-    const file = await open(this.#path('journal.bin'), 'r+');
-    try {
-      await file.truncate(end);
-      await file.datasync();
     } finally {
-      await file.close();
-    }
-    this.#journalBytes = end;
-  }
-
-  /** The old file or the new one, whatever happens meanwhile. */
-  async #writeWhole(name: string, bytes: Uint8Array): Promise<void> {
-    const part = this.#path(`${name}.part`);
-    const file = await open(part, 'w');
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(part, this.#path(name));
-    if (process.platform === 'win32') return; // folders cannot be synced there
-    const folder = await open(this.#folder, 'r');
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
+      this.#working -= 1;
+      if (this.#closed && this.#working === 0) this.#release(); // not before: nobody else may write while this does
     }
   }
 
-  async #listThumbnails(): Promise<Map<number, number>> {
+  #release(): void {
+    this.#lock?.release();
+    this.#lock = undefined;
+  }
+
+  // ---- Reading ----
+
+  /** Changes nothing. Undefined where there is nothing. */
+  async #read(folder: string): Promise<Contents | undefined> {
+    for (let attempt = 0; ; attempt += 1) {
+      const file = await readRecords(join(folder, 'snapshot.bin'));
+      const journal = findRecords((await readRecords(join(folder, 'journal.bin'))) ?? Buffer.alloc(0));
+      if (!file && !journal.records.length) return undefined;
+      const contents = contentsOf(file, journal, await listThumbnails(folder));
+      if (!contents) throw new BitMarError('invalid_state', `${join(folder, 'snapshot.bin')} is damaged, or something else`);
+      if (contents.format > FORMAT) throw new BitMarError('unsupported_state', `${folder} was saved by a newer version`);
+      // Without the lock: whoever has it may have written between the two files.
+      const between = this.#readOnly && journal.records.some(({ generation }) => generation !== contents.generation);
+      if (!between || attempt === 5) return contents;
+    }
+  }
+
+  async #sizes(): Promise<Map<number, number>> {
     const sizes = new Map<number, number>();
-    this.#thumbnails.clear();
-    for (const name of await readdir(this.#path('thumbnails'))) {
-      const [, id] = /^(\d+)\.[a-z]+$/.exec(name) ?? [];
-      if (id === undefined) continue;
-      this.#thumbnails.set(Number(id), name);
-      sizes.set(Number(id), (await stat(this.#path(join('thumbnails', name)))).size);
+    for (const [id, name] of this.#thumbnails) {
+      const there = await stat(join(this.#thumbnailFolder, name)).catch(() => undefined);
+      if (there?.isFile()) sizes.set(id, there.size);
+      else this.#thumbnails.delete(id);
     }
     return sizes;
   }
 
-  async #putThumbnails({ thumbnails }: Attachments): Promise<void> {
+  // ---- Writing ----
+
+  #path(...names: string[]): string {
+    return join(this.#folder, ...names);
+  }
+
+  #apply(change: RecordHeader): string[] {
+    return apply(this.#captions, this.#thumbnails, change);
+  }
+
+  /** What lies behind the last whole record was never acknowledged. What an earlier process left there is kept aside all the same. */
+  async #cutJournal(): Promise<void> {
+    if (this.#tail === 'found') {
+      const rest = (await readRegular(this.#path('journal.bin'), MOST_BYTES))!.subarray(this.#journalBytes);
+      await mkdir(this.#path('aside'), { recursive: true });
+      await this.#writeWhole(join('aside', `cut-${checksum(rest)}.bin`), rest);
+    }
+    await withFile(this.#path('journal.bin'), 'r+', async (file) => {
+      await file.truncate(this.#journalBytes);
+      await file.datasync();
+    });
+    this.#tail = 'none';
+  }
+
+  /** The old file or the new one, whatever happens meanwhile. */
+  async #writeWhole(name: string, bytes: Uint8Array): Promise<void> {
+    await this.#writeFile(name, bytes);
+    await syncFolder(dirname(this.#path(name)));
+  }
+
+  async #writeFile(name: string, bytes: Uint8Array): Promise<void> {
+    const path = this.#path(name);
+    await withFile(`${path}.part`, 'w', async (file) => {
+      await file.writeFile(bytes);
+      await file.sync();
+    });
+    await rename(`${path}.part`, path);
+  }
+
+  /** The names of their files, each of which is new: the old state keeps its own. */
+  async #putThumbnails({ thumbnails }: Attachments): Promise<[number, string][]> {
+    const names: [number, string][] = [];
     for (const [id, { type, bytes }] of thumbnails) {
-      const name = `${id}.${/^image\/([a-z]+)$/.exec(type)?.[1] ?? 'jpeg'}`;
-      const other = this.#thumbnails.get(id);
-      await this.#writeWhole(join('thumbnails', name), bytes);
-      this.#thumbnails.set(id, name);
-      if (other && other !== name) await rm(this.#path(join('thumbnails', other)), { force: true });
+      const name = `${id}-${checksum(bytes)}.${/^image\/([a-z]{1,16})$/.exec(type)?.[1] ?? 'jpeg'}`;
+      await this.#writeFile(join('thumbnails', name), bytes);
+      names.push([id, name]);
     }
+    if (names.length) await syncFolder(this.#path('thumbnails'));
+    return names;
   }
 
-  async #removeThumbnails({ cleared, removed, evicted, thumbnails }: Attachments): Promise<void> {
-    const ids = cleared ? [...this.#thumbnails.keys()] : [...removed, ...evicted];
-    for (const id of ids) {
-      const name = this.#thumbnails.get(id);
-      if (!name || thumbnails.has(id)) continue;
-      await rm(this.#path(join('thumbnails', name)), { force: true });
-      this.#thumbnails.delete(id);
-    }
+  async #removeThumbnails(names: readonly string[]): Promise<void> {
+    for (const name of names) await rm(this.#path('thumbnails', name), { force: true });
+  }
+
+  /** Everything as it is, under another name; nothing is overwritten in place later. */
+  async #copyAside(name: string): Promise<void> {
+    await rm(this.#path('aside', name), { recursive: true, force: true }); // the rest of one that was interrupted
+    await mkdir(this.#path('aside', name, 'thumbnails'), { recursive: true });
+    const thumbnails = (await listThumbnails(this.#folder)).map((file) => join('thumbnails', file));
+    for (const file of [...thumbnails, 'journal.bin', 'snapshot.bin']) await linkOrCopy(this.#path(file), this.#path('aside', name, file));
+    for (const folder of ['thumbnails', '']) await syncFolder(this.#path('aside', name, folder));
+  }
+
+  async #deleteEarlier(model: string, folder: string): Promise<void> {
+    this.#mayWrite();
+    if (folder !== this.#folder) return rm(folder, { recursive: true, force: true });
+    if (this.#foreign !== model) return rm(this.#path('aside', model), { recursive: true, force: true }); // it was set aside meanwhile
+    for (const name of ['snapshot.bin', 'journal.bin']) await rm(this.#path(name), { force: true });
+    await this.#removeThumbnails(await listThumbnails(this.#folder));
+    this.#foreign = this.#snapshot = undefined;
   }
 }
 
-function applyCaptions(all: Map<number, string>, { cleared, removed, captions }: Pick<Attachments, 'cleared' | 'removed' | 'captions'>): void {
-  if (cleared) all.clear();
-  for (const id of removed) all.delete(id);
-  for (const [id, text] of captions) all.set(id, text);
+/** What the two files say together; undefined where the snapshot's file says nothing. */
+function contentsOf(file: Buffer | undefined, journal: Found, thumbnailFiles: readonly string[]): (Contents & { format: number }) | undefined {
+  const found = file && findRecords(file, true);
+  const records = found?.records ?? [];
+  const whole = records.find(({ header }) => header?.format !== undefined);
+  if (file && !whole) return undefined;
+  const last = records.filter(({ header }) => header?.snapshot !== undefined).at(-1);
+  const generation = whole?.generation ?? journal.records.at(-1)!.generation;
+  const frames = found?.old ? ofVersion1(journal, generation) : journal.records.filter((each) => each.generation === generation);
+
+  const captions = new Map<number, string>();
+  const thumbnails = new Map<number, string>();
+  const cut = found !== undefined && !found.old && !last && found.damaged === 0; // it is written whole
+  const damaged = (found ? found.damaged : 1) + (cut ? 1 : 0) + journal.damaged;
+  // Where a list of thumbnails is damaged, and in version 1, which had none, the files themselves tell.
+  if (damaged > 0 || found?.old) for (const name of thumbnailFiles) thumbnails.set(Number.parseInt(name, 10), name);
+  for (const { header } of [...records, ...frames]) if (header) apply(captions, thumbnails, header);
+  const files = new Set(thumbnailFiles);
+  for (const [id, name] of thumbnails) if (!files.has(name)) thumbnails.delete(id);
+
+  return {
+    format: whole?.header?.format ?? FORMAT,
+    generation,
+    model: whole?.header?.model,
+    sequence: frames.at(-1)?.header?.sequence ?? whole?.header?.sequence ?? 0,
+    snapshot: file ? snapshotIn(whole!, last?.header?.snapshot, file) : null,
+    frames: frames.filter(({ body }) => body.length > 0),
+    captions,
+    thumbnails,
+    damaged,
+    journalEnd: journal.end,
+    old: Boolean(found?.old) || journal.old,
+  };
 }
 
-function record(header: FileHeader | FrameHeader, body: Uint8Array): Uint8Array {
-  const text = Buffer.from(JSON.stringify(header));
-  const prefix = Buffer.alloc(PREFIX_BYTES);
-  prefix.writeUInt32LE(MAGIC, 0);
-  prefix.writeUInt32LE(text.length, 4);
-  prefix.writeUInt32LE(body.length, 8);
-  return Buffer.concat([prefix, text, body]);
+/** A journal of version 1 begins with a record that names its snapshot; any other journal is the rest of an interrupted `replace`. */
+function ofVersion1({ records }: Found, generation: number): readonly FoundRecord[] {
+  const [first, ...rest] = records;
+  return first?.generation === generation ? rest : [];
 }
 
-/** The record that begins there; its body ends with the file where the file was cut. Undefined where no record begins. */
-function readRecord(bytes: Buffer, at: number): FileRecord | undefined {
-  if (at + PREFIX_BYTES > bytes.length || bytes.readUInt32LE(at) !== MAGIC) return undefined;
-  const headerEnd = at + PREFIX_BYTES + bytes.readUInt32LE(at + 4);
-  const end = headerEnd + bytes.readUInt32LE(at + 8);
+/** The snapshot's bytes, as far as they are there; its beginning, without which there is nothing, from where it is whole. */
+function snapshotIn(whole: FoundRecord, place: RecordHeader['snapshot'], file: Buffer): Uint8Array {
+  if (!place) return whole.body;
+  const snapshot = new Uint8Array(file.subarray(place.at, place.at + place.bytes));
+  snapshot.set(Buffer.from(place.begins, 'base64').subarray(0, snapshot.length));
+  return snapshot;
+}
+
+/** The names of the thumbnails that are no longer any episode's. */
+function apply(captions: Map<number, string>, thumbnails: Map<number, string>, change: RecordHeader): string[] {
+  const { cleared = false, removed = [], evicted = [] } = change;
+  const before = [...thumbnails.values()];
+  applyCaptions(captions, { cleared, removed, captions: new Map(change.captions) });
+  if (cleared) thumbnails.clear();
+  for (const id of [...removed, ...evicted]) thumbnails.delete(id);
+  for (const [id, name] of change.thumbnails ?? []) if (THUMBNAIL_NAME.test(name)) thumbnails.set(id, name);
+  const after = new Set(thumbnails.values());
+  return before.filter((name) => !after.has(name));
+}
+
+/** Whatever waits, or is larger than anything of ours, or large and something else, is refused unread. */
+async function readRecords(path: string): Promise<Buffer | undefined> {
+  return readRegular(path, MOST_BYTES, async (file, size) => {
+    if (size <= LARGE_BYTES) return;
+    const begins = Buffer.alloc(4);
+    await file.read(begins, 0, 4, 0);
+    if (!beginsLikeRecords(begins)) throw new BitMarError('invalid_state', `${path} is something else`);
+  });
+}
+
+/** Undefined where there is nothing. A pipe is opened without waiting for its other end, and refused. */
+async function readRegular(path: string, limit: number, look?: (file: FileHandle, size: number) => Promise<void>): Promise<Buffer | undefined> {
+  let file: FileHandle;
   try {
-    const header: unknown = JSON.parse(bytes.toString('utf8', at + PREFIX_BYTES, headerEnd));
-    return { header, body: new Uint8Array(bytes.subarray(headerEnd, end)), end };
-  } catch {
-    return undefined;
-  }
-}
-
-/** The whole records from the file's beginning. Whether a body is sound is for the engine to say. */
-function records(bytes: Buffer | undefined): FileRecord[] {
-  const found: FileRecord[] = [];
-  for (let at = 0; bytes; at = found.at(-1)!.end) {
-    const next = readRecord(bytes, at);
-    if (!next || next.end > bytes.length) break;
-    found.push(next);
-  }
-  return found;
-}
-
-async function readIfThere(path: string): Promise<Buffer | undefined> {
-  try {
-    return await readFile(path);
+    file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
-}
-
-/** Held for as long as the process lives, however it ends: a socket that listens, and answers nobody. */
-async function lock(folder: string): Promise<Server> {
-  const name = `bitmar-${createHash('sha256').update(folder).digest('hex').slice(0, 16)}`;
-  const path = process.platform === 'win32' ? `\\\\.\\pipe\\${name}` : join(tmpdir(), `${name}.sock`);
-  for (let attempt = 0; attempt < 3; attempt += 1) {
-    const server = await listen(path);
-    if (server) return server;
-    if (await answers(path)) break;
-    await rm(path, { force: true }); // its process has died
+  try {
+    const there = await file.stat();
+    if (!there.isFile()) throw new BitMarError('invalid_state', `${path} is no file`);
+    if (there.size > limit) throw new BitMarError('invalid_state', `${path} is too large to be of a memory`);
+    await look?.(file, there.size);
+    return await file.readFile();
+  } finally {
+    await file.close();
   }
-  throw new BitMarError('storage_blocked', `${folder} is in use by another process or model`);
 }
 
-function listen(path: string): Promise<Server | undefined> {
-  return new Promise((resolve, reject) => {
-    const server = createServer((connection) => connection.destroy());
-    server.once('error', (error: NodeJS.ErrnoException) => (error.code === 'EADDRINUSE' ? resolve(undefined) : reject(error)));
-    server.listen(path, () => resolve(server.unref()));
+async function withFile(path: string, flags: string, use: (file: FileHandle) => Promise<void>): Promise<void> {
+  const file = await open(path, flags);
+  try {
+    await use(file);
+  } finally {
+    await file.close();
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform !== 'win32') await withFile(path, 'r', (folder) => folder.sync()); // they cannot be synced there
+}
+
+/** Both names are the same file, which nobody changes in place; a copy where the file system has no links. */
+async function linkOrCopy(from: string, to: string): Promise<void> {
+  if (from === to || !(await exists(from)) || (await exists(to))) return;
+  await link(from, to).catch(async () => {
+    if ((await stat(from)).isFile()) await copyFile(from, to);
   });
 }
 
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const connection = createConnection(path, () => {
-      connection.destroy();
-      resolve(true);
-    });
-    connection.once('error', () => resolve(false));
-  });
+async function listThumbnails(folder: string): Promise<string[]> {
+  return (await namesIn(join(folder, 'thumbnails'))).filter((name) => THUMBNAIL_NAME.test(name));
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  return readdir(folder).catch(() => []);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(() => true, () => false);
 }

@@ -1,10 +1,10 @@
 // A memory in IndexedDB. Every connection may be lost at any moment (other versions, backgrounding, cleared site data): each
 // call takes the one there is, or opens another.
 
-import { openDB, type DBSchema, type IDBPDatabase, type IDBPTransaction } from 'idb';
+import { deleteDB, openDB, type DBSchema, type IDBPDatabase, type IDBPTransaction } from 'idb';
 
 import { BitMarError, messageOf } from './errors.js';
-import type { Attachments, Store, StoredState, Thumbnail } from './store.js';
+import type { Attachments, EarlierStore, Store, StoredState, Thumbnail } from './store.js';
 
 /** The engine's bytes, and the number of the last change in them. */
 interface Piece {
@@ -12,15 +12,34 @@ interface Piece {
   sequence: number;
 }
 
-/** Version 1. `state` has one record under the key 'snapshot'; `journal` has the frames under 0, 1, 2, ... */
+interface Snapshot extends Piece {
+  generation: string;
+  /** The folder of the page that wrote it: other pages of one origin may have other memories. Missing in those of earlier versions. */
+  place?: string | undefined;
+}
+
+/** A whole memory of which something could not be read. */
+interface Aside {
+  state: unknown;
+  journal: unknown[];
+  captions: [id: IDBValidKey, text: unknown][];
+  thumbnails: [id: IDBValidKey, thumbnail: unknown][];
+}
+
+/**
+ * Version 1. `state` has one record under the key 'snapshot', and what was set aside under 'aside-1' and so on; `journal` has the frames
+ * under 0, 1, 2, ...
+ */
 interface Schema extends DBSchema {
-  state: { key: string; value: Piece & { generation: string } };
+  state: { key: string; value: Snapshot | Aside };
   journal: { key: number; value: Piece };
   captions: { key: number; value: string };
   thumbnails: { key: number; value: Thumbnail };
 }
 
 const VERSION = 1;
+const NAME = 'bitmar-memory-';
+const MODEL_NAME = /^bitmar-memory-([0-9a-f]{64})$/;
 const STORES = ['state', 'journal', 'captions', 'thumbnails'] as const;
 /** Some browsers never answer when their database process is stuck, or while another page keeps a deletion waiting. */
 const PATIENCE_MS = 10_000;
@@ -37,15 +56,22 @@ export interface IndexedDbOptions {
 /** One database for each memory, by its name. */
 export class IndexedDbStore implements Store {
   readonly durable = true;
+  readonly group: string;
   readonly #name: string;
   readonly #version: number;
   readonly #patienceMs: number;
   #connection: Promise<Database> | undefined;
   #generation: string | undefined; // of the snapshot that our frames build on
   #frames = 0; // in the journal
+  #closed = false;
+
+  /** That of a model. */
+  static of(model: string): IndexedDbStore {
+    return new IndexedDbStore(`${NAME}${model}`);
+  }
 
   constructor(name: string, { version = VERSION, patienceMs = PATIENCE_MS }: IndexedDbOptions = {}) {
-    this.#name = name;
+    this.#name = this.group = name;
     this.#version = version;
     this.#patienceMs = patienceMs;
   }
@@ -55,12 +81,14 @@ export class IndexedDbStore implements Store {
       const transaction = database.transaction(STORES, 'readonly');
       const at = <Name extends (typeof STORES)[number]>(name: Name) => transaction.objectStore(name);
       const thumbnails = new Map<number, number>();
+      let damaged = 0;
       const measure = async () => {
         for (let cursor = await at('thumbnails').openCursor(); cursor; cursor = await cursor.continue()) {
-          thumbnails.set(cursor.key, cursor.value.bytes.length);
+          if (isThumbnail(cursor.value)) thumbnails.set(cursor.key, cursor.value.bytes.length);
+          else damaged += 1;
         }
       };
-      const [state, frames, last, ids, texts] = await Promise.all([
+      const [state, entries, last, ids, texts] = await Promise.all([
         at('state').get('snapshot'),
         at('journal').getAll(),
         at('journal').openKeyCursor(null, 'prev'),
@@ -69,14 +97,20 @@ export class IndexedDbStore implements Store {
         measure(),
         transaction.done,
       ]);
+      if (state && !isPiece(state)) throw new BitMarError('invalid_state', `The snapshot of ${this.#name} is damaged, or something else`);
       this.#generation = state?.generation;
       this.#frames = last ? last.key + 1 : 0;
+      const frames = entries.filter(isPiece);
+      const captions = new Map(ids.map((id, i) => [id, texts[i]!]));
+      for (const [id, text] of captions) if (typeof text !== 'string') captions.delete(id);
+      damaged += this.#frames - frames.length + ids.length - captions.size;
       return {
         snapshot: state?.bytes ?? null,
         frames: frames.map(({ bytes }) => bytes),
         sequence: (frames.at(-1) ?? state)?.sequence ?? 0,
-        captions: new Map(ids.map((id, i) => [id, texts[i]!])),
+        captions,
         thumbnails,
+        damaged,
       };
     });
   }
@@ -84,8 +118,9 @@ export class IndexedDbStore implements Store {
   async append(frame: Uint8Array, sequence: number, attachments: Attachments): Promise<boolean> {
     const index = this.#frames; // the same at a second attempt, should the first have been kept after all
     const kept = await this.#write(async (transaction) => {
-      const state = await transaction.objectStore('state').get('snapshot');
-      if (!state || state.generation !== this.#generation) return false;
+      const [state, frames] = await Promise.all([transaction.objectStore('state').get('snapshot'), transaction.objectStore('journal').count()]);
+      if (!state || !isPiece(state) || state.generation !== this.#generation) return false;
+      if (frames < index) return false; // somebody took some away
       await Promise.all([transaction.objectStore('journal').put({ bytes: frame, sequence }, index), ...attach(transaction, attachments)]);
       return true;
     });
@@ -97,7 +132,7 @@ export class IndexedDbStore implements Store {
     const generation = `${Date.now()}-${Math.random()}`; // only ever compared for equality
     await this.#write(async (transaction) => {
       await Promise.all([
-        transaction.objectStore('state').put({ bytes: snapshot, sequence, generation }, 'snapshot'),
+        transaction.objectStore('state').put({ bytes: snapshot, sequence, generation, place: ownPlace() }, 'snapshot'),
         transaction.objectStore('journal').clear(),
         ...attach(transaction, attachments),
       ]);
@@ -107,10 +142,84 @@ export class IndexedDbStore implements Store {
   }
 
   async thumbnail(id: number): Promise<Thumbnail | undefined> {
-    return this.#attempt((database) => database.get('thumbnails', id));
+    const found = await this.#attempt((database) => database.get('thumbnails', id));
+    if (found && !isThumbnail(found)) throw new BitMarError('invalid_state', `The thumbnail of episode ${id} is damaged`);
+    return found;
+  }
+
+  async holds(): Promise<boolean> {
+    return this.#attempt(async (database) => {
+      const state = await database.get('state', 'snapshot');
+      return state !== undefined && isPiece(state) && state.generation === this.#generation && (await database.count('journal')) >= this.#frames;
+    });
+  }
+
+  async setAside(): Promise<void> {
+    await this.#write(async (transaction) => {
+      const at = <Name extends (typeof STORES)[number]>(name: Name) => transaction.objectStore(name);
+      const [keys, state, journal, ids, captions, pictured, thumbnails] = await Promise.all([
+        at('state').getAllKeys(),
+        at('state').get('snapshot'),
+        at('journal').getAll(),
+        at('captions').getAllKeys(),
+        at('captions').getAll(),
+        at('thumbnails').getAllKeys(),
+        at('thumbnails').getAll(),
+      ]);
+      const pairs = <Value>(ids: number[], values: Value[]) => ids.map((id, i): [number, Value] => [id, values[i]!]);
+      const aside: Aside = { state, journal, captions: pairs(ids, captions), thumbnails: pairs(pictured, thumbnails) };
+      await at('state').put(aside, `aside-${keys.length + 1}`);
+    });
+  }
+
+  async dropAside(): Promise<void> {
+    await this.#write(async (transaction) => {
+      const state = transaction.objectStore('state');
+      for (const key of await state.getAllKeys()) if (key !== 'snapshot') await state.delete(key);
+    });
+  }
+
+  async earlier(): Promise<readonly EarlierStore[]> {
+    const found: EarlierStore[] = [];
+    for (const { name = '' } of (await indexedDB.databases?.()) ?? []) {
+      const [, model] = MODEL_NAME.exec(name) ?? [];
+      if (!model || name === this.#name) continue;
+      const store = IndexedDbStore.of(model);
+      try {
+        const state = await store.#attempt((database) => database.get('state', 'snapshot'));
+        if (!state || !isPiece(state) || (state.place ?? ownPlace()) !== ownPlace()) continue;
+        const savedMs = Number.parseInt(state.generation, 10);
+        found.push({
+          model,
+          savedMs: Number.isFinite(savedMs) ? savedMs : 0,
+          load: () => IndexedDbStore.#once(model, (other) => other.load()),
+          thumbnail: (id) => IndexedDbStore.#once(model, (other) => other.thumbnail(id)),
+          delete: () => remove(name),
+        });
+      } catch {
+        // Of a newer version, or being deleted: not for us.
+      } finally {
+        store.close();
+      }
+    }
+    return found;
+  }
+
+  static async #once<Result>(model: string, use: (store: IndexedDbStore) => Promise<Result>): Promise<Result> {
+    const store = IndexedDbStore.of(model);
+    try {
+      return await use(store);
+    } finally {
+      store.close();
+    }
   }
 
   close(): void {
+    this.#closed = true;
+    this.#drop();
+  }
+
+  #drop(): void {
     const connection = this.#connection;
     this.#connection = undefined;
     connection?.then((database) => database.close()).catch(() => {});
@@ -132,11 +241,12 @@ export class IndexedDbStore implements Store {
   /** Once more on a new connection where the old one was lost. */
   async #attempt<Result>(work: (database: Database) => Promise<Result>): Promise<Result> {
     for (let first = true; ; first = false) {
+      if (this.#closed) throw new BitMarError('disposed', 'The store was closed');
       const connection = (this.#connection ??= this.#open());
       try {
         return await work(await connection);
       } catch (error) {
-        if (this.#connection === connection) this.close();
+        if (this.#connection === connection) this.#drop();
         if (!first || !isLoss(error)) throw storageError(error);
       }
     }
@@ -170,6 +280,30 @@ export class IndexedDbStore implements Store {
       .finally(() => clearTimeout(timer));
     return connection;
   }
+}
+
+/** No tab has it open as its own. */
+async function remove(name: string): Promise<void> {
+  await navigator.locks.request(name, { ifAvailable: true }, async (lock) => {
+    if (!lock) throw new BitMarError('storage_blocked', 'Another tab has this memory open: close it');
+    await deleteDB(name).catch((error: unknown) => {
+      throw storageError(error);
+    });
+  });
+}
+
+function ownPlace(): string {
+  return new URL('.', document.baseURI).pathname;
+}
+
+function isPiece(value: unknown): value is Snapshot {
+  const { bytes, sequence } = (value ?? {}) as Partial<Piece>;
+  return bytes instanceof Uint8Array && Number.isSafeInteger(sequence);
+}
+
+function isThumbnail(value: unknown): value is Thumbnail {
+  const { type, bytes } = (value ?? {}) as Partial<Thumbnail>;
+  return typeof type === 'string' && bytes instanceof Uint8Array;
 }
 
 function attach(transaction: Transaction, { cleared, removed, evicted, captions, thumbnails }: Attachments): Promise<unknown>[] {

@@ -31,6 +31,22 @@ export interface StoredState {
   readonly captions: ReadonlyMap<number, string>;
   /** Bytes of each thumbnail, by its episode's id. */
   readonly thumbnails: ReadonlyMap<number, number>;
+  /** How much was there that could not be read. */
+  readonly damaged?: number | undefined;
+  /** Whether frames cannot follow these: the next change needs a `replace`. */
+  readonly rewrite?: boolean | undefined;
+}
+
+/** What another model remembered, in the same place. */
+export interface EarlierStore {
+  /** The hash of that model. */
+  readonly model: string;
+  /** When it was last saved whole, in milliseconds since 1970. */
+  readonly savedMs: number;
+  load(): Promise<StoredState>;
+  /** After a `load`. */
+  thumbnail(id: number): Promise<Thumbnail | undefined>;
+  delete(): Promise<void>;
 }
 
 /**
@@ -48,8 +64,27 @@ export interface Store {
   append(frame: Uint8Array, sequence: number, attachments: Attachments): Promise<boolean>;
   /** Puts a snapshot in the place of the old one and of all frames. All or nothing, as above. */
   replace(snapshot: Uint8Array, sequence: number, attachments: Attachments): Promise<void>;
+  /** Rejects with 'invalid_state' when it is damaged. */
   thumbnail(id: number): Promise<Thumbnail | undefined>;
+  /** Ends what is under way, and gives back whatever was taken, also by a `load` that has not resolved yet. */
   close(): void;
+
+  // ---- What a store may do beyond that ----
+
+  /** Whether nobody else can write at the same time. Where it is missing, and `group` too, nobody promises that. */
+  readonly exclusive?: boolean;
+  /** Browsers: among the tabs whose stores have this in common, one writes and the others follow it. */
+  readonly group?: string;
+  /** After a `load`: whether it can only be read. */
+  readonly readOnly?: boolean;
+  /** Whether what was kept last is still there. */
+  holds?(): Promise<boolean>;
+  /** Keeps all that is there in another place, because some of it could not be read and is about to be replaced. */
+  setAside?(): Promise<void>;
+  /** Deletes what was set aside. */
+  dropAside?(): Promise<void>;
+  /** What other models remembered in the same place. */
+  earlier?(): Promise<readonly EarlierStore[]>;
 }
 
 /** Keeps thumbnails for as long as the page lives: for private modes and broken disks. The engine itself holds the episodes. */

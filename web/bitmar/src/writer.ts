@@ -1,6 +1,10 @@
 // One writer among all tabs: whoever holds the Web Lock. The others wait for it, and follow what the writer tells on a
 // BroadcastChannel. A tab that closes, crashes or is killed lets go of the lock, and the browser hands it to the next.
 
+import { BitMarError } from './errors.js';
+
+export const NO_LOCKS = 'Memories are kept only by pages of a secure context: https, or localhost';
+
 /** What the writer tells the others. */
 export interface WriterNews {
   /** The frame that was kept; none after a snapshot took the place of everything, when the store must be read again. */
@@ -36,6 +40,7 @@ export function canChooseWriter(): boolean {
 
 /** Claims the role of the writer of what goes by that name. `writer` is whether this tab has got it at once. */
 export async function join(name: string, events: WriterEvents): Promise<Membership & { writer: boolean }> {
+  if (!canChooseWriter()) throw new BitMarError('storage_unavailable', NO_LOCKS);
   const channel = new BroadcastChannel(name);
   channel.onmessage = ({ data }: MessageEvent<WriterNews>) => events.news(data);
   const claim = new AbortController();

@@ -1,6 +1,6 @@
 // What the page remembers: a timeline that can be searched, named, exported and forgotten.
 
-import { BitMarError, type Episode, type Match, type Memory } from 'bitmar';
+import { BitMarError, type EarlierMemory, type Episode, type Match, type Memory } from 'bitmar';
 import { ago } from './ago.js';
 import { element } from './dom.js';
 import { MomentDialog } from './moment.js';
@@ -17,6 +17,7 @@ export class Diary {
   readonly #urls = new Map<number, string>(); // object URLs of thumbnails, by episode
   #shown = PAGE;
   #drawing = 0; // the newest drawing wins
+  #earlier: readonly EarlierMemory[] = []; // what other models left here
   #searching: AbortController | undefined;
   #later: ReturnType<typeof setTimeout> | undefined;
 
@@ -44,6 +45,8 @@ export class Diary {
       if (chosen) this.#try(() => this.#import(chosen));
     });
     element('forget-all').addEventListener('click', () => this.#try(() => this.#forgetAll()));
+    element('earlier-export').addEventListener('click', () => this.#try(() => this.#exportEarlier()));
+    element('earlier-delete').addEventListener('click', () => this.#try(() => this.#deleteEarlier()));
   }
 
   /** Opens the memory and shows what it holds. */
@@ -52,6 +55,7 @@ export class Diary {
     element('diary').hidden = false;
     this.#showStatus();
     this.#draw();
+    await this.#showEarlier();
   }
 
   #try(action: () => Promise<void>): void {
@@ -78,7 +82,8 @@ export class Diary {
         if (turn !== this.#drawing) return;
         element('diary-count').textContent = occupied ? `${occupied} of ${slots}` : '';
         element('more').hidden = text !== '' || occupied <= this.#shown;
-        for (const id of ['search', 'export', 'forget-all']) element<HTMLButtonElement>(id).disabled = occupied === 0;
+        for (const id of ['search', 'export']) element<HTMLButtonElement>(id).disabled = occupied === 0;
+        element<HTMLButtonElement>('forget-all').disabled = occupied === 0 || this.#memory.storage.role === 'reader';
         element('moments-empty').textContent = emptyText(occupied, found.length);
         element('moments-empty').hidden = found.length > 0;
         await this.#show(found, turn);
@@ -136,10 +141,26 @@ export class Diary {
   }
 
   async #export(): Promise<void> {
-    const url = URL.createObjectURL(await this.#memory.export());
-    const link = Object.assign(document.createElement('a'), { href: url, download: `bitmar-memory-${new Date().toISOString().slice(0, 10)}.bin` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    save(await this.#memory.export(), 'bitmar-memory');
+  }
+
+  /** What has a picture was seen again with this model. The rest is the visitor's to keep or to delete. */
+  async #showEarlier(): Promise<void> {
+    this.#earlier = await this.#memory.earlier();
+    const all = this.#earlier.reduce((sum, { episodes }) => sum + episodes, 0);
+    const left = this.#earlier.reduce((sum, { episodes, pictured }) => sum + episodes - pictured, 0);
+    const rest = left ? `${left} of them have no picture, and only that model can read them.` : 'All of them have pictures, which this one could look at again.';
+    element('earlier-text').textContent = `An earlier model remembered ${all} moments here. ${rest}`;
+    element('earlier').hidden = all === 0;
+  }
+
+  async #exportEarlier(): Promise<void> {
+    for (const { model, export: exported } of this.#earlier) save(await exported(), `bitmar-memory-${model.slice(0, 8)}`);
+  }
+
+  async #deleteEarlier(): Promise<void> {
+    for (const each of this.#earlier) await each.delete();
+    await this.#showEarlier();
   }
 
   async #import(file: File): Promise<void> {
@@ -153,15 +174,26 @@ export class Diary {
     if (!confirm('Forget everything that this page remembers? This cannot be undone.')) return;
     await this.#memory.clear();
     await this.#memory.flush();
+    await this.#deleteEarlier();
   }
 
   #showStatus(): void {
-    const { durable, role, error } = this.#memory.storage;
+    const { durable, role, damaged, error } = this.#memory.storage;
+    const reads = role === 'reader';
+    element('reading').hidden = !reads;
+    for (const id of ['remember', 'teach-name', 'teach', 'import', 'forget-all']) element<HTMLInputElement | HTMLButtonElement>(id).disabled = reads;
     let text = 'All of this stays on this device, in this browser, and is never sent anywhere.';
-    if (role === 'reader') text += ' Another tab of this page is writing it; this one follows.';
+    if (reads) text += ' Another tab of this page is writing it; this one follows.';
     else if (!durable) text += ` It will be lost with this tab: the browser keeps nothing here${error ? ` (${error.message})` : ''}.`;
+    if (damaged) text += ` ${damaged} of what was kept could not be read.`;
     element('diary-status').textContent = text;
   }
+}
+
+function save(file: Blob, name: string): void {
+  const url = URL.createObjectURL(file);
+  Object.assign(document.createElement('a'), { href: url, download: `${name}-${new Date().toISOString().slice(0, 10)}.bin` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 function emptyText(occupied: number, found: number): string {
