@@ -4,7 +4,7 @@ import type { Caption, CaptionOptions, Global } from './types.js';
 
 /** How a model remembers. Everything stays on the device. */
 export interface MemoryOptions {
-  /** Slots for episodes, 64 to 65,536; by default as many as the model's configuration says. */
+  /** Slots for episodes, a whole number from 1 to 65,536; by default as many as the model's configuration says. */
   readonly slots?: number | undefined;
   /** False forgets everything with the page or process. True is the default in browsers; node needs `folder` or `store`. */
   readonly persist?: boolean | undefined;
