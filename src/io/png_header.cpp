@@ -62,6 +62,10 @@ ImageHeader read_png_header(ByteSpan file) {
     } else if (has_text(typed, 0, "acTL")) {
       throw Error(ErrorCode::unsupported_image, "animated PNG is not supported");
     } else if (has_text(typed, 0, "IDAT")) {
+      // Allowed, but nobody writes it, and the decoder would copy nothing to nowhere, which is not defined.
+      if (!data && length == 0) {
+        throw Error(ErrorCode::unsupported_image, "PNG that begins with empty image data is not supported");
+      }
       data = true;
       packed += length;
     } else if (has_text(typed, 0, "IEND")) {
