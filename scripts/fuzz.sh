@@ -21,22 +21,7 @@ cmake_build fuzz "${chosen[@]/#/fuzz_}"
 # Seeds: libFuzzer takes folders, so that the small hostile inputs of a kind go into one.
 hostile=$ROOT/build/hostile
 [[ -f $hostile/table.json && $hostile/table.json -nt $ROOT/tests/hostile/make.mjs ]] || node "$ROOT/tests/hostile/make.mjs" "$hostile"
-declare -A kinds=([image]=photo [config]=config [tokenizer]=tokenizer [safetensors]=safetensors [prompt]=prompt)
-seeds() {
-  local to=$ROOT/build/fuzz-seeds/$1 kind=${kinds[$1]:-}
-  mkdir -p "$to"
-  [[ -n $kind ]] || return 0
-  node - "$hostile" "$kind" "$to" <<'JS'
-const { copyFileSync, readFileSync, statSync } = require('fs');
-const [folder, wanted, to] = process.argv.slice(2);
-const files = { config: 'config.json', tokenizer: 'tokenizer.json', safetensors: 'model.safetensors' };
-for (const { kind, path } of JSON.parse(readFileSync(`${folder}/table.json`))) {
-  if (kind !== wanted) continue;
-  const from = files[kind] ? `${folder}/${path}/${files[kind]}` : `${folder}/${path}`;
-  if (statSync(from).size <= 8192) copyFileSync(from, `${to}/${path}`);
-}
-JS
-}
+node "$ROOT/tests/fuzz/seeds.mjs" "$hostile" "$ROOT/build/fuzz-seeds"
 
 # The sanitizers take a multiple of an input's own memory; quarantine is kept small for that.
 export ASAN_OPTIONS=quarantine_size_mb=16:${ASAN_OPTIONS:-}
@@ -44,7 +29,6 @@ for each in "${chosen[@]}"; do
   say "Fuzzing $each for $seconds s"
   corpus=$ROOT/build/fuzz-corpus/$each kept=$ROOT/tests/fuzz/corpus/$each dictionary=$ROOT/tests/fuzz/$each.dict
   mkdir -p "$corpus" "$kept"
-  seeds "$each"
   arguments=(-max_total_time="$seconds" -timeout=20 -rss_limit_mb=1024 -max_len=16384 -print_final_stats=1 -artifact_prefix="$corpus.")
   [[ ! -f $dictionary ]] || arguments+=(-dict="$dictionary")
   log=$ROOT/build/fuzz-$each.log

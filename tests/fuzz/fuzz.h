@@ -31,7 +31,8 @@ inline void require(bool condition) {
 
 }  // namespace bitmar
 
-extern "C" inline int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+// Of the one file that a target is.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {
     bitmar::fuzz({data, size});
   } catch (const bitmar::Error& error) {
