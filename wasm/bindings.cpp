@@ -160,8 +160,8 @@ val embed_text(Engine& engine, const std::string& text) {
 val memory_recall(Engine& engine, const val& query, double k, float least) {
   return guarded([&] {
     EpisodicMemory& memory = engine.memory();
-    std::vector<EpisodicMemory::Match> matches(
-        std::min(whole<std::uint64_t>(k, "k"), static_cast<std::uint64_t>(memory.capacity())));
+    const std::uint64_t wanted = std::min<std::uint64_t>(whole<std::uint64_t>(k, "k"), memory.capacity());
+    std::vector<EpisodicMemory::Match> matches(static_cast<std::size_t>(wanted));
     matches.resize(memory.recall(convertJSArrayToNumberVector<float>(query), matches, least));
     val list = val::array();
     for (const EpisodicMemory::Match& match : matches) {

@@ -2,16 +2,38 @@
 // loads must speak, on every table of kernels alike, and never of numbers that are not finite.
 #include <cmath>
 #include <cstring>
+#include <iterator>
+#include <optional>
+#include <vector>
 
 #include "../unit/random_model.h"
 #include "fuzz.h"
 
+namespace {
+
+// A model and what it looks at: a picture, or a feature grid.
+struct Subject {
+  explicit Subject(std::uint64_t seed) : Subject(bitmar::RandomModel(seed, seed == 5), seed == 5) {}
+  Subject(bitmar::RandomModel model, bool features)
+      : files(model.files()), picture(model.picture()), grid(features ? model.grid() : std::vector<float>()) {}
+  bitmar::ModelDirectory files;
+  bitmar::RandomModel::Picture picture;
+  std::vector<float> grid;
+};
+
+const Subject& subject(std::size_t seed) {
+  static std::optional<Subject> subjects[16];
+  auto& made = subjects[seed % std::size(subjects)];
+  if (!made) made.emplace(seed % std::size(subjects));
+  return *made;
+}
+
+}  // namespace
+
 void bitmar::fuzz(Input input) {
   const std::uint8_t seed = take(input);
-  RandomModel model(seed % 16u, seed % 16u == 5);
-  ModelDirectory files = model.files();
-  const RandomModel::Picture picture = model.picture();
-  const std::vector<float> grid = seed % 16u == 5 ? model.grid() : std::vector<float>();
+  const auto& [original, picture, grid] = subject(seed);
+  ModelDirectory files = original;
   // Changes: where (three bytes), how many bytes, and these.
   while (input.size() > 4) {
     std::size_t at = take(input);
@@ -21,10 +43,10 @@ void bitmar::fuzz(Input input) {
       files.safetensors[at % files.safetensors.size()] = take(input);
     }
   }
-  const auto say = [&](const Kernels& kernels) {
+  const auto say = [&, &seen = picture, &numbers = grid](const Kernels& kernels) {
     const auto engine = Engine::load(files_of(files), {.int8_kv_cache = (seed & 128) != 0}, kernels);
     const CaptionOptions options{.max_tokens = 3, .num_beams = 1 + seed / 16 % 3};
-    return grid.empty() ? engine->caption(picture.view(), options) : engine->caption_features(grid, options);
+    return numbers.empty() ? engine->caption(seen.view(), options) : engine->caption_features(numbers, options);
   };
   CaptionResult wanted;
   try {
