@@ -3,7 +3,7 @@ import { download } from './download.js';
 import type { EngineOptions } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
 import { HostClient } from './host-client.js';
-import { Memory, miniatureOf, type MemoryParts } from './memory.js';
+import { checkMemoryOptions, Memory, miniatureOf, type MemoryParts } from './memory.js';
 import type { MemoryOptions } from './memory-types.js';
 import { modelHash } from './model-hash.js';
 import { platform } from './platform.js';
@@ -45,6 +45,7 @@ export class BitMar {
     const { kvCache = 'float32' } = options;
     if (kvCache !== 'float32' && kvCache !== 'int8') throw new BitMarError('invalid_argument', `kvCache is 'float32' or 'int8', not ${String(kvCache)}`);
     const int8KvCache = kvCache === 'int8';
+    checkMemoryOptions(options.memory ?? {});
     const chosen = chooseBuild(options);
     const wasm = { wasm: String(options.wasmUrl ?? platform().wasmAddress(chosen.build)) };
 

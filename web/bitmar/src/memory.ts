@@ -32,6 +32,16 @@ const AUTOSAVE_MS = 1000;
 const THUMBNAIL_BYTES = 16 << 20;
 
 /**
+ * Before anything is loaded.
+ * @internal
+ */
+export function checkMemoryOptions({ slots, autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES }: MemoryOptions): void {
+  if (slots !== undefined) checkWhole('memory.slots', slots, 1, 1 << 16);
+  checkNumber('memory.autosaveMs', autosaveMs, 0, 0x7fffffff); // a timer's longest
+  checkNumber('memory.thumbnailBytes', thumbnailBytes, 0, Number.MAX_SAFE_INTEGER);
+}
+
+/**
  * What the memory needs of its model.
  * @internal
  */
@@ -65,9 +75,6 @@ export class Memory extends EventTarget {
     super();
     this.#parts = parts;
     const { slots, autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES } = options;
-    if (slots !== undefined) checkWhole('memory.slots', slots, 1, 1 << 16);
-    checkNumber('memory.autosaveMs', autosaveMs, 0, 0x7fffffff); // a timer's longest
-    checkNumber('memory.thumbnailBytes', thumbnailBytes, 0, Number.MAX_SAFE_INTEGER);
     this.#keeper = new MemoryKeeper({
       host: parts.host,
       slots,
