@@ -16,9 +16,9 @@ for compiler in "$@"; do
   [[ $compiler != clang++-* ]] || package=clang-${compiler#clang++-}
   need "$compiler:$package"
   say "$compiler"
-  if ! python3 - "$commands" "$compiler" "$JOBS" <<'PY'
+  if ! python3 - "$commands" "$compiler" "$JOBS" "$ROOT/src/" <<'PY'
 import concurrent.futures, json, shlex, subprocess, sys
-commands, compiler, jobs = sys.argv[1:]
+commands, compiler, jobs, sources = sys.argv[1:]
 clang = "clang" in compiler
 
 def check(entry):
@@ -31,7 +31,7 @@ def check(entry):
         elif not word.startswith("-fsanitize") and word != "-fno-sanitize-recover=all": kept.append(word)
     return entry["file"], subprocess.run([compiler, *kept, "-fsyntax-only"], cwd=entry["directory"], capture_output=True, text=True)
 
-entries = [e for e in json.load(open(commands)) if "/src/" in e["file"] and "/googletest/" not in e["file"]]
+entries = [e for e in json.load(open(commands)) if e["file"].startswith(sources)]
 with concurrent.futures.ThreadPoolExecutor(int(jobs)) as pool:
     bad = [(file, run) for file, run in pool.map(check, entries) if run.returncode or run.stderr]
 for file, run in bad:
