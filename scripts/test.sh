@@ -1,18 +1,36 @@
 #!/usr/bin/env bash
-# Builds and runs every test. usage: npm test [-- PART...]   (none named: all, in this order)
-#   native   GoogleTest with AddressSanitizer and UndefinedBehaviorSanitizer
-#   wasm     GoogleTest compiled to WebAssembly, both builds, under node
-#   python   the PyTorch reference: model, training, metrics, export
-#   node     the npm package under node
-#   browser  the page and the package in headless Chromium
+# Builds and runs every test. usage: npm test [-- PART...]   (none named: native wasm python node browser)
+#   native     GoogleTest with AddressSanitizer and UndefinedBehaviorSanitizer, and the table of hostile inputs
+#   wasm       GoogleTest compiled to WebAssembly, both builds, under node
+#   python     the PyTorch reference: model, training, metrics, export
+#   node       the npm package under node
+#   browser    the page and the package in headless Chromium
+#   full       all of these, and then what takes long:
+#   tsan       what threads share, with ThreadSanitizer
+#   random     200 random models by every table of kernels, native and WebAssembly; the hostile inputs in a release build
+#   fuzz       every parser for a minute
+#   compilers  the engine by every compiler that Debian 12 has
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+# A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too.
+USUAL=(native wasm python node browser)
+LONG=(tsan random fuzz compilers)
+
+# The folder of the hostile inputs, made anew where the script that makes them is newer.
+hostile_inputs() {
+  local folder=$ROOT/build/hostile
+  [[ $folder/table.json -nt $ROOT/tests/hostile/make.mjs ]] || node "$ROOT/tests/hostile/make.mjs" "$folder"
+}
+
 test_native() {
   "$ROOT/scripts/setup.sh" native
-  cmake_build native-debug bitmar_tests bitmar_cli
+  cmake_build native-debug bitmar_tests bitmar_cli bitmar_hostile
   say "GoogleTest, native, with ASan and UBSan"
   "$ROOT/build/native-debug/tests/bitmar_tests" --gtest_brief=1
+  say "Hostile inputs, native, with ASan and UBSan"
+  hostile_inputs
+  "$ROOT/build/native-debug/tests/bitmar_hostile" "$ROOT/build/hostile"
 }
 
 test_wasm() {
@@ -50,15 +68,49 @@ test_browser() {
   (cd "$ROOT" && node --test --test-reporter=spec --test-concurrency=1 tests/browser/*.test.*)
 }
 
-(($#)) || set -- native wasm python node browser
+test_tsan() {
+  "$ROOT/scripts/setup.sh" native
+  cmake_build native-tsan bitmar_thread_tests
+  say "GoogleTest, native, with ThreadSanitizer"
+  # Its shadow memory wants addresses where they usually are.
+  local fixed=(); ! setarch -R true 2>/dev/null || fixed=(setarch -R)
+  "${fixed[@]}" "$ROOT/build/native-tsan/tests/bitmar_thread_tests" --gtest_brief=1
+}
+
+test_random() {
+  "$ROOT/scripts/setup.sh" native wasm
+  own_emcc
+  export BITMAR_RANDOM_MODELS=200
+  cmake_build native-release bitmar_tests bitmar_hostile
+  "$ROOT/build/native-release/tests/bitmar_tests" --gtest_brief=1 --gtest_filter='Differential.*'
+  say "Hostile inputs, native, release"
+  hostile_inputs
+  "$ROOT/build/native-release/tests/bitmar_hostile" "$ROOT/build/hostile"
+  cmake_build wasm-simd bitmar_tests
+  cmake_build wasm-relaxed bitmar_tests
+  node "$ROOT/build/wasm-simd/tests/bitmar_tests.js" --gtest_brief=1 --gtest_filter='Differential.*'
+  relaxed_node "$ROOT/build/wasm-relaxed/tests/bitmar_tests.js" --gtest_brief=1 --gtest_filter='Differential.*'
+}
+
+test_fuzz() { "$ROOT/scripts/fuzz.sh" all 60; }
+
+test_compilers() { "$ROOT/scripts/compilers.sh"; }
+
+parts=()
+for part in "${@:-usual}"; do
+  case $part in
+    usual) parts+=("${USUAL[@]}") ;;
+    full) parts+=("${USUAL[@]}" "${LONG[@]}") ;;
+    *) [[ " ${USUAL[*]} ${LONG[*]} " == *" $part "* ]] || fail "unknown part '$part'; see the top of scripts/test.sh"; parts+=("$part") ;;
+  esac
+done
 results=() failed=0
-for part in "$@"; do
-  case $part in native | wasm | python | node | browser) ;; *) fail "unknown part '$part'; see the top of scripts/test.sh" ;; esac
+for part in "${parts[@]}"; do
   start=$SECONDS
   # A part is a process of its own, so that a failure ends the part and not the run.
   if [[ -n ${BITMAR_TEST_PART:-} ]]; then "test_$part"; exit; fi
   if BITMAR_TEST_PART=1 "${BASH_SOURCE[0]}" "$part"; then verdict=passed; else verdict=FAILED failed=1; fi
-  results+=("$(printf '%-8s %s  %4d s' "$part" "$verdict" $((SECONDS - start)))")
+  results+=("$(printf '%-9s %s  %4d s' "$part" "$verdict" $((SECONDS - start)))")
 done
 say "All parts"
 printf '%s\n' "${results[@]}"

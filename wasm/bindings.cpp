@@ -22,6 +22,7 @@ using bitmar::bytes_of;
 using bitmar::copy_of;
 using bitmar::Engine;
 using bitmar::guarded;
+using bitmar::whole;
 using emscripten::convertJSArrayToNumberVector;
 using emscripten::val;
 
@@ -37,12 +38,12 @@ val text_or_null(std::string_view text) { return text.empty() ? val::null() : va
 bitmar::CaptionOptions options_of(const val& object) {
   bitmar::CaptionOptions options;
   options.prompt = object["prompt"].as<std::string>();
-  options.max_tokens = object["maxTokens"].as<int>();
-  options.num_beams = object["numBeams"].as<int>();
+  options.max_tokens = whole<int>(object["maxTokens"].as<double>(), "maxTokens");
+  options.num_beams = whole<int>(object["numBeams"].as<double>(), "numBeams");
   options.length_penalty = optional_of<double>(object["lengthPenalty"]);
   options.temperature = object["temperature"].as<float>();
   options.top_p = object["topP"].as<float>();
-  options.seed = static_cast<std::uint64_t>(object["seed"].as<double>());
+  options.seed = whole<std::uint64_t>(object["seed"].as<double>(), "seed");
   options.read_memory = optional_of<bool>(object["readMemory"]).value_or(false);
   options.write_memory = optional_of<bool>(object["writeMemory"]).value_or(false);
   options.now_ms = optional_of<double>(object["nowMs"]).value_or(0);
@@ -58,14 +59,20 @@ std::unique_ptr<Engine> load(const std::string& config, const std::string& token
   return guarded([&] {
     const auto bytes = bytes_of(weights);
     return Engine::load({config, tokenizer, preprocessor, bytes},
-                        {.int8_kv_cache = options["int8KvCache"].as<bool>(), .threads = options["threads"].as<int>()});
+                        {.int8_kv_cache = options["int8KvCache"].as<bool>(),
+                         .threads = whole<int>(options["threads"].as<double>(), "threads")});
   });
 }
 
-void begin_pixels(Engine& engine, const val& pixels, int width, int height, const val& options) {
+// Looks at `bytes`.
+bitmar::ImageView view_of(const std::vector<std::uint8_t>& bytes, double width, double height) {
+  return bitmar::image_view(bytes, whole<int>(width, "width"), whole<int>(height, "height"));
+}
+
+void begin_pixels(Engine& engine, const val& pixels, double width, double height, const val& options) {
   guarded([&] {
     const auto bytes = bytes_of(pixels);
-    engine.begin(bitmar::image_view(bytes, width, height), options_of(options));
+    engine.begin(view_of(bytes, width, height), options_of(options));
   });
 }
 
@@ -165,8 +172,8 @@ int slot_of(Engine& engine, double id) {
   return slot;
 }
 
-void memory_configure(Engine& engine, int slots) {
-  guarded([&] { engine.resize_memory(slots); });
+void memory_configure(Engine& engine, double slots) {
+  guarded([&] { engine.resize_memory(whole<int>(slots, "slots")); });
 }
 
 void memory_policy(Engine& engine, const std::string& policy) {
@@ -180,18 +187,18 @@ val memory_write(Engine& engine, double now_ms, const val& label) {
   });
 }
 
-val memory_teach_pixels(Engine& engine, const val& pixels, int width, int height, const std::string& label,
+val memory_teach_pixels(Engine& engine, const val& pixels, double width, double height, const std::string& label,
                         double now_ms) {
   return guarded([&] {
     const auto bytes = bytes_of(pixels);
-    return written_of(engine.teach(bitmar::image_view(bytes, width, height), now_ms, label));
+    return written_of(engine.teach(view_of(bytes, width, height), now_ms, label));
   });
 }
 
-val embed_pixels(Engine& engine, const val& pixels, int width, int height, const val& text) {
+val embed_pixels(Engine& engine, const val& pixels, double width, double height, const val& text) {
   return guarded([&] {
     const auto bytes = bytes_of(pixels);
-    const bitmar::ImageView view = bitmar::image_view(bytes, width, height);
+    const bitmar::ImageView view = view_of(bytes, width, height);
     return copy_of(engine.embed(&view, optional_of<std::string>(text).value_or("")));
   });
 }
@@ -200,10 +207,11 @@ val embed_text(Engine& engine, const std::string& text) {
   return guarded([&] { return copy_of(engine.embed(nullptr, text)); });
 }
 
-val memory_recall(Engine& engine, const val& query, int k, float least) {
+val memory_recall(Engine& engine, const val& query, double k, float least) {
   return guarded([&] {
     EpisodicMemory& memory = engine.memory();
-    std::vector<EpisodicMemory::Match> matches(std::clamp(k, 0, memory.capacity()));
+    const std::uint64_t wanted = std::min<std::uint64_t>(whole<std::uint64_t>(k, "k"), memory.capacity());
+    std::vector<EpisodicMemory::Match> matches(static_cast<std::size_t>(wanted));
     matches.resize(memory.recall(convertJSArrayToNumberVector<float>(query), matches, least));
     val list = val::array();
     for (const EpisodicMemory::Match& match : matches) {

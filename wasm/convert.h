@@ -4,10 +4,12 @@
 #include <emscripten/bind.h>
 #include <emscripten/val.h>
 
+#include <cmath>
 #include <cstdint>
 #include <new>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "io/error.h"
@@ -37,6 +39,16 @@ auto guarded(F&& f) {
     message = "there is not enough memory";
   }
   throw_to_js(code, message);
+}
+
+// A number as JavaScript has it, as a whole one. Embind would cast it: 1.5 to 1, and 2^32 + 64 to 64.
+template <typename T>
+T whole(double v, const char* name) {
+  constexpr double kLeast = std::is_signed_v<T> ? -0x1p31 : 0, kMost = std::is_signed_v<T> ? 0x1p31 - 1 : 0x1p53 - 1;
+  if (!(v >= kLeast && v <= kMost && v == std::floor(v))) {
+    throw Error(ErrorCode::invalid_argument, std::string(name) + " must be a whole number in its range");
+  }
+  return static_cast<T>(v);
 }
 
 inline std::vector<std::uint8_t> bytes_of(const val& array) {

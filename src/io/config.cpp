@@ -25,6 +25,7 @@ constexpr int kMaxStemLayers = 64;
 constexpr int kMaxTokens = 4096;
 constexpr int kMaxWindow = 1 << 14;
 constexpr int kMaxSlots = 1 << 16;
+constexpr std::size_t kMaxFile = 1 << 20;  // bytes; ours has three thousand
 
 // Of a number; `text` says it in messages, for printing floats takes code that would be downloaded for this alone.
 struct Range {
@@ -38,13 +39,22 @@ constexpr Range kFraction = {0, 1, "0 to 1"};
 constexpr Range kCosine = {-1, 1, "-1 to 1"};
 constexpr Range kGuidance = {0, 1e3, "0 to 1000"};
 constexpr Range kLogit = {-1e3, 1e3, "-1000 to 1000"};
+constexpr Range kPenalty = {-10, 10, "-10 to 10"};
 
 // Bytes of what no tensor of the file vouches for: maps of the stem, activations, memory slots, key-value caches.
 // Together, since a few megabytes of weights could else ask for gigabytes of these.
-constexpr double kMaxMemory = 512.0 * (1 << 20);
+constexpr double kMaxMemory = 192.0 * (1 << 20);
 
 [[noreturn]] void fail(const std::string& field, const std::string& problem) {
   throw Error(ErrorCode::invalid_config, "config.json: " + field + " " + problem);
+}
+
+// Before it is parsed: a hundred megabytes of JSON take gigabytes as values.
+json parse_document(std::string_view text, const std::string& file) {
+  if (text.size() > kMaxFile) {
+    throw Error(ErrorCode::invalid_config, file + " has more than " + std::to_string(kMaxFile) + " bytes");
+  }
+  return parse_json(text, ErrorCode::invalid_config, file);
 }
 
 class Budget {
@@ -234,7 +244,7 @@ DecoderConfig parse_decoder(const Section& s, int width, Budget& budget) {
 }  // namespace
 
 Config parse_config(std::string_view text) {
-  const json document = parse_json(text, ErrorCode::invalid_config, "config.json");
+  const json document = parse_document(text, "config.json");
   const Section s(document, "");
   s.choice("model_type", {"bitmar"});
   s.integer("format_version", 1, 1);
@@ -264,7 +274,7 @@ Config parse_config(std::string_view text) {
     const Section words = s.section("words");
     c.words = WordsConfig{.guidance = words.number("guidance", kGuidance),
                           .choice = words.number("choice", kGuidance),
-                          .length_penalty = words.number("length_penalty", kLogit)};
+                          .length_penalty = words.number("length_penalty", kPenalty)};
   }
   if (s.has("confidence")) {
     const Section confidence = s.section("confidence");
@@ -292,7 +302,7 @@ Config parse_config(std::string_view text) {
 void check_preprocessor(std::string_view text, const Config& config) {
   if (!config.vision.takes_pixels()) return;
   const std::string file = "preprocessor_config.json";
-  const json document = parse_json(text, ErrorCode::invalid_config, file);
+  const json document = parse_document(text, file);
   const std::string side = std::to_string(config.vision.image_size);
   const std::pair<const char*, std::string> wanted[] = {
       {"do_resize", "true"},    {"size", R"({"height":)" + side + R"(,"width":)" + side + "}"},

@@ -14,13 +14,8 @@ namespace bitmar {
 
 namespace {
 
-void check_size(int width, int height) {
-  if (width > kMaxImageSide || height > kMaxImageSide || std::int64_t{width} * height > kMaxImagePixels) {
-    throw Error(ErrorCode::image_too_large, "the image has " + std::to_string(width) + " x " + std::to_string(height) +
-                                                " pixels; the limits are " + std::to_string(kMaxImageSide) +
-                                                " a side and " + std::to_string(kMaxImagePixels) + " together");
-  }
-}
+// Of one allocation of the decoder, beside what goes with the file's size: its tables.
+constexpr std::size_t kDecoderSlack = 1 << 20;
 
 // The name of a format that is an image, but none for us; nullptr if it is not known.
 const char* other_format(ByteSpan file) {
@@ -70,9 +65,26 @@ Image upright(const std::uint8_t* rgb, int w, int h, int o) {
 
 }  // namespace
 
+void check_image_size(int width, int height) {
+  if (width > kMaxImageSide || height > kMaxImageSide || std::int64_t{width} * height > kMaxImagePixels) {
+    throw Error(ErrorCode::image_too_large, "the image has " + std::to_string(width) + " x " + std::to_string(height) +
+                                                " pixels; the limits are " + std::to_string(kMaxImageSide) +
+                                                " a side and " + std::to_string(kMaxImagePixels) + " together");
+  }
+}
+
+void check_density(int width, int height, std::size_t file_bytes) {
+  constexpr std::uint64_t kFree = 12'000'000, kPixelsPerByte = 100;
+  if (static_cast<std::uint64_t>(width) * height > kFree + kPixelsPerByte * file_bytes) {
+    throw Error(ErrorCode::image_too_large, std::to_string(width) + " x " + std::to_string(height) +
+                                                " pixels are too many for a file of " + std::to_string(file_bytes) +
+                                                " bytes");
+  }
+}
+
 ImageView image_view(ByteSpan pixels, int width, int height) {
   if (width < 1 || height < 1) throw Error(ErrorCode::invalid_image, "the image has no pixels");
-  check_size(width, height);
+  check_image_size(width, height);
   const std::size_t count = static_cast<std::size_t>(width) * height;
   if (pixels.size() != 3 * count && pixels.size() != 4 * count) {
     throw Error(ErrorCode::invalid_image, std::to_string(pixels.size()) + " bytes are neither RGB nor RGBA of " +
@@ -84,7 +96,6 @@ ImageView image_view(ByteSpan pixels, int width, int height) {
 Image decode_image(ByteSpan file) {
   if (file.size() > std::numeric_limits<int>::max()) throw Error(ErrorCode::image_too_large, "the file has gigabytes");
   const ImageHeader header = read_header(file);
-  check_size(header.width, header.height);
   const int length = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;
   const auto check_agreement = [&] {
@@ -96,6 +107,7 @@ Image decode_image(ByteSpan file) {
     if (reason == "outofmem") throw Error(ErrorCode::out_of_memory, "decoding the image takes too much memory");
     throw Error(ErrorCode::invalid_image, "the image is damaged: " + reason);
   };
+  const DecoderLimit limit(kDecoderSlack + 2 * (file.size() + header.unpacked));
   // Before decoding: the decoder must not see a larger image than we did.
   if (!stbi_info_from_memory(file.data(), length, &width, &height, &channels)) fail();
   check_agreement();

@@ -1,6 +1,8 @@
-// What a file says of its image, read without decoding it; and whether the file goes on to its end.
+// What a file says of its image, read without decoding it; whether the file goes on to its end, and whether its bytes
+// can hold what they claim: the limits on work come before the work.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -9,7 +11,15 @@ namespace bitmar {
 struct ImageHeader {
   int width = 0, height = 0;  // as stored
   int orientation = 1;        // of EXIF, 1 to 8: how to turn it upright
+  std::size_t unpacked = 0;   // bytes of the largest thing that the file unpacks to
 };
+
+// Throws image_too_large.
+void check_image_size(int width, int height);
+
+// A picture of few pixels is cheap whatever the file; a large one must come in a file of some size. Photos have more
+// than ten times these bytes a pixel. Throws image_too_large.
+void check_density(int width, int height, std::size_t file_bytes);
 
 // Throws as decode_image.
 ImageHeader read_jpeg_header(std::span<const std::uint8_t> file);

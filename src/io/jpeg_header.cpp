@@ -1,5 +1,10 @@
 // JPEG's markers (ITU T.81, annex B) and the orientation in EXIF. The decoder fills what a truncated file lacks
 // with grey; here is where that is noticed.
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
 #include "io/byte_reader.h"
 #include "io/error.h"
 #include "io/image_header.h"
@@ -23,9 +28,6 @@ enum Marker : unsigned {
   SOS = 0xDA,
   APP1 = 0xE1
 };
-
-// Progressive photos have about ten scans. Each costs time for the whole image, and few bytes of the file.
-constexpr int kMaxScans = 100;
 
 [[noreturn]] void fail(const char* message) { throw Error(ErrorCode::invalid_image, message); }
 [[noreturn]] void fail_truncated() { fail("the JPEG is truncated"); }
@@ -55,17 +57,93 @@ int exif_orientation(ByteSpan segment) {
   return 1;
 }
 
-void read_frame(unsigned marker, ByteSpan segment, ImageHeader& header) {
-  if (marker > SOF2) refuse(marker < 0xC8 ? "lossless or hierarchical" : "arithmetic coded");
-  if (segment.size() < 6 || segment.size() != 6 + 3 * std::size_t{segment[5]}) fail("the JPEG has a broken frame");
-  if (segment[0] != 8) refuse("12-bit");
-  if (segment[5] == 4) refuse("CMYK");
-  if (segment[5] != 1 && segment[5] != 3) fail("the JPEG has neither one nor three channels");
-  if (header.width) fail("the JPEG has two frames");
-  header.height = static_cast<int>(big16(segment, 1));
-  header.width = static_cast<int>(big16(segment, 3));
-  if (!header.width || !header.height) fail("the JPEG has no pixels");
-}
+// What the frame says of the image, and what its scans cost.
+class Frame {
+ public:
+  explicit Frame(ByteSpan file) : file_(file) {}
+
+  int width() const { return width_; }
+  int height() const { return height_; }
+  int scans() const { return scans_; }
+
+  void read(unsigned marker, ByteSpan segment) {
+    if (marker > SOF2) refuse(marker < 0xC8 ? "lossless or hierarchical" : "arithmetic coded");
+    if (segment.size() < 6 || segment.size() != 6 + 3 * std::size_t{segment[5]}) fail("the JPEG has a broken frame");
+    if (segment[0] != 8) refuse("12-bit");
+    if (segment[5] == 4) refuse("CMYK");
+    if (segment[5] != 1 && segment[5] != 3) fail("the JPEG has neither one nor three channels");
+    if (width_) fail("the JPEG has two frames");
+    progressive_ = marker == SOF2;
+    height_ = static_cast<int>(big16(segment, 1));
+    width_ = static_cast<int>(big16(segment, 3));
+    if (!width_ || !height_) fail("the JPEG has no pixels");
+    check_image_size(width_, height_);
+    check_density(width_, height_, file_.size());
+    for (std::size_t at = 6; at < segment.size(); at += 3) {
+      const Component c{segment[at], segment[at + 1] >> 4, segment[at + 1] & 15};
+      if (c.across < 1 || c.across > 4 || c.down < 1 || c.down > 4) fail("the JPEG has a broken frame");
+      across_ = std::max(across_, c.across);
+      down_ = std::max(down_, c.down);
+      components_.push_back(c);
+    }
+  }
+
+  // A scan and the number of its coded bytes: whether they can hold its blocks, and whether the work is in proportion.
+  void add_scan(ByteSpan segment, std::size_t coded) {
+    if (!width_) fail("the JPEG has no frame");
+    const std::size_t count = segment.empty() ? 0 : segment[0];
+    if (count < 1 || count > components_.size() || segment.size() != 4 + 2 * count) fail("the JPEG has a broken scan");
+    std::uint64_t blocks = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto found = std::find_if(components_.begin(), components_.end(),
+                                      [&](const Component& c) { return c.id == segment[1 + 2 * i]; });
+      if (found == components_.end()) fail("the JPEG has a broken scan");
+      blocks += blocks_of(*found, count == 1);
+    }
+    const unsigned first = segment[1 + 2 * count], last = segment[2 + 2 * count];
+    if (last > 63 || first > last) fail("the JPEG has a broken scan");
+    // No block has less than a bit for its mean and, of a baseline scan, one for its end.
+    const std::uint64_t bits = !progressive_ ? 2 * blocks : first == 0 ? blocks : 0;
+    if (bits > 8 * (std::uint64_t{coded} + 1)) fail("the JPEG claims more pixels than its bytes can hold");
+    const std::uint64_t band = !progressive_ ? 63 : first == 0 ? 0 : last - first + 1;
+    work_ += kWorkOfScan + blocks * (1 + band / 4);
+    ++scans_;
+    if (work_ > kFreeWork + kWorkPerByte * file_.size()) {
+      throw Error(ErrorCode::image_too_large, "the JPEG has " + std::to_string(scans_) +
+                                                  " scans or more, too much work for a file of " +
+                                                  std::to_string(file_.size()) + " bytes");
+    }
+  }
+
+  // Bytes of the largest plane of coefficients, or of the image.
+  std::size_t unpacked() const {
+    const std::size_t pixels = std::size_t{mcus(width_, across_)} * across_ * mcus(height_, down_) * down_ * 64;
+    return std::max(pixels * sizeof(std::int16_t), std::size_t{3} * width_ * height_);
+  }
+
+ private:
+  struct Component {
+    unsigned id;
+    int across, down;  // blocks in a unit of interleaved ones
+  };
+
+  // About 10 ns each: a visit to a block, or four of its coefficients. Twelve megapixels by ten scans, as a progressive
+  // photo comes, are 14 million; beyond that the file must have bytes that want to be read.
+  static constexpr std::uint64_t kFreeWork = 24'000'000, kWorkPerByte = 40, kWorkOfScan = 8;
+
+  static unsigned mcus(int size, int factor) { return static_cast<unsigned>((size + 8 * factor - 1) / (8 * factor)); }
+  std::uint64_t blocks_of(const Component& c, bool alone) const {
+    if (!alone) return std::uint64_t{mcus(width_, across_)} * mcus(height_, down_) * (c.across * c.down);
+    const int w = (width_ * c.across + across_ - 1) / across_, h = (height_ * c.down + down_ - 1) / down_;
+    return std::uint64_t{mcus(w, 1)} * mcus(h, 1);
+  }
+
+  ByteSpan file_;
+  bool progressive_ = false;
+  int width_ = 0, height_ = 0, across_ = 1, down_ = 1, scans_ = 0;
+  std::vector<Component> components_;
+  std::uint64_t work_ = 0;
+};
 
 // stb_image 2.27 writes a table of more than 256 codes past its end.
 void check_huffman_tables(ByteSpan segment) {
@@ -93,7 +171,7 @@ std::size_t skip_scan(ByteSpan file, std::size_t at) {
 
 ImageHeader read_jpeg_header(ByteSpan file) {
   ImageHeader header;
-  int scans = 0;
+  Frame frame(file);
   bool seen_exif = false;
   for (std::size_t at = 2;;) {
     if (at + 2 > file.size()) fail_truncated();
@@ -116,17 +194,20 @@ ImageHeader read_jpeg_header(ByteSpan file) {
     if (marker == DHT) {
       check_huffman_tables(segment);
     } else if (marker >= SOF0 && marker <= SOF15 && marker != JPG && marker != DAC) {
-      read_frame(marker, segment, header);
+      frame.read(marker, segment);
     } else if (marker == APP1 && !seen_exif && has_text(segment, 0, "Exif")) {
       header.orientation = exif_orientation(segment);
       seen_exif = true;
     } else if (marker == SOS) {
-      if (!header.width) fail("the JPEG has no frame");
-      if (++scans > kMaxScans) fail("the JPEG has too many scans");
+      const std::size_t begin = at;
       at = skip_scan(file, at);
+      frame.add_scan(segment, at - begin);
     }
   }
-  if (!scans) fail("the JPEG has no image data");
+  if (!frame.scans()) fail("the JPEG has no image data");
+  header.width = frame.width();
+  header.height = frame.height();
+  header.unpacked = frame.unpacked();
   return header;
 }
 

@@ -11,6 +11,9 @@ using nlohmann::json;
 
 // Our deepest document has five levels. Deep nesting costs little to write and much to hold.
 constexpr std::size_t kMaxDepth = 16;
+// Of values: a vocabulary of 200,000 tokens and its merges have half as many. One takes a hundred bytes and more, however
+// few it has in the file.
+constexpr std::size_t kMaxValues = 1 << 20;
 
 // Makes the document of the parser's events; nlohmann's own builder would keep the last of two equal keys.
 class Builder {
@@ -48,6 +51,7 @@ class Builder {
   // Where the value went: what encloses an open list or object does not grow meanwhile, so that it stays there.
   json& place(json value) {
     if (open_.size() > kMaxDepth) fail(" is nested too deeply");
+    if (++values_ > kMaxValues) fail(" has too many values");
     if (!open_.empty() && open_.back()->is_array()) return open_.back()->emplace_back(std::move(value));
     return *next_ = std::move(value);
   }
@@ -69,6 +73,7 @@ class Builder {
   json root_;
   json* next_ = &root_;  // the value of the last key
   std::vector<json*> open_;
+  std::size_t values_ = 0;
 };
 
 }  // namespace

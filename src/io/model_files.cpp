@@ -11,7 +11,7 @@ namespace bitmar {
 namespace {
 
 // Many times what a model for web pages has, and still harmless to read.
-constexpr std::size_t kMaxJson = 32 << 20;
+constexpr std::size_t kMaxJson = 8 << 20;
 constexpr std::size_t kMaxWeights = 512 << 20;
 
 std::string read_text(const std::filesystem::path& path) {

@@ -15,7 +15,7 @@ using nlohmann::json;
 
 constexpr std::size_t kLengthBytes = 8;
 // The header of our models takes 20 KB. The cap keeps a hostile file from costing minutes of JSON.
-constexpr std::size_t kMaxHeader = 4 << 20;
+constexpr std::size_t kMaxHeader = 1 << 20;
 constexpr std::size_t kMaxDimensions = 8;
 
 [[noreturn]] void fail(const std::string& message) {

@@ -6,17 +6,20 @@
 
 namespace {
 
-// A few hundred bytes of PNG can unpack to gigabytes. The largest image that is let through, of 16-bit RGBA,
-// needs 320 MB at a time.
-constexpr std::size_t kMaxAllocation = 400'000'000;
+thread_local std::size_t most = 0;  // bytes of an allocation
 
 // Zeroed, so that what a damaged file leaves out is black, and not what was in memory before.
-void* allocate(std::size_t size) { return size <= kMaxAllocation ? std::calloc(size, 1) : nullptr; }
-void* reallocate(void* memory, std::size_t size) {
-  return size <= kMaxAllocation ? std::realloc(memory, size) : nullptr;
-}
+void* allocate(std::size_t size) { return size <= most ? std::calloc(size, 1) : nullptr; }
+void* reallocate(void* memory, std::size_t size) { return size <= most ? std::realloc(memory, size) : nullptr; }
 
 }  // namespace
+
+namespace bitmar {
+
+DecoderLimit::DecoderLimit(std::size_t bytes) : before_(most) { most = bytes; }
+DecoderLimit::~DecoderLimit() { most = before_; }
+
+}  // namespace bitmar
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_MALLOC(size) allocate(size)

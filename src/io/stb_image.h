@@ -8,3 +8,22 @@
 #define STBI_NO_HDR
 #define STBI_MAX_DIMENSIONS 16384  // kMaxImageSide
 #include <stb/stb_image.h>
+
+#include <cstddef>
+
+namespace bitmar {
+
+// While it lives, no allocation of the decoder in this thread has more than so many bytes: a few hundred bytes of PNG
+// can unpack to gigabytes, and what an image needs is known beforehand.
+class DecoderLimit {
+ public:
+  explicit DecoderLimit(std::size_t bytes);
+  DecoderLimit(const DecoderLimit&) = delete;
+  DecoderLimit& operator=(const DecoderLimit&) = delete;
+  ~DecoderLimit();
+
+ private:
+  std::size_t before_;
+};
+
+}  // namespace bitmar

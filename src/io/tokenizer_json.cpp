@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kMaxFile = 32 << 20;
+constexpr std::size_t kMaxFile = 8 << 20;  // GPT-2's has 1.4 MB
 constexpr std::size_t kMaxTokens = 1 << 18;
 constexpr std::size_t kMaxTokenBytes = 512;
 

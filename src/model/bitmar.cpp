@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "io/error.h"
+#include "model/magnitude.h"
 
 namespace bitmar {
 
@@ -40,8 +41,9 @@ void BitMar::see_features(std::span<const float> grid) {
     throw Error(ErrorCode::invalid_argument, "a feature grid of this model has " + std::to_string(s.features.size()) +
                                                  " numbers, not " + std::to_string(grid.size()));
   }
-  if (!std::all_of(grid.begin(), grid.end(), [](float v) { return std::isfinite(v); })) {
-    throw Error(ErrorCode::invalid_argument, "the feature grid holds a number that is not finite");
+  // False as well of what is not a number.
+  if (!std::all_of(grid.begin(), grid.end(), [](float v) { return std::abs(v) <= kMostFeature; })) {
+    throw Error(ErrorCode::invalid_argument, "the feature grid holds a number that is not finite, or beyond a million");
   }
   std::ranges::copy(grid, s.features.begin());
   s.compressor.run(s.features.data(), s.vision_tokens.data());
@@ -134,6 +136,12 @@ void BitMar::set_observer(Observer* observer) {
   stages_->workspace.observer = observer;
 }
 
+void BitMar::check_finite(double computed) {
+  if (!std::isfinite(computed)) {
+    throw Error(ErrorCode::invalid_model, "the model computed a number that is not finite");
+  }
+}
+
 void BitMar::check_prompt(std::span<const int> tokens) const {
   const std::size_t most = config_.text_encoder.max_tokens;
   if (tokens.size() > most) {
@@ -160,6 +168,7 @@ void BitMar::embed(std::span<const int> tokens, float* out) const {
 void BitMar::project(const Linear& layer, std::span<float> unit) {
   linear(stages_->workspace, layer, stages_->pooled.data(), 1, unit.data());
   const float norm = std::sqrt(kernels_.dot(unit.data(), unit.data(), layer.out));
+  check_finite(norm);
   const float length = std::max(norm, 1e-6f);
   for (float& v : unit) v /= length;
 }

@@ -40,7 +40,7 @@ class BitMar {
 
   // ---- 1. Vision: one of these for each image ----
   void see_pixels(const std::uint8_t* rgb);        // [S, S, 3]
-  void see_features(std::span<const float> grid);  // [P, feature_size]
+  void see_features(std::span<const float> grid);  // [P, feature_size], numbers up to kMostFeature
   void see_nothing();
   void see_again();  // what was seen last: after see_nothing()
 
@@ -62,6 +62,9 @@ class BitMar {
   std::span<const float> next(int token);  // [V]
   // Several continuations side by side. -> [lanes, V]
   std::span<const float> next(std::span<const int> tokens, std::span<const Decoder::Lane> lanes);
+
+  // What no weights that were loaded lead to (see magnitude.h) is the fault of who computes: throws invalid_model.
+  static void check_finite(double computed);
 
   const Config& config() const { return config_; }
   const Kernels& kernels() const { return kernels_; }

@@ -24,8 +24,6 @@ class Stopwatch {
   Clock::time_point start_ = Clock::now();
 };
 
-constexpr int kMostTokens = 1 << 20;  // the list of a result's tokens is reserved in advance
-
 void require(bool condition, const std::string& what) {
   if (!condition) throw Error(ErrorCode::invalid_argument, what);
 }
@@ -134,9 +132,12 @@ void Engine::start(const CaptionOptions& o) {
   require(o.max_tokens >= 1 && o.max_tokens <= kMostTokens,
           "max_tokens must be from 1 to " + std::to_string(kMostTokens));
   require(o.num_beams >= 1 && o.num_beams <= kMaxBeams, "num_beams must be from 1 to " + std::to_string(kMaxBeams));
-  require(std::isfinite(o.temperature) && o.temperature >= 0, "temperature must be 0 or more");
+  require(o.temperature >= 0 && o.temperature <= kMostTemperature,
+          "temperature must be from 0 to " + std::to_string(kMostTemperature));
   require(o.top_p > 0 && o.top_p <= 1, "top_p must be above 0 and at most 1");
-  require(std::isfinite(o.length_penalty.value_or(0)), "length_penalty must be a finite number");
+  require(std::abs(o.length_penalty.value_or(0)) <= kMostLengthPenalty,
+          "length_penalty must be from -" + std::to_string(kMostLengthPenalty) + " to " +
+              std::to_string(kMostLengthPenalty));
   require(o.num_beams == 1 || o.temperature == 0, "beam search takes no temperature");
   require(std::isfinite(o.now_ms), "now_ms must be a finite number");
   const int rows = config().decoder.num_sinks + config().decoder.window_size;
@@ -150,6 +151,10 @@ void Engine::start(const CaptionOptions& o) {
 }
 
 std::vector<int> Engine::prompt_tokens(int first, std::string_view text) const {
+  if (text.size() > kMostText) {
+    throw Error(ErrorCode::text_too_long,
+                "a text has at most " + std::to_string(kMostText) + " bytes, this one has " + std::to_string(text.size()));
+  }
   std::vector<int> tokens = tokenizer_.encode(text);
   tokens.insert(tokens.begin(), first);
   model_.check_prompt(tokens);
@@ -199,6 +204,7 @@ void Engine::finish() {
     const double alike = likeness(tokenizer_.decode(result_.tokens));
     const double agreement = words_ ? words_->cosine(result_.tokens) : 0;
     const double evidence = fit->slope * mean + fit->similarity * alike + fit->words * agreement;
+    BitMar::check_finite(evidence);
     result_.confidence = 1 / (1 + natural_exp(-(evidence + fit->offset)));
   }
   if (options_.write_memory) result_.written = remember(options_.now_ms, tokenizer_.decode(result_.tokens));
@@ -208,6 +214,7 @@ std::optional<std::string_view> Engine::speak() {
   if (state_ == State::speaking) {
     const int last = result_.tokens.empty() ? prompt_.front() : result_.tokens.back();
     const Sampler::Choice choice = model_.sampler().choose(model_.kernels(), model_.next(last));
+    BitMar::check_finite(choice.log_probability);
     result_.log_probability += choice.log_probability;
     if (choice.token != config().eos_token_id) {
       result_.tokens.push_back(choice.token);
@@ -233,6 +240,7 @@ std::optional<std::string_view> Engine::speak_beams() {
   state_ = State::idle;
   result_.tokens.assign(search.tokens().begin(), search.tokens().end());
   result_.log_probability = search.log_probability();
+  BitMar::check_finite(result_.log_probability);
   beam_text_ = tokenizer_.decode(result_.tokens);
   return beam_text_;
 }
@@ -361,8 +369,12 @@ void Engine::see_episode(std::string_view text) {
   model_.read(text_tokens(text));
 }
 
-// BOS and as much of a text as a prompt may hold.
+// BOS and as much of a text as a prompt may hold. Of a very long one the end is not even looked at; characters are
+// whole there, since a continuing byte is never the first one that is cut off.
 std::vector<int> Engine::text_tokens(std::string_view text) const {
+  std::size_t size = std::min(text.size(), kMostText);
+  while (size < text.size() && size > 0 && (text[size] & 0xC0) == 0x80) --size;
+  text = text.substr(0, size);
   std::vector<int> tokens = tokenizer_.encode(text);
   tokens.insert(tokens.begin(), config().bos_token_id);
   tokens.resize(std::min(tokens.size(), static_cast<std::size_t>(config().text_encoder.max_tokens)));
@@ -389,11 +401,13 @@ EpisodicMemory::Written Engine::remember(double now_ms, std::string_view text) {
 }
 
 EpisodicMemory::Written Engine::teach(double now_ms, std::string_view label) {
+  EpisodicMemory::check_label(label);
   see_episode(label);
   return memory().teach(key_, model_.memory_value(), label, now_ms);
 }
 
 EpisodicMemory::Written Engine::teach(const ImageView& image, double now_ms, std::string_view label) {
+  EpisodicMemory::check_label(label);
   see_other(image);
   has_episode_ = has_image_ = true;
   const EpisodicMemory::Written written = teach(now_ms, label);

@@ -27,6 +27,9 @@ struct ModelFiles {
 ModelFiles files_of(const ModelDirectory& directory);
 
 inline constexpr int kMostThreads = 64;
+inline constexpr int kMostTokens = 1 << 20;  // of a caption: room for them is reserved in advance
+inline constexpr int kMostTemperature = 1000, kMostLengthPenalty = 10;
+inline constexpr std::size_t kMostText = 1 << 16;  // bytes of a prompt or query: looked at before it is tokenized
 
 struct LoadOptions {
   bool int8_kv_cache = false;  // a quarter of its memory, at a small error (see the README)
@@ -34,18 +37,19 @@ struct LoadOptions {
 };
 
 struct CaptionOptions {
+  // Each is checked: invalid_argument outside its range.
   std::string prompt = {};
-  int max_tokens = 24;
+  int max_tokens = 24;  // 1 to kMostTokens; of beam search at most the decoder's window by num_beams
   // More than one: beam search, which streams nothing before its end. In models that expect words of a picture it says
   // what is likely and agrees with them, else the likeliest.
-  int num_beams = 1;
-  std::optional<double> length_penalty = {};  // of beam search; absent: the model's own, or 1
-  float temperature = 0;                      // 0: greedy
-  float top_p = 1;
+  int num_beams = 1;  // 1 to kMaxBeams
+  std::optional<double> length_penalty = {};  // of beam search, -10 to 10; absent: the model's own, or 1
+  float temperature = 0;                      // 0: greedy; to 1000
+  float top_p = 1;                            // above 0, to 1
   std::uint64_t seed = 0;
   bool read_memory = false;   // let the memory speak into this caption
   bool write_memory = false;  // remember this image once it has its caption
-  double now_ms = 0;          // the caller's clock, for the memory
+  double now_ms = 0;          // the caller's clock, finite, for the memory
 };
 
 struct CaptionResult {

@@ -24,13 +24,6 @@ bool better(const Match& a, const Match& b) {
   return a.similarity > b.similarity || (a.similarity == b.similarity && a.slot < b.slot);
 }
 
-void check_label(std::string_view label) {
-  if (label.size() > Episode::kMaxLabel) {
-    throw Error(ErrorCode::text_too_long, "a label has at most " + std::to_string(Episode::kMaxLabel) + " bytes");
-  }
-  check_utf8(label);
-}
-
 void check_time(double ms) {
   if (!(std::abs(ms) <= Episode::kMaxTime)) {
     throw Error(ErrorCode::invalid_argument, "a time must be a number of milliseconds within the calendar");
@@ -398,6 +391,13 @@ void EpisodicMemory::put_back(int slot, const Episode& episode, std::span<const 
 }
 
 // ---- Checks ----
+
+void EpisodicMemory::check_label(std::string_view label) {
+  if (label.size() > Episode::kMaxLabel) {
+    throw Error(ErrorCode::text_too_long, "a label has at most " + std::to_string(Episode::kMaxLabel) + " bytes");
+  }
+  check_utf8(label);
+}
 
 // Whether such an episode could have been written here.
 bool EpisodicMemory::fits(const Episode& e, std::span<const float> key, std::span<const float> value) const {

@@ -100,6 +100,8 @@ class EpisodicMemory {
   // only when all are labelled. -1 when all are free.
   int weakest(double now_ms) const;
 
+  // Throws text_too_long, invalid_text.
+  static void check_label(std::string_view label);
   void set_label(int slot, std::string_view label);  // empty: none. Throws text_too_long, invalid_text
   void forget(int slot);
   void forget_all();

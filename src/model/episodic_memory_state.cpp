@@ -212,7 +212,7 @@ EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::optional<std:
   }
   // Two episodes with one id: the first stays.
   const auto id = [&](int i) { return saved.slots[i].episode.id; };
-  std::stable_sort(from.begin(), from.end(), [&](int a, int b) { return id(a) < id(b); });
+  std::sort(from.begin(), from.end(), [&](int a, int b) { return std::pair(id(a), a) < std::pair(id(b), b); });
   const auto twice = std::unique(from.begin(), from.end(), [&](int a, int b) { return id(a) == id(b); });
   saved.dropped_slots += static_cast<int>(from.end() - twice);
   from.erase(twice, from.end());

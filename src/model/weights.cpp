@@ -8,6 +8,7 @@
 #include <span>
 
 #include "io/error.h"
+#include "model/magnitude.h"
 
 namespace bitmar {
 
@@ -241,6 +242,7 @@ Weights::Weights(const Config& c, const SafeTensors& file, const Kernels& kernel
              bind.floats("words.rarity", {c.vocab_size})};
   }
   bind.check_all_used();
+  check_magnitudes(c, *this);
 }
 
 }  // namespace bitmar

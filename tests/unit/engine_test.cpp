@@ -590,8 +590,17 @@ TEST_F(EngineTest, RefusesBadOptions) {
         CaptionOptions{.num_beams = 9}, CaptionOptions{.max_tokens = 17, .num_beams = 2},
         CaptionOptions{.num_beams = 2, .temperature = 1}, CaptionOptions{.temperature = -1},
         CaptionOptions{.temperature = nan}, CaptionOptions{.top_p = 0}, CaptionOptions{.top_p = nan},
-        CaptionOptions{.length_penalty = nan}, CaptionOptions{.now_ms = nan}}) {
+        CaptionOptions{.length_penalty = nan}, CaptionOptions{.now_ms = nan},
+        CaptionOptions{.temperature = std::nextafter(1000.0f, 2000.0f)},
+        CaptionOptions{.temperature = std::numeric_limits<float>::infinity()},
+        CaptionOptions{.length_penalty = 10.5}, CaptionOptions{.length_penalty = -10.5}}) {
     EXPECT_EQ(code_of([&] { engine->caption(image, options); }), ErrorCode::invalid_argument);
+  }
+  for (const CaptionOptions& options :
+       {CaptionOptions{.temperature = 1000}, CaptionOptions{.temperature = 1e-40f},
+        CaptionOptions{.max_tokens = 8, .num_beams = 2, .length_penalty = 10},
+        CaptionOptions{.max_tokens = 8, .num_beams = 2, .length_penalty = -10}}) {
+    EXPECT_TRUE(std::isfinite(engine->caption(image, options).log_probability));
   }
   EXPECT_EQ(code_of([&] { engine->embed(nullptr, ""); }), ErrorCode::invalid_argument);
 }
@@ -602,10 +611,65 @@ TEST_F(EngineTest, RefusesBadInput) {
   EXPECT_EQ(code_of([&] { engine->caption(image, {.prompt = "x1y2z3x1y2z3x1y2z3"}); }), ErrorCode::text_too_long);
   std::vector<float> grid(16 * 36);
   EXPECT_EQ(code_of([&] { engine->caption_features(std::span(grid).first(5), {}); }), ErrorCode::invalid_argument);
-  grid[7] = std::numeric_limits<float>::infinity();
-  EXPECT_EQ(code_of([&] { engine->caption_features(grid, {}); }), ErrorCode::invalid_argument);
+  for (const float none : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(), 1.1e6f}) {
+    grid[7] = none;
+    EXPECT_EQ(code_of([&] { engine->caption_features(grid, {}); }), ErrorCode::invalid_argument);
+  }
+  std::fill(grid.begin(), grid.end(), 1e6f);
+  EXPECT_TRUE(std::isfinite(engine->caption_features(grid, {}).log_probability));
   EXPECT_FALSE(engine->step());
   EXPECT_FALSE(engine->caption(image, {.prompt = "a dog"}).text.empty());  // and it still works
+}
+
+TEST_F(EngineTest, LooksAtTheLengthOfATextBeforeItsTokens) {
+  const std::string long_text(kMostText + 1, 'a');
+  EXPECT_EQ(code_of([&] { engine->caption(image, {.prompt = long_text}); }), ErrorCode::text_too_long);
+  EXPECT_EQ(code_of([&] { engine->embed(nullptr, long_text); }), ErrorCode::text_too_long);
+  engine->begin(image, {});
+  EXPECT_EQ(code_of([&] { engine->teach(0, std::string(64, 'a')); }), ErrorCode::text_too_long);
+  EXPECT_EQ(code_of([&] { engine->teach(0, std::string(20 << 20, 'a')); }), ErrorCode::text_too_long);
+  EXPECT_TRUE(engine->step()) << "the caption under way goes on";
+  EXPECT_EQ(engine->memory().size(), 0);
+}
+
+// As much of a caption counts as a prompt may hold: what is behind that makes no difference, whole or half a character.
+TEST_F(EngineTest, RemembersTheBeginningOfALongText) {
+  std::string text = "a dog ";
+  while (text.size() < kMostText) text += "\xE6\xBC\xA2";
+  std::vector<std::vector<float>> values;
+  for (const std::string& said : {text, text + text, text.substr(0, 300)}) {
+    const auto fresh = load_tiny();
+    fresh->begin(image, {});
+    const auto written = fresh->remember(0, said);
+    const auto value = fresh->memory().value(written.slot);
+    values.emplace_back(value.begin(), value.end());
+  }
+  EXPECT_EQ(values[0], values[1]);
+  EXPECT_EQ(values[0], values[2]);
+}
+
+// No weights that were loaded lead to it, but a processor may: whoever computes NaN says so.
+TEST_F(EngineTest, SaysWhenANumberIsNotFinite) {
+  static Kernels broken = scalar_kernels();
+  static bool breaks = false;
+  broken.quantize_row = [](const float* x, int n, std::int8_t* q) {
+    if (!breaks) return scalar_kernels().quantize_row(x, n, q);
+    std::fill_n(q, n, std::int8_t{1});
+    return std::numeric_limits<float>::quiet_NaN();
+  };
+  for (const CaptionOptions& options : {CaptionOptions{}, CaptionOptions{.max_tokens = 4, .num_beams = 3},
+                                        CaptionOptions{.temperature = 1, .seed = 3}}) {
+    breaks = false;
+    const auto faulty = load_tiny(broken);
+    EXPECT_NO_THROW(faulty->caption(image, options));
+    breaks = true;
+    faulty->model().forget_inputs();
+    EXPECT_EQ(code_of([&] { faulty->caption(image, options); }), ErrorCode::invalid_model);
+    EXPECT_EQ(code_of([&] { faulty->embed(nullptr, "a dog"); }), ErrorCode::invalid_model);
+    breaks = false;
+    faulty->model().forget_inputs();
+    EXPECT_NO_THROW(faulty->caption(image, options)) << "and it still works";
+  }
 }
 
 // ---- Model files ----

@@ -200,12 +200,12 @@ TEST(Config, RefusesWhatWouldTakeGigabytes) {
 // Either alone is taken.
 TEST(Config, CountsMemoryTogether) {
   json slots = json::parse(default_config());
-  slots["memory"]["num_slots"] = 40000;
+  slots["memory"]["num_slots"] = 16000;
   slots["memory"]["width"] = 1024;
   EXPECT_NO_THROW(parse_config(slots.dump()));
   json window = json::parse(default_config());
   window["decoder"]["num_layers"] = 8;
-  window["decoder"]["window_size"] = 16000;
+  window["decoder"]["window_size"] = 5000;
   EXPECT_NO_THROW(parse_config(window.dump()));
   slots["decoder"] = window["decoder"];
   expect_error(slots.dump(), "decoder.window_size takes too much memory");

@@ -3,14 +3,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/error.h"
+#include "io/image_header.h"
 
 namespace bitmar {
 namespace {
@@ -135,13 +138,6 @@ TEST(Image, TakesWhatCamerasPutBehindAJpeg) {
   EXPECT_NO_THROW(decode_image(file));
 }
 
-TEST(Image, UnpacksNoMoreThanIsNeeded) {
-  try {
-    decode_image(read("bomb.png"));
-  } catch (const Error&) {
-  }
-}
-
 std::uint32_t crc32(std::span<const std::uint8_t> bytes) {
   std::uint32_t c = ~0u;
   for (const std::uint8_t b : bytes) {
@@ -182,6 +178,89 @@ TEST(Image, SurvivesDamage) {
       }
     }
   }
+}
+
+// ---- Limits before work ----
+
+Bytes hostile(const std::string& name) {
+  std::ifstream stream(BITMAR_SOURCE_DIR "/tests/hostile/" + name, std::ios::binary);
+  return Bytes((std::istreambuf_iterator<char>(stream)), {});
+}
+
+// A progressive JPEG by the scans that libjpeg makes, its data zeros: `bytes` of them in each scan, and in those of the
+// means (DC) a bit for each block if `whole`.
+Bytes progressive(int width, int height, std::size_t bytes, int times = 1, bool whole = true) {
+  const std::size_t blocks = static_cast<std::size_t>((width + 15) / 16) * ((height + 15) / 16) * 6;
+  Bytes file = {0xFF, 0xD8, 0xFF, 0xC2, 0, 17, 8, 0, 0, 0, 0, 3, 1, 0x22, 0, 2, 0x11, 0, 3, 0x11, 0};
+  file[7] = static_cast<std::uint8_t>(height >> 8), file[8] = static_cast<std::uint8_t>(height);
+  file[9] = static_cast<std::uint8_t>(width >> 8), file[10] = static_cast<std::uint8_t>(width);
+  const auto scan = [&](Bytes channels, Bytes band) {
+    const auto count = static_cast<std::uint8_t>(channels.size());
+    const auto put = [&](Bytes more) { file.insert(file.end(), more.begin(), more.end()); };
+    put({0xFF, 0xDA, 0, static_cast<std::uint8_t>(6 + 2 * count), count});
+    for (const std::uint8_t channel : channels) put({channel, 0});
+    put(band);
+    file.resize(file.size() + std::max(bytes, whole && band[0] == 0 ? blocks / 8 + 1 : 0));
+  };
+  scan({1, 2, 3}, {0, 0, 0x01});
+  for (int i = 0; i < times; ++i) {
+    scan({1}, {1, 5, 0x02});
+    scan({3}, {1, 63, 0x01});
+    scan({2}, {1, 63, 0x01});
+    scan({1}, {6, 63, 0x02});
+    scan({1}, {1, 63, 0x21});
+    scan({1, 2, 3}, {0, 0, 0x10});
+    scan({3}, {1, 63, 0x10});
+    scan({2}, {1, 63, 0x10});
+    scan({1}, {1, 63, 0x10});
+  }
+  file.insert(file.end(), {0xFF, 0xD9});
+  return file;
+}
+
+// Of a fifth of a bit a pixel, what a photo of the worst quality takes, and of two bits.
+TEST(Image, TakesPhotosOf40Megapixels) {
+  for (const auto& [width, height] : {std::pair(7300, 5475), std::pair(16384, 2441), std::pair(4000, 3000)}) {
+    for (const std::size_t part : {40, 4}) {
+      const std::size_t bytes = static_cast<std::size_t>(width) * height / part;
+      const ImageHeader header = read_jpeg_header(progressive(width, height, bytes / 10));
+      EXPECT_EQ(header.width, width);
+      EXPECT_EQ(header.height, height);
+    }
+  }
+}
+
+TEST(Image, CountsScansByPixels) {
+  EXPECT_NO_THROW(read_jpeg_header(progressive(640, 480, 2000, 20)));
+  EXPECT_NO_THROW(read_jpeg_header(progressive(4000, 3000, 1000)));
+  expect_error(progressive(4000, 3000, 1000, 3), ErrorCode::image_too_large, "scans");
+  expect_error(hostile("slow-progressive.jpg"), ErrorCode::image_too_large, "too many for a file of 31782 bytes");
+}
+
+TEST(Image, RefusesPixelsThatItsBytesCannotHold) {
+  expect_error(progressive(3000, 2000, 5000, 1, false), ErrorCode::invalid_image, "more pixels than its bytes can hold");
+  expect_error(progressive(6320, 6320, 150, 1, false), ErrorCode::image_too_large, "too many for a file of");
+  Bytes claims = jpeg_of_size(1600, 1200);
+  expect_error(claims, ErrorCode::invalid_image, "more pixels than its bytes can hold");
+}
+
+// Where a marker ends the coded data, stb_image took more bits than it had. The sanitizers look on.
+TEST(Image, KeepsTheDecoderFromShiftingTooFar) {
+  const Bytes whole = hostile("stb-shift.jpg");
+  ASSERT_EQ(whole.size(), 262u);
+  for (std::size_t cut = 0; cut < 120; ++cut) {
+    Bytes file = whole;
+    file.erase(file.end() - 2 - static_cast<std::ptrdiff_t>(cut), file.end() - 2);
+    try {
+      decode_image(file);
+    } catch (const Error&) {
+    }
+  }
+}
+
+TEST(Image, UnpacksAPngToItsPixelsOnly) {
+  // 588 bytes of pixels, and 8 MB in the file.
+  expect_error(read("bomb.png"), ErrorCode::out_of_memory, "too much memory");
 }
 
 TEST(ImageView, TellsRgbFromRgba) {

@@ -1,8 +1,9 @@
+import { bytesOf, checkFileSize, checkFileText, checkNumber, checkText, checkWhole } from './check.js';
 import { download } from './download.js';
 import type { EngineOptions } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
 import { HostClient } from './host-client.js';
-import { Memory, miniatureOf, type MemoryParts } from './memory.js';
+import { checkMemoryOptions, Memory, miniatureOf, type MemoryParts } from './memory.js';
 import type { MemoryOptions } from './memory-types.js';
 import { modelHash } from './model-hash.js';
 import { platform } from './platform.js';
@@ -44,6 +45,7 @@ export class BitMar {
     const { kvCache = 'float32' } = options;
     if (kvCache !== 'float32' && kvCache !== 'int8') throw new BitMarError('invalid_argument', `kvCache is 'float32' or 'int8', not ${String(kvCache)}`);
     const int8KvCache = kvCache === 'int8';
+    checkMemoryOptions(options.memory ?? {});
     const chosen = chooseBuild(options);
     const wasm = { wasm: String(options.wasmUrl ?? platform().wasmAddress(chosen.build)) };
 
@@ -51,7 +53,9 @@ export class BitMar {
     let wasmBytes: Uint8Array;
     if (typeof model === 'string' || model instanceof URL) {
       const addresses = Object.entries(MODEL_FILES).map(([part, file]) => [part, platform().locate(model, file)]);
-      const bytes = await download({ ...(Object.fromEntries(addresses) as Record<keyof typeof MODEL_FILES, string>), ...wasm }, options);
+      const bytes = await download({ ...(Object.fromEntries(addresses) as Record<keyof typeof MODEL_FILES, string>), ...wasm }, options, (part, size) => {
+        if (part !== 'wasm') checkFileSize(part, size);
+      });
       files = {
         config: jsonText(bytes.config, MODEL_FILES.config),
         tokenizer: jsonText(bytes.tokenizer, MODEL_FILES.tokenizer),
@@ -60,8 +64,10 @@ export class BitMar {
       };
       wasmBytes = bytes.wasm;
     } else {
-      // A copy, because the worker takes the bytes over.
       const { weights } = model;
+      for (const part of ['config', 'tokenizer', 'preprocessor'] as const) checkFileText(part, model[part]);
+      checkFileSize('weights', weights.byteLength);
+      // A copy, because the worker takes the bytes over.
       files = { ...model, weights: new Uint8Array(weights instanceof ArrayBuffer ? weights.slice(0) : weights) };
       wasmBytes = (await download(wasm, options)).wasm;
     }
@@ -69,7 +75,7 @@ export class BitMar {
     const hash = await modelHash(files.weights, files.config); // before the worker takes them
     const { host, build } = await startHost(options, { ...chosen, wasm: wasmBytes });
     try {
-      const texts = [files.config, files.tokenizer, files.preprocessor].map((text) => new TextEncoder().encode(text).length);
+      const texts = [files.config, files.tokenizer, files.preprocessor].map(bytesOf);
       const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length);
       const { threads, kernels, canAsk, bytes } = await host.load({ int8KvCache, ...files }, signal);
       return new BitMar(host, { build, threads, kernels, canAsk, bytes, fileBytes }, hash, options.memory ?? {});
@@ -146,7 +152,7 @@ export class BitMar {
     const { signal, onToken, now = Date.now(), label = null, thumbnail } = options;
     if (signal?.aborted) throw aborted(signal);
     const checked = engineOptions(options);
-    if (!Number.isFinite(now)) throw new BitMarError('invalid_argument', 'now must be a number');
+    checkNumber('now', now, -Number.MAX_VALUE, Number.MAX_VALUE);
     const picture = await platform().capture(source);
     const write = await prepare();
     const small = write ? miniatureOf(picture, thumbnail) : undefined; // before the worker takes the picture
@@ -160,9 +166,7 @@ export class BitMar {
 
 /** As asked for, as far as the platform goes. */
 function chooseBuild({ build, threads = 2, worker, wasmUrl }: LoadOptions): { build: Build; threads: number } {
-  if (!Number.isSafeInteger(threads) || threads < 1 || threads > 64) {
-    throw new BitMarError('invalid_argument', `threads is a whole number from 1 to 64, not ${String(threads)}`);
-  }
+  checkWhole('threads', threads, 1, 64);
   const possible = worker === false ? 0 : platform().threads();
   if (build === 'relaxed-threads' && !possible) {
     throw new BitMarError('unsupported_platform', 'Threads need a worker, and a page that is cross-origin isolated');
@@ -184,16 +188,14 @@ async function startHost(options: LoadOptions, module: { build: Build; threads: 
 
 function engineOptions(options: CaptionOptions): Omit<EngineOptions, 'readMemory'> {
   const { prompt = '', maxTokens = 24, numBeams = 1, lengthPenalty, temperature = 0, topP = 1, seed = 0 } = options;
-  if (typeof prompt !== 'string') throw new BitMarError('invalid_argument', 'prompt must be a string');
-  const numbers = { maxTokens, numBeams, lengthPenalty, temperature, topP, seed };
-  for (const [name, value] of Object.entries(numbers)) {
-    if (value === undefined) continue;
-    if (!Number.isFinite(value)) throw new BitMarError('invalid_argument', `${name} must be a number`);
-  }
-  for (const name of ['maxTokens', 'numBeams', 'seed'] as const) {
-    if (!Number.isSafeInteger(numbers[name])) throw new BitMarError('invalid_argument', `${name} must be a whole number`);
-  }
-  return { prompt, ...numbers };
+  checkText('prompt', prompt);
+  checkWhole('maxTokens', maxTokens, 1, 1 << 20);
+  checkWhole('numBeams', numBeams, 1, 8);
+  if (lengthPenalty !== undefined) checkNumber('lengthPenalty', lengthPenalty, -10, 10);
+  checkNumber('temperature', temperature, 0, 1000);
+  checkNumber('topP', topP, 0, 1);
+  checkWhole('seed', seed, 0, Number.MAX_SAFE_INTEGER);
+  return { prompt, maxTokens, numBeams, lengthPenalty, temperature, topP, seed };
 }
 
 /** Servers that answer every unknown address with a page are common; say so instead of a parser's message. */

@@ -12,7 +12,7 @@ export function capturePlain(source: Source): Picture | undefined {
   if (isFeatures(source)) return { kind: 'features', features: new Float32Array(source.features) };
   if (isRawPixels(source)) {
     const { data, width, height } = source;
-    if (!Number.isInteger(width) || !Number.isInteger(height)) throw new BitMarError('invalid_image', `${width} x ${height} is no size of a picture`);
+    if (!isSide(width) || !isSide(height)) throw new BitMarError('invalid_image', `${width} x ${height} is no size of a picture`);
     return { kind: 'pixels', data: new Uint8Array(data), width, height };
   }
   return undefined;
@@ -20,6 +20,11 @@ export function capturePlain(source: Source): Picture | undefined {
 
 export function unknownSource(source: object): BitMarError {
   return new BitMarError('invalid_argument', `Not a kind of picture that is known here: ${source.constructor?.name ?? typeof source}`);
+}
+
+/** The engine's own limits are lower; this keeps a number from being another one there. */
+function isSide(size: number): boolean {
+  return Number.isInteger(size) && size >= 0 && size <= 0x7fffffff;
 }
 
 function isFeatures(source: object): source is Features {

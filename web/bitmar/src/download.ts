@@ -10,10 +10,14 @@ interface Counter {
   total: number | undefined;
 }
 
-/** The bytes of each file, by its name. `files` gives the address of each name. */
+/**
+ * The bytes of each file, by its name. `files` gives the address of each name. `check` throws where a file is too large: it is called
+ * with the size that is announced, and with what has come.
+ */
 export async function download<Name extends string>(
   files: Record<Name, string>,
   options: { signal?: AbortSignal | undefined; onProgress?: ((progress: Progress) => void) | undefined },
+  check: (name: Name, bytes: number) => void = () => {},
 ): Promise<Record<Name, Uint8Array>> {
   const { signal, onProgress } = options;
   if (signal?.aborted) throw aborted(signal);
@@ -37,7 +41,9 @@ export async function download<Name extends string>(
         const counter = counters.get(name)!;
         const file = await platform().open(files[name], stop.signal);
         counter.total = file.size;
+        if (file.exact) check(name, file.size ?? 0);
         return receive(file, files[name], stop.signal, (loaded, total) => {
+          check(name, loaded);
           Object.assign(counter, { loaded, total });
           report(name);
         });

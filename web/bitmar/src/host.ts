@@ -76,6 +76,7 @@ export class Host {
   async #caption({ id, picture, options, remember }: CaptionRequest): Promise<void> {
     this.#active = id;
     const image = await this.#see(picture);
+    await this.#stillWanted(id);
     begin(this.#loaded(), image, options);
     for (;;) {
       await this.#stillWanted(id);

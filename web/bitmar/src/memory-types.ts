@@ -5,8 +5,8 @@ import type { Caption, CaptionOptions, Global } from './types.js';
 /** How a model remembers. Everything stays on the device. */
 export interface MemoryOptions {
   /**
-   * Slots for episodes, 64 to 65,536; by default as many as the model's configuration says. A memory that was kept with more of them
-   * keeps these.
+   * Slots for episodes, a whole number from 1 to 65,536; by default as many as the model's configuration says. A memory that was kept
+   * with more of them keeps these.
    */
   readonly slots?: number | undefined;
   /** With `slots`: where more were kept, the weakest episodes go for good. */

@@ -1,3 +1,4 @@
+import { checkNumber, checkText, checkWhole, MOST_LABEL_BYTES } from './check.js';
 import type { EngineEpisode } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
 import type { HostClient } from './host-client.js';
@@ -31,6 +32,16 @@ import { canChooseWriter, NO_LOCKS } from './writer.js';
 
 const AUTOSAVE_MS = 1000;
 const THUMBNAIL_BYTES = 16 << 20;
+
+/**
+ * Before anything is loaded.
+ * @internal
+ */
+export function checkMemoryOptions({ slots, autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES }: MemoryOptions): void {
+  if (slots !== undefined) checkWhole('memory.slots', slots, 1, 1 << 16);
+  checkNumber('memory.autosaveMs', autosaveMs, 0, 0x7fffffff); // a timer's longest
+  checkNumber('memory.thumbnailBytes', thumbnailBytes, 0, Number.MAX_SAFE_INTEGER);
+}
 
 /**
  * What the memory needs of its model.
@@ -130,8 +141,9 @@ export class Memory extends EventTarget {
     const { image, text, k = 10, minScore = -1, signal } = query;
     if (signal?.aborted) throw aborted(signal);
     if (image === undefined && typeof text !== 'string') throw new BitMarError('invalid_argument', 'recall needs an image, a text, or both');
-    if (!Number.isSafeInteger(k) || k < 1) throw new BitMarError('invalid_argument', 'k must be a whole number from 1 on');
-    if (!Number.isFinite(minScore)) throw new BitMarError('invalid_argument', 'minScore must be a number');
+    if (text !== undefined && text !== null) checkText('text', text);
+    checkWhole('k', k, 1, Number.MAX_SAFE_INTEGER);
+    checkNumber('minScore', minScore, -Number.MAX_VALUE, Number.MAX_VALUE);
     const picture = image === undefined ? null : await platform().capture(image);
     await this.#keeper.open();
     const { matches, recognised } = await this.#parts.host.memory('recall', { picture, text: text ?? null, k, minScore }, signal);
@@ -189,8 +201,8 @@ export class Memory extends EventTarget {
 
   /** The episodes by time of writing, the newest first. */
   async list({ limit = 50, cursor = null }: ListOptions = {}): Promise<EpisodePage> {
-    if (!Number.isSafeInteger(limit) || limit < 1) throw new BitMarError('invalid_argument', 'limit must be a whole number from 1 on');
-    if (cursor !== null && typeof cursor !== 'number') throw new BitMarError('invalid_argument', 'cursor must come from an earlier list()');
+    checkWhole('limit', limit, 1, Number.MAX_SAFE_INTEGER - 1);
+    if (cursor !== null && !Number.isSafeInteger(cursor)) throw new BitMarError('invalid_argument', 'cursor must come from an earlier list()');
     await this.#keeper.open();
     const found = await this.#parts.host.memory('list', { limit: limit + 1, before: cursor ?? Infinity });
     const episodes = found.slice(0, limit).map((episode) => this.#withCaption(episode));
@@ -365,4 +377,5 @@ function checkId(id: number): void {
 
 function checkLabel(label: string): void {
   if (typeof label !== 'string' || label.trim() === '') throw new BitMarError('invalid_argument', 'A label is a text that is not empty');
+  checkText('A label', label, MOST_LABEL_BYTES);
 }

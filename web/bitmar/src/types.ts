@@ -13,7 +13,7 @@ export interface RawPixels {
   readonly height: number;
 }
 
-/** A grid of vision features in place of a picture, for models whose input is one or for features computed elsewhere. */
+/** A grid of vision features in place of a picture, for models whose input is one or for features computed elsewhere: numbers up to a million. */
 export interface Features {
   readonly features: Float32Array;
 }
@@ -81,20 +81,22 @@ export interface LoadOptions {
 }
 
 export interface CaptionOptions {
-  /** Text that the caption is to take into account. */
+  /** Text that the caption is to take into account: at most 65,536 bytes, and as many tokens as the model takes. */
   prompt?: string | undefined;
+  /** 1 to 1,048,576, with beams at most the decoder's window by their number. Default 24. */
   maxTokens?: number | undefined;
   /**
    * More than 1, at most 8, searches over that many beams; the tokens then arrive at the end. The caption is likely
    * and agrees with the words that the model expects of the picture.
    */
   numBeams?: number | undefined;
-  /** Of beam search: more favours longer captions. 1 compares them by their mean log-probability; the default is the model's own. */
+  /** Of beam search, -10 to 10: more favours longer captions. 1 compares them by their mean log-probability; the default is the model's own. */
   lengthPenalty?: number | undefined;
-  /** 0, the default, always takes the likeliest token. */
+  /** 0 to 1,000. 0, the default, always takes the likeliest token. */
   temperature?: number | undefined;
+  /** Above 0, to 1, the default: only the likeliest tokens are drawn from, which have that much of the probability. */
   topP?: number | undefined;
-  /** The same seed gives the same caption. */
+  /** The same seed gives the same caption. A whole number from 0 to 2^53 - 1. */
   seed?: number | undefined;
   /** Stops the computation itself, at the next token. */
   signal?: AbortSignal | undefined;

@@ -1,9 +1,11 @@
 import type { BitMar } from './bitmar.js';
+import { checkNumber } from './check.js';
 import type { Watch, WatchOptions } from './types.js';
 
 /** Frames that come while a caption is computed are never queued: the next caption takes whichever frame is newest then. */
 export function watch(model: BitMar, video: HTMLVideoElement, options: WatchOptions): Watch {
   const { onCaption, onFrame, onError, interval = 0, signal, ...captionOptions } = options;
+  checkNumber('interval', interval, 0, 0x7fffffff); // a timer's longest
   const stopped = new AbortController();
   const stop = () => stopped.abort(signal?.reason);
   if (signal?.aborted) stop();

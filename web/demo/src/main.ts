@@ -4,6 +4,7 @@ import { ago } from './ago.js';
 import { Camera, CameraError } from './camera.js';
 import { Diary } from './diary.js';
 import { element } from './dom.js';
+import { limitName } from './name-field.js';
 import { onPhoto } from './photos.js';
 import { Questions } from './questions.js';
 import { markSample, showSamples, type Sample } from './samples.js';
@@ -214,6 +215,7 @@ async function start(): Promise<void> {
   onPhoto((file) => void takeFile(file));
   element('camera').addEventListener('click', () => void (camera.running ? backToPhoto() : startCamera()));
   element('teach').addEventListener('click', () => void teach());
+  limitName(element('teach-name'));
   element('teach-name').addEventListener('keydown', (event) => {
     if (event.key === 'Enter') void teach();
   });

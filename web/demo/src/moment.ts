@@ -3,6 +3,7 @@
 import type { Episode, Memory } from 'bitmar';
 import { ago } from './ago.js';
 import { element } from './dom.js';
+import { limitName } from './name-field.js';
 
 export class MomentDialog {
   readonly #memory: Memory;
@@ -21,6 +22,7 @@ export class MomentDialog {
     act('moment-save', ({ id }) => this.#memory.label(id, this.#name.value.trim() || null));
     act('moment-forget', ({ id }) => this.#memory.forget(id));
     act('moment-close', () => Promise.resolve());
+    limitName(this.#name);
     this.#name.addEventListener('keydown', (event) => {
       if (event.key !== 'Enter') return;
       event.preventDefault();

@@ -1,0 +1,15 @@
+// How large activations can become, whatever the picture and the prompt: known from the weights alone.
+#pragma once
+
+#include "model/weights.h"
+
+namespace bitmar {
+
+// Of a number in a feature grid that a model is given in place of a picture.
+inline constexpr float kMostFeature = 1e6f;
+
+// Throws invalid_model, naming the tensor, where finite weights could make a product that is not finite: infinity and
+// NaN have no int8.
+void check_magnitudes(const Config& config, const Weights& weights);
+
+}  // namespace bitmar

@@ -1,0 +1,134 @@
+// Every hostile input of tests/hostile/make.mjs under node: by the engine's WebAssembly itself, and a share of them through the package.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+
+import { BitMar } from 'bitmar';
+import { path, picture, TINY } from './helpers.mjs';
+
+/** Seconds of the processor: far above what any takes, since machines differ. */
+const MOST_WORK = 20;
+
+const FILES = { config: 'config.json', tokenizer: 'tokenizer.json', preprocessor: 'preprocessor_config.json', safetensors: 'model.safetensors' };
+const OPTIONS = { prompt: '', maxTokens: 2, numBeams: 1, temperature: 0, topP: 1, seed: 0, readMemory: false };
+
+async function engineModule() {
+  const { default: create } = await import(path('wasm/dist/bitmar-simd.mjs'));
+  const compiled = await WebAssembly.compile(await readFile(path('wasm/dist/bitmar-simd.wasm')));
+  return create({
+    instantiateWasm(imports, receive) {
+      WebAssembly.instantiate(compiled, imports).then((instance) => receive(instance, compiled));
+      return {};
+    },
+    threads: 1,
+  });
+}
+
+describe('hostile inputs', () => {
+  let folder, table, module, photos;
+  const slowest = [];
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'bitmar-hostile-'));
+    // In a process of its own, whose memory does not count here.
+    await promisify(execFile)(process.execPath, [path('tests/hostile/make.mjs'), folder]);
+    table = JSON.parse(await readFile(join(folder, 'table.json'), 'utf8'));
+    module = await engineModule();
+    photos = await (await import(path('wasm/dist/bitmar-photos.mjs'))).default();
+  });
+  after(() => rm(folder, { recursive: true }));
+
+  const text = (directory, file) => readFile(join(directory, file), 'utf8');
+  async function load(directory) {
+    const [config, tokenizer, preprocessor] = await Promise.all(['config', 'tokenizer', 'preprocessor'].map((part) => text(directory, FILES[part])));
+    const weights = await readFile(join(directory, FILES.safetensors));
+    return module.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache: false, threads: 1 });
+  }
+
+  /** The code that an input ends with; anything that is no typed error fails. */
+  async function codeOf(attempt) {
+    try {
+      await attempt();
+      return 'ok';
+    } catch (error) {
+      assert.equal(typeof error.code, 'string', `no typed error: ${error.stack}`);
+      assert.ok(error.message.length > 5);
+      return error.code;
+    }
+  }
+
+  async function tryAll(cases, attempt) {
+    assert.ok(cases.length > 0);
+    const wrong = [];
+    for (const { name, path: file, codes } of cases) {
+      const start = process.cpuUsage();
+      const found = await codeOf(() => attempt(join(folder, file)));
+      const { user, system } = process.cpuUsage(start);
+      const seconds = (user + system) / 1e6;
+      slowest.push([seconds, name]);
+      if (!codes.includes(found)) wrong.push(`${name}: ${found}, not ${codes}`);
+      if (seconds > MOST_WORK) wrong.push(`${name}: ${seconds} s of the processor`);
+    }
+    assert.deepEqual(wrong, []);
+  }
+  const of = (...kinds) => table.filter(({ kind, name }) => kinds.includes(kind) && !name.startsWith('sparse-'));
+
+  test('there are hundreds', () => assert.ok(table.length >= 300, `${table.length}`));
+
+  test('photos', () => tryAll(of('photo'), async (file) => photos.decode(await readFile(file))));
+
+  test('models', () =>
+    tryAll(of('config', 'tokenizer', 'preprocessor', 'safetensors'), async (directory) => {
+      const engine = await load(directory);
+      try {
+        engine.beginPixels(new Uint8Array(3 * 32 * 32), 32, 32, OPTIONS);
+        while (engine.step() !== null);
+        assert.ok(Number.isFinite(engine.result().logProbability));
+      } finally {
+        engine.delete();
+      }
+    }));
+
+  test('memories and journals', async () => {
+    for (const kind of ['memory', 'journal']) {
+      await tryAll(of(kind), async (file) => {
+        const engine = await load(TINY);
+        const bytes = await readFile(file);
+        try {
+          if (kind === 'memory') engine.memoryLoad(bytes, []);
+          else engine.memoryLoad(null, [bytes]);
+        } finally {
+          engine.delete();
+        }
+      });
+    }
+  });
+
+  test('prompts, through the package', async () => {
+    const model = await BitMar.load(TINY, { worker: false });
+    await tryAll(of('prompt'), async (file) => model.caption(picture(20, 20), { prompt: await readFile(file, 'utf8'), maxTokens: 2 }));
+    await tryAll(of('prompt').filter(({ codes }) => !codes.includes('ok')), async (file) => model.memory.recall({ text: await readFile(file, 'utf8') }));
+    model.dispose();
+  });
+
+  test('photos and models through the package, those of 100 MB and more among them', async () => {
+    const model = await BitMar.load(TINY, { worker: false });
+    const some = of('photo').filter((_, i) => i % 6 === 0);
+    await tryAll(some, async (file) => model.caption(new Blob([await readFile(file)]), { maxTokens: 2 }));
+    model.dispose();
+    const models = table.filter(({ kind, name }, i) => kind in FILES && (name.startsWith('sparse-') || i % 25 === 0));
+    await tryAll(models, async (directory) => (await BitMar.load(directory, { worker: false })).dispose());
+  });
+
+  test('in little memory, all of them', (t) => {
+    const megabytes = process.resourceUsage().maxRSS / 1024;
+    slowest.sort((a, b) => b[0] - a[0]);
+    t.diagnostic(`at most ${Math.round(megabytes)} MB; slowest: ${slowest.slice(0, 5).map(([s, name]) => `${name} ${s.toFixed(2)} s`).join(', ')}`);
+    // Of one process that tried them all, one after the other: the garbage collector takes its time.
+    assert.ok(megabytes < 512, `${megabytes} MB`);
+  });
+});
