@@ -1,12 +1,13 @@
+import { checkOptions, copied, isObject, nameOf, wrong } from './arguments.js';
 import { download } from './download.js';
 import type { EngineOptions } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
-import { HostClient } from './host-client.js';
+import { beforeSending, HostClient } from './host-client.js';
 import { Memory, miniatureOf, type MemoryParts } from './memory.js';
 import type { MemoryOptions } from './memory-types.js';
 import { modelHash } from './model-hash.js';
 import { platform } from './platform.js';
-import { bestBuild } from './simd.js';
+import { bestBuild, BUILDS } from './simd.js';
 import type { Build, Caption, CaptionOptions, LoadOptions, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
 import { watch } from './watch.js';
 
@@ -39,6 +40,8 @@ export class BitMar {
 
   /** From the address of a model's folder (in node also a path), or from its files. */
   static async load(model: string | URL | ModelFiles, options: LoadOptions = {}): Promise<BitMar> {
+    checkOptions(options, 'load');
+    checkModel(model);
     const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
     const { kvCache = 'float32' } = options;
@@ -62,7 +65,7 @@ export class BitMar {
     } else {
       // A copy, because the worker takes the bytes over.
       const { weights } = model;
-      files = { ...model, weights: new Uint8Array(weights instanceof ArrayBuffer ? weights.slice(0) : weights) };
+      files = { ...model, weights: copied(() => new Uint8Array(weights instanceof ArrayBuffer ? weights.slice(0) : weights), 'the weights') };
       wasmBytes = (await download(wasm, options)).wasm;
     }
 
@@ -81,6 +84,7 @@ export class BitMar {
 
   /** The caption of a picture as it is at the moment of the call. */
   async caption(source: Source, options: CaptionOptions = {}): Promise<Caption> {
+    checkOptions(options, 'caption');
     return this.#caption(source, options, async () => {
       if (options.readMemory || options.writeMemory) await this.memory.open();
       return options.writeMemory === true && this.memory.storage.role === 'writer';
@@ -89,6 +93,7 @@ export class BitMar {
 
   /** The pieces of a caption as they are found; the generator's return value is the whole. Leaving the loop stops the work. */
   async *stream(source: Source, options: CaptionOptions = {}): AsyncGenerator<string, Caption, void> {
+    checkOptions(options, 'stream');
     const left = new AbortController();
     const signal = options.signal ? anyOf(options.signal, left) : left.signal;
     const pieces: string[] = [];
@@ -122,8 +127,11 @@ export class BitMar {
 
   /** Frees everything. Pending and later calls reject with the code 'disposed'. Changes of the memory that wait to be saved are lost. */
   dispose(): void {
-    this.memory.close();
-    this.#host.close();
+    try {
+      this.memory.close();
+    } finally {
+      this.#host.close(); // whatever a store of the caller's throws
+    }
   }
 
   /** `prepare` makes the memory ready and says whether the episode is to be written. */
@@ -133,14 +141,28 @@ export class BitMar {
     const checked = engineOptions(options);
     if (!Number.isFinite(now)) throw new BitMarError('invalid_argument', 'now must be a number');
     const picture = await platform().capture(source);
-    const write = await prepare();
-    const small = write ? miniatureOf(picture, thumbnail) : undefined; // before the worker takes the picture
+    const { write, small } = await beforeSending(picture, async () => {
+      const write = await prepare();
+      return { write, small: write ? miniatureOf(picture, thumbnail) : undefined }; // before the worker takes the picture
+    });
     const readMemory = options.readMemory ?? this.memory.opened;
     const { caption, written } = await this.#host.caption(picture, { ...checked, readMemory }, write ? { nowMs: now, label } : null, onToken, signal);
     if (!written) return caption;
     await this.memory.wrote(written, caption.text, small);
     return { ...caption, episode: written };
   }
+}
+
+/** What `load` takes for a model. */
+function checkModel(model: unknown): void {
+  if (typeof model === 'string' || model instanceof URL) return;
+  const parts = Object.keys(MODEL_FILES).join(', ');
+  if (!isObject(model)) throw wrong(`A model is the address of its folder, or its files { ${parts} }, not ${nameOf(model)}`);
+  for (const part of ['config', 'tokenizer', 'preprocessor'] as const) {
+    if (typeof model[part] !== 'string') throw wrong(`${part} is the text of ${MODEL_FILES[part]}, not ${nameOf(model[part])}`);
+  }
+  const { weights } = model;
+  if (!(weights instanceof Uint8Array || weights instanceof ArrayBuffer)) throw wrong(`weights is the bytes of ${MODEL_FILES.weights}, not ${nameOf(weights)}`);
 }
 
 /** As asked for, as far as the platform goes. */
@@ -152,6 +174,7 @@ function chooseBuild({ build, threads = 2, worker, wasmUrl }: LoadOptions): { bu
   if (build === 'relaxed-threads' && !possible) {
     throw new BitMarError('unsupported_platform', 'Threads need a worker, and a page that is cross-origin isolated');
   }
+  if (build !== undefined && !BUILDS.includes(build)) throw wrong(`build is one of ${BUILDS.join(', ')}, not ${nameOf(build)}`);
   build ??= bestBuild(Math.min(threads, possible) > 1 && wasmUrl === undefined);
   return { build, threads: build === 'relaxed-threads' ? Math.min(threads, possible) : 1 };
 }
@@ -169,7 +192,7 @@ async function startHost(options: LoadOptions, module: { build: Build; threads: 
 
 function engineOptions(options: CaptionOptions): Omit<EngineOptions, 'readMemory'> {
   const { prompt = '', maxTokens = 24, numBeams = 1, lengthPenalty, temperature = 0, topP = 1, seed = 0 } = options;
-  if (typeof prompt !== 'string') throw new BitMarError('invalid_argument', 'prompt must be a string');
+  if (typeof prompt !== 'string') throw wrong(`prompt is a text, not ${nameOf(prompt)}`);
   const numbers = { maxTokens, numBeams, lengthPenalty, temperature, topP, seed };
   for (const [name, value] of Object.entries(numbers)) {
     if (value === undefined) continue;

@@ -1,6 +1,8 @@
+import { checkOptions, nameOf, wrong } from './arguments.js';
 import type { EngineEpisode } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
-import type { HostClient } from './host-client.js';
+import { SafeEventTarget } from './events.js';
+import { beforeSending, type HostClient } from './host-client.js';
 import { readArchive, writeArchive } from './memory-archive.js';
 import { MemoryKeeper } from './memory-keeper.js';
 import {
@@ -50,7 +52,7 @@ export interface MemoryParts {
  *
  * Nothing is opened before the first call. Events: 'change' (MemoryChangeEvent) and 'storage' (MemoryStorageEvent).
  */
-export class Memory extends EventTarget {
+export class Memory extends SafeEventTarget {
   readonly #parts: MemoryParts;
   readonly #keeper: MemoryKeeper;
   readonly #leave: () => void;
@@ -113,6 +115,7 @@ export class Memory extends EventTarget {
 
   /** Captions a picture and remembers it. */
   async write(source: Source, options: WriteOptions = {}): Promise<Remembered> {
+    checkOptions(options, 'write');
     if (options.label !== undefined) checkLabel(options.label);
     const { episode, ...caption } = await this.#parts.captionAndWrite(source, options, () => this.#openToWrite(options.signal));
     return { ...episode!, caption };
@@ -120,32 +123,41 @@ export class Memory extends EventTarget {
 
   /** What resembles an image, fits a text, or both; and what it is called, where somebody taught that. Changes nothing. */
   async recall(query: RecallQuery<Source>): Promise<Recollection> {
+    checkOptions(query, 'recall');
     const { image, text, k = 10, minScore = -1, signal } = query;
     if (signal?.aborted) throw aborted(signal);
     if (image === undefined && typeof text !== 'string') throw new BitMarError('invalid_argument', 'recall needs an image, a text, or both');
     if (!Number.isSafeInteger(k) || k < 1) throw new BitMarError('invalid_argument', 'k must be a whole number from 1 on');
     if (!Number.isFinite(minScore)) throw new BitMarError('invalid_argument', 'minScore must be a number');
+    if (text !== undefined && typeof text !== 'string') throw wrong(`text is a text, not ${nameOf(text)}`);
     const picture = image === undefined ? null : await platform().capture(image);
-    await this.#keeper.open();
+    if (picture) await beforeSending(picture, () => this.#keeper.open());
+    else await this.#keeper.open();
     const { matches, recognised } = await this.#parts.host.memory('recall', { picture, text: text ?? null, k, minScore }, signal);
     return { matches: matches.map((match) => ({ ...match, ...this.#withCaption(match) })), recognised };
   }
 
   /** Gives what a picture shows a name. Several pictures of the same make the name surer. */
   async teach(source: Source, label: string, options: TeachOptions = {}): Promise<Written> {
+    checkOptions(options, 'teach');
     const { signal, thumbnail, now = Date.now() } = options;
     if (signal?.aborted) throw aborted(signal);
     checkLabel(label);
     const picture = await platform().capture(source);
-    const small = miniatureOf(picture, thumbnail);
-    await this.#openToWrite(signal);
+    const small = await beforeSending(picture, async () => {
+      const small = miniatureOf(picture, thumbnail);
+      await this.#openToWrite(signal);
+      return small;
+    });
     const written = await this.#parts.host.memory('teach', { picture, label, nowMs: now }, signal);
     await this.#wrote('teach', written, undefined, small);
     return written;
   }
 
   /** Counts a use, so that the episode does not grow stale. Rejects with 'invalid_argument' when there is no such episode. */
-  async touch(id: number, { now = Date.now() }: { now?: number | undefined } = {}): Promise<void> {
+  async touch(id: number, options: { now?: number | undefined } = {}): Promise<void> {
+    checkOptions(options, 'touch');
+    const { now = Date.now() } = options;
     checkId(id);
     await this.#openToWrite();
     await this.#parts.host.memory('touch', { id, nowMs: now });
@@ -181,7 +193,9 @@ export class Memory extends EventTarget {
   }
 
   /** The episodes by time of writing, the newest first. */
-  async list({ limit = 50, cursor = null }: ListOptions = {}): Promise<EpisodePage> {
+  async list(options: ListOptions = {}): Promise<EpisodePage> {
+    checkOptions(options, 'list');
+    const { limit = 50, cursor = null } = options;
     if (!Number.isSafeInteger(limit) || limit < 1) throw new BitMarError('invalid_argument', 'limit must be a whole number from 1 on');
     if (cursor !== null && typeof cursor !== 'number') throw new BitMarError('invalid_argument', 'cursor must come from an earlier list()');
     await this.#keeper.open();
@@ -199,7 +213,9 @@ export class Memory extends EventTarget {
   }
 
   /** Everything in one file: to keep, or to take to another device with the same model. */
-  async export({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Blob> {
+  async export(options: { signal?: AbortSignal | undefined } = {}): Promise<Blob> {
+    checkOptions(options, 'export');
+    const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
     await this.#keeper.open();
     const { bytes } = await this.#parts.host.memory('snapshot', {}, signal);
@@ -217,7 +233,10 @@ export class Memory extends EventTarget {
   }
 
   /** Puts an exported memory in the place of this one. A file that is damaged as a whole changes nothing. */
-  async import(file: Blob, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<LoadReport> {
+  async import(file: Blob, options: { signal?: AbortSignal | undefined } = {}): Promise<LoadReport> {
+    checkOptions(options, 'import');
+    if (!(file instanceof Blob)) throw wrong(`import() takes a Blob, not ${nameOf(file)}`);
+    const { signal } = options;
     const archive = readArchive(new Uint8Array(await file.arrayBuffer()));
     const { model } = this.#parts;
     if (archive.model !== null && model !== undefined && archive.model !== model) {

@@ -1,8 +1,12 @@
+import { checkOptions, isObject, nameOf, wrong } from './arguments.js';
 import type { BitMar } from './bitmar.js';
+import { BitMarError } from './errors.js';
+import { platform } from './platform.js';
 import type { Watch, WatchOptions } from './types.js';
 
 /** Frames that come while a caption is computed are never queued: the next caption takes whichever frame is newest then. */
 export function watch(model: BitMar, video: HTMLVideoElement, options: WatchOptions): Watch {
+  checkWatch(video, options);
   const { onCaption, onFrame, onError, interval = 0, signal, ...captionOptions } = options;
   const stopped = new AbortController();
   const stop = () => stopped.abort(signal?.reason);
@@ -19,16 +23,30 @@ export function watch(model: BitMar, video: HTMLVideoElement, options: WatchOpti
       const caption = await model.caption(frame ?? video, { ...captionOptions, signal: stopped.signal });
       if (stopped.signal.aborted) return;
       onCaption(caption, frame);
-      await pause(interval - (performance.now() - began), stopped.signal);
+      const passed = Math.max(0, performance.now() - began); // less than nothing: the clock was set back
+      await pause(interval - passed, stopped.signal);
     }
   }
 
   run().catch((error: unknown) => {
     if (stopped.signal.aborted) return;
     stop();
-    onError?.(error);
+    if (onError) onError(error);
+    else platform().report(error);
   });
   return { stop };
+}
+
+/** Of a timer, in milliseconds: longer ones fire at once. */
+const LONGEST_INTERVAL_MS = 2 ** 31 - 1;
+
+function checkWatch(video: HTMLVideoElement, options: WatchOptions): void {
+  checkOptions(options, 'watch');
+  const { onCaption, interval = 0 } = options;
+  if (typeof onCaption !== 'function') throw wrong(`onCaption is a function, not ${nameOf(onCaption)}`);
+  if (!(interval >= 0 && interval <= LONGEST_INTERVAL_MS)) throw wrong(`interval is a number of milliseconds from 0 to ${LONGEST_INTERVAL_MS}, not ${nameOf(interval)}`);
+  if (typeof document === 'undefined') throw new BitMarError('unsupported_platform', 'watch() is for pages: there are no videos here');
+  if (!isObject(video) || !('videoWidth' in video)) throw wrong(`watch() needs a video element, not ${nameOf(video)}`);
 }
 
 /** Resolves when the video shows a new frame to a visible page, or when stopped. */
