@@ -113,5 +113,6 @@ export function jumpingClock(random) {
 }
 
 /** How many calls: npm test makes fewer of them than BITMAR_CHAOS_CALLS=10000, which is for the full run. */
-export const CALLS = Number(process.env.BITMAR_CHAOS_CALLS ?? 400);
-export const SEED = Number(process.env.BITMAR_SEED ?? Date.now() % 1_000_000);
+const { BITMAR_CHAOS_CALLS = 400, BITMAR_SEED = Date.now() % 1_000_000 } = globalThis.process?.env ?? {}; // a page has none
+export const CALLS = Number(BITMAR_CHAOS_CALLS);
+export const SEED = Number(BITMAR_SEED);
