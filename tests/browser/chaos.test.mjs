@@ -139,6 +139,7 @@ for (const worker of [true, false]) {
 
 test('functions that throw end their own call, and are reported where there is none', async () => {
   const { page, uncaught } = await modelPage();
+  await page.evaluate(`globalThis.playingVideo = ${playingVideo}`);
   const result = await page.evaluate(async () => {
     const fail = () => {
       throw new Error('of the caller');
@@ -149,19 +150,13 @@ test('functions that throw end their own call, and are reported where there is n
     await model.memory.teach(drawn(1), 'cup');
     results.push(await codeOf(model.caption(drawn(2))));
 
-    // A video that plays, without a camera.
-    const canvas = Object.assign(document.createElement('canvas'), { width: 90, height: 70 });
-    const context = canvas.getContext('2d');
-    setInterval(() => context.drawImage(drawn(1 + (Date.now() % 5)), 0, 0), 30);
-    const video = Object.assign(document.createElement('video'), { muted: true, srcObject: canvas.captureStream() });
-    document.body.append(video);
-    await video.play();
+    const video = await playingVideo();
     const watched = (options) => new Promise((resolve) => model.watch(video, { onError: (error) => resolve(error.message), ...options }));
     results.push(await watched({ onCaption: fail }), await watched({ onCaption() {}, onFrame: fail }));
     model.watch(video, { onCaption: fail }); // nobody to tell but the browser
     await wait(1000);
     results.push(await codeOf(model.caption(video)));
-    for (const wrong of [() => model.watch(video), () => model.watch(canvas, { onCaption() {} }), () => model.watch(null, { onCaption() {} })]) {
+    for (const wrong of [() => model.watch(video), () => model.watch(drawn(1), { onCaption() {} }), () => model.watch(null, { onCaption() {} })]) {
       try {
         wrong();
       } catch (error) {
@@ -181,9 +176,10 @@ test('a worker that ends, however it does: every call says so, and another model
   for (const end of ['self.close()', 'setTimeout(() => { throw new Error("gone") })']) {
     const [worker] = page.workers().slice(-1);
     const codes = page.evaluate(async () => {
-      const calls = Array.from({ length: 200 }, (_, i) => codeOf(i % 3 ? model.caption(drawn(1)) : model.memory.stats()));
+      const code = (call) => Promise.race([codeOf(call), wait(20_000).then(() => 'never settled')]);
+      const calls = Array.from({ length: 200 }, (_, i) => code(i % 3 ? model.caption(drawn(1)) : model.memory.stats()));
       const codes = await Promise.all(calls);
-      codes.push(await codeOf(model.caption(drawn(1))));
+      codes.push(await code(model.caption(drawn(1))));
       model.dispose();
       globalThis.model = await load();
       return [...codes, await codeOf(model.caption(drawn(1)))];
@@ -197,7 +193,52 @@ test('a worker that ends, however it does: every call says so, and another model
   await page.close();
 });
 
-test('pages that freeze and hide in the middle of calls go on afterwards', async () => {
+/** On the page: a video that plays, without a camera. */
+async function playingVideo() {
+  const canvas = Object.assign(document.createElement('canvas'), { width: 90, height: 70 });
+  const context = canvas.getContext('2d');
+  setInterval(() => context.drawImage(drawn(1 + (Date.now() % 5)), 0, 0), 30);
+  const video = Object.assign(document.createElement('video'), { muted: true, srcObject: canvas.captureStream() });
+  document.body.append(video);
+  await video.play();
+  return video;
+}
+
+test('a live caption goes on when the page was hidden, and whatever the clock says', async () => {
+  const { page, uncaught } = await modelPage();
+  const seen = await page.evaluate(
+    `(async () => {
+      const video = await (${playingVideo})();
+      let captions = 0;
+      const errors = [];
+      const watch = model.watch(video, { interval: 50, onCaption: () => (captions += 1), onError: (error) => errors.push(error.message) });
+      const more = async () => {
+        const before = captions;
+        for (let i = 0; i < 200 && captions < before + 3; i += 1) await wait(50);
+        return captions >= before + 3;
+      };
+      const seen = [await more()];
+      let hidden = true;
+      Object.defineProperty(document, 'hidden', { get: () => hidden });
+      await wait(500);
+      const before = captions;
+      await wait(500);
+      seen.push(captions - before);
+      hidden = false;
+      seen.push(await more());
+      const { now } = performance;
+      performance.now = () => now.call(performance) + (Math.random() - 0.5) * 2 * 86400000;
+      seen.push(await more());
+      watch.stop();
+      return [...seen, ...errors];
+    })()`,
+  );
+  assert.deepEqual(seen, [true, 0, true, true]);
+  assert.deepEqual(uncaught, []);
+  await page.close();
+});
+
+test('a page that freezes in the middle of calls goes on afterwards', async () => {
   const { page, uncaught } = await modelPage();
   const session = await browser.context.newCDPSession(page);
   await page.evaluate(() => {

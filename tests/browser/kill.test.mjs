@@ -8,22 +8,11 @@ import { join, relative } from 'node:path';
 import { test } from 'node:test';
 
 import { chromium } from 'playwright-core';
+import { randomFrom, SEED } from '../chaos.mjs';
 import { film, launch, MODEL, path, QUIET, samplePhotos, serve, validationPhotos, webcam } from './helpers.mjs';
 
 const KILLS = Number(process.env.BITMAR_KILLS ?? 10);
-const SEED = Number(process.env.BITMAR_SEED ?? Date.now() % 1_000_000);
 const MODEL_URL = `/${relative(path(''), MODEL)}/`;
-
-/** Numbers from 0 to 1 (mulberry32). */
-function randomFrom(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** Chromium as a child of this process, so that it can be killed by its id. */
 async function spawnChromium(profile, flags) {

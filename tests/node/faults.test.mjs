@@ -109,6 +109,12 @@ describe('wrong arguments', () => {
     });
   }
 
+  test('null is as good as nothing where nothing is wanted', async () => {
+    const nothing = { signal: null, onToken: null, readMemory: null, writeMemory: null };
+    assert.ok((await model.caption(image, nothing)).tokens.length);
+    for await (const piece of model.stream(image, nothing)) assert.equal(typeof piece, 'string');
+  });
+
   test('watch, and where there are no videos', () => {
     assert.throws(() => model.watch(null, { onCaption() {} }), code('unsupported_platform'));
     for (const options of [undefined, null, {}, { onCaption: 'print' }, { onCaption() {}, interval: -1 }, { onCaption() {}, interval: Infinity }]) {

@@ -5,21 +5,23 @@ import { BitMarError } from './errors.js';
 const OPTIONAL_FUNCTIONS = ['onProgress', 'onToken', 'onFrame', 'onError'] as const;
 const OPTIONAL_BOOLEANS = ['worker', 'readMemory', 'writeMemory'] as const;
 
-/** An object of options for that method: what may stand under the names that several methods share. */
+/** An object of options for that method: what may stand under the names that several methods share. Null there is as good as nothing. */
 export function checkOptions(options: unknown, method: string): void {
   if (!isObject(options)) throw wrong(`The options of ${method}() are an object, not ${nameOf(options)}`);
   checkSignal(options.signal);
   for (const name of OPTIONAL_FUNCTIONS) {
-    if (options[name] !== undefined && typeof options[name] !== 'function') throw wrong(`${name} is a function, not ${nameOf(options[name])}`);
+    const value = options[name] ?? undefined;
+    if (value !== undefined && typeof value !== 'function') throw wrong(`${name} is a function, not ${nameOf(value)}`);
   }
   for (const name of OPTIONAL_BOOLEANS) {
-    if (options[name] !== undefined && typeof options[name] !== 'boolean') throw wrong(`${name} is true or false, not ${nameOf(options[name])}`);
+    const value = options[name] ?? undefined;
+    if (value !== undefined && typeof value !== 'boolean') throw wrong(`${name} is true or false, not ${nameOf(value)}`);
   }
 }
 
 /** By what it can do: that of another frame is another class. */
 export function checkSignal(signal: unknown): void {
-  if (signal === undefined) return;
+  if (signal === undefined || signal === null) return; // as for fetch
   if (isObject(signal) && typeof signal.aborted === 'boolean' && typeof signal.addEventListener === 'function') return;
   throw wrong(`signal is an AbortSignal, not ${nameOf(signal)}`);
 }

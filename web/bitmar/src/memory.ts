@@ -1,4 +1,4 @@
-import { checkOptions, nameOf, wrong } from './arguments.js';
+import { checkOptions, isObject, nameOf, wrong } from './arguments.js';
 import type { EngineEpisode } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
 import { SafeEventTarget } from './events.js';
@@ -235,7 +235,7 @@ export class Memory extends SafeEventTarget {
   /** Puts an exported memory in the place of this one. A file that is damaged as a whole changes nothing. */
   async import(file: Blob, options: { signal?: AbortSignal | undefined } = {}): Promise<LoadReport> {
     checkOptions(options, 'import');
-    if (!(file instanceof Blob)) throw wrong(`import() takes a Blob, not ${nameOf(file)}`);
+    if (!isObject(file) || typeof file.arrayBuffer !== 'function') throw wrong(`import() takes a Blob, not ${nameOf(file)}`);
     const { signal } = options;
     const archive = readArchive(new Uint8Array(await file.arrayBuffer()));
     const { model } = this.#parts;
