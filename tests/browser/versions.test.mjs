@@ -96,7 +96,7 @@ test('v2 over v1, everything with max-age=600', async () => {
   await offered(other);
   const status = await other.evaluate(async (script) => {
     const model = performance.getEntriesByType('resource').find(({ name }) => name.endsWith('/config.json')).name;
-    return Promise.all([model, `assets/${script}`].map(async (address) => (await fetch(address)).status));
+    return Promise.all([model, `assets/${script}`].map(async (address) => (await fetch(address, { cache: 'reload' })).status)); // not from the browser's own cache
   }, first.script);
   assert.deepEqual(status, [200, 200], 'the other tab still has its own files, which the server has no more');
   await other.locator('.samples button').nth(1).click();
