@@ -349,7 +349,8 @@ class Words(nn.Module):
     """Which words a picture's captions are made of, whatever their order (a bag of words, as the attributes of arXiv
     1603.03925): what beam search holds captions against."""
 
-    def __init__(self, vocabulary: int, features: int, width: int):
+    def __init__(self, vocabulary: int, features: int, width: int, nothing: int):
+        """nothing: a token of no caption; the more it is expected, the less agrees anything that is said"""
         super().__init__()
         summary = 2 * (features + width)
         self.register_buffer("center", torch.zeros(summary))
@@ -357,6 +358,7 @@ class Words(nn.Module):
         self.proj, self.dropout = BitLinear(summary, width), 0.0
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.register_buffer("rarity", torch.zeros(vocabulary))  # a token's inverse document frequency, 0 of what is none
+        self.register_buffer("sayable", (torch.arange(vocabulary) != nothing).float(), persistent=False)
 
     def summary(self, features, vision):
         """Feature grid [B, P, f] and vision tokens [B, m, d] -> [B, 2 f + 2 d]: mean, in the engine's order, and maximum of each."""
@@ -369,19 +371,19 @@ class Words(nn.Module):
         return self.proj(F.dropout((summary - self.center) * self.scale, self.dropout, self.training))
 
     def wanted(self, logits):
-        """Logits [B, V] -> unit vectors [B, V]: rarity * p, the chance that a caption has a token."""
-        return F.normalize(self.rarity * logits.sigmoid(), dim=-1, eps=1e-6)
+        """Logits [B, V] -> unit vectors [B, V]: rarity * p, the chance that a caption has a token; without the coordinate of nothing."""
+        return F.normalize(self.rarity * logits.sigmoid(), dim=-1, eps=1e-6) * self.sayable
 
     def agreement(self, wanted, tokens):
         """Cosine of a unit vector [V] and a caption's distinct tokens, each as its rarity: from 0 to 1."""
         distinct = torch.tensor(sorted(set(tokens)), dtype=torch.long)
-        own = self.rarity[distinct]
+        own = (self.rarity * self.sayable)[distinct]
         length = float(own.square().sum()) ** 0.5
         return float((wanted[distinct] * own).sum()) / length if length else 0.0
 
     def agreements(self, wanted, tokens):
         """agreement() of a caption's tokens and each token more: [V]"""
-        value, square = wanted * self.rarity, self.rarity.square()
+        value, square = wanted * self.rarity, (self.rarity * self.sayable).square()
         distinct = torch.tensor(sorted(set(tokens)), dtype=torch.long)
         values, squares = value[distinct].sum() + value, square[distinct].sum() + square
         values[distinct] -= value[distinct]
@@ -403,7 +405,7 @@ class BitMar(nn.Module):
         self.fusion = Fusion(config["fusion"], width, eps)
         self.memory = EpisodicMemory(config["memory"], width, eps)
         self.decoder = Decoder(config["decoder"], width, eps)
-        self.words = Words(config["vocab_size"], vision["feature_size"], width) if "words" in config else None
+        self.words = Words(config["vocab_size"], vision["feature_size"], width, config["pad_token_id"]) if "words" in config else None
 
     def embed(self, tokens):
         if self.fixed_embedding is not None:

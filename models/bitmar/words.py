@@ -85,7 +85,7 @@ def strange_summaries(model) -> torch.Tensor:
 def losses(words, logits: torch.Tensor, shares: torch.Tensor, written: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
     """Of logits [B, V] against the shares [B, V] of texts that have each token; written [B], labels [V]: tokens of any label"""
     known = written[:, None] | labels
-    cosine = F.cosine_similarity(words.wanted(logits), words.rarity * shares, -1)
+    cosine = (words.wanted(logits) * F.normalize(words.rarity * words.sayable * shares, dim=-1, eps=1e-6)).sum(-1)
     entropy = F.binary_cross_entropy_with_logits(logits, shares, reduction="none") * known
     return {"words": entropy.sum() / len(logits), "disagreement": 1 - cosine[written].mean()}
 

@@ -15,6 +15,7 @@ Words::Words(const Config& c, int tokens, const WordsWeights& weights, Workspace
       patches_(c.vision.grid_size * c.vision.grid_size),
       features_(c.vision.feature_size),
       tokens_(tokens),
+      nothing_(c.pad_token_id),
       summary_(arena.take<float>(Purpose::activations, weights.proj.in)),
       value_(arena.take<float>(Purpose::activations, c.vocab_size)),
       square_(arena.take<float>(Purpose::activations, c.vocab_size)) {}
@@ -51,6 +52,7 @@ void Words::expect(const float* scores) {
   }
   const float length = std::max(std::sqrt(workspace_.kernels.dot(value_.data(), value_.data(), vocabulary)), 1e-6f);
   for (int v = 0; v < vocabulary; ++v) value_[v] *= weights_.rarity[v] / length;
+  value_[nothing_] = square_[nothing_] = 0;  // it has made the others smaller; to say it is worth nothing
   workspace_.observe("words", value_.data(), 1, vocabulary);
 }
 

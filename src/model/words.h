@@ -19,7 +19,8 @@ class Words {
   void summarise(const float* grid, const float* vision, float* state);
   // The scores [V] of that -> p, the chance that a caption of the picture has a token, and from it what a caption is
   // held against: rarity * p, as a unit vector, where rarity is a token's inverse document frequency, as in CIDEr
-  // (arXiv 1411.5726).
+  // (arXiv 1411.5726). A model may expect padding, which is in no caption, of pictures unlike any photo: then little
+  // agrees with anything that is said.
   void expect(const float* scores);
   // Valid until the next expect().
   Guide guide() const { return {value_, square_}; }
@@ -29,7 +30,7 @@ class Words {
 
   const WordsWeights& weights_;
   Workspace& workspace_;
-  const int patches_, features_, tokens_;
+  const int patches_, features_, tokens_, nothing_;
   std::span<float> summary_;         // [2 features + 2 d]: mean and maximum of the grid, then of the tokens
   std::span<float> value_, square_;  // [V]
 };

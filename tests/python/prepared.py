@@ -92,7 +92,7 @@ def tiny_tokenizer(folder: Path) -> Tokenizer:
 
 def asking(config: dict, tokenizer: Tokenizer) -> dict:
     """A configuration with room for the tokenizer's tokens, that answers questions."""
-    return config | {"vocab_size": len(tokenizer.tokens), "ask": {"token_id": tokenizer.vocabulary[ASK], "max_tokens": 4}}
+    return config | {"vocab_size": len(tokenizer.tokens), "ask": {"token_id": tokenizer.special[ASK], "max_tokens": 4}}
 
 
 def small_config(tokenizer: Tokenizer) -> dict:

@@ -1,6 +1,7 @@
 """What is said and asked of photos: labels in sentences, what names them, which questions are declined, and what an answer is."""
 
 import json
+import random
 import re
 import tempfile
 import unittest
@@ -211,9 +212,9 @@ class OfPhotos(unittest.TestCase):
         return {"id": "made/0", "set": "made", "captions": [], "labels": [], "questions": [], **more}
 
     def test_marks_are_tokens_at_the_end_that_no_text_has(self):
-        marks = [self.tokenizer.vocabulary[mark] for mark in ADDED]
+        marks = [self.tokenizer.special[mark] for mark in ADDED]
         self.assertEqual(marks, list(range(300, 300 + len(ADDED))))
-        self.assertEqual((self.speech.ask, self.speech.begin["human"]), (self.tokenizer.vocabulary[ASK], 1))
+        self.assertEqual((self.speech.ask, self.speech.begin["human"]), (self.tokenizer.special[ASK], 1))
         self.assertEqual(set(self.speech.begin), set(SHARES))
         self.assertEqual({self.speech.begin[kind] for kind in MARKERS}, set(marks) - {self.speech.ask})
         text = " ".join(ADDED) + " a dog"
@@ -222,7 +223,12 @@ class OfPhotos(unittest.TestCase):
 
     def test_labels_are_said_where_nobody_wrote(self):
         said = self.speech.said(self.row(labels=["pizza", "happiness"]))
-        self.assertEqual({s.kind for s in said}, {"human", "label"})
+        self.assertEqual({s.kind for s in said}, {"label"})
+        random.seed(0)
+        begun = [self.speech.beginning("label") for _ in range(400)]
+        self.assertEqual(set(begun), {self.speech.bos, self.speech.begin["label"]})  # as people's texts do, now and then
+        self.assertLess(begun.count(self.speech.bos), 200)
+        self.assertEqual({self.speech.beginning("web") for _ in range(20)}, {self.speech.begin["web"]})
         self.assertTrue(all("a pizza" in s.text and self.tokenizer.decode(s.tokens) == s.text for s in said))
         said = self.speech.said(self.row(labels=["pizza"], captions=[["A slice on a plate.", "web"], ["pizza", "rebuilt"]]))
         self.assertEqual([(s.kind, s.text) for s in said], [("web", "a slice on a plate"), ("rebuilt", "pizza")])

@@ -277,6 +277,7 @@ class WordsOfAPicture(unittest.TestCase):
         model = tiny_model()
         net, generator = model.words, torch.Generator().manual_seed(1)
         net.rarity.copy_(torch.rand(net.rarity.shape, generator=generator) * 5)
+        net.rarity[model.config["pad_token_id"]] = 0
         logits, said = torch.randn(1, len(net.rarity), generator=generator), [9, 7, 9, 200]
         wanted = net.wanted(logits)[0]
         self.assertAlmostEqual(float(wanted.norm()), 1, places=5)
@@ -287,6 +288,20 @@ class WordsOfAPicture(unittest.TestCase):
             each = net.agreements(wanted, tokens)
             for token in (7, 11, 200):
                 self.assertAlmostEqual(float(each[token]), net.agreement(wanted, [*tokens, token]), places=5)
+
+    def test_nothing_expected_lowers_every_agreement_and_is_not_worth_saying(self):
+        model = tiny_model()
+        net, nothing, said = model.words, model.config["pad_token_id"], [9, 7]
+        net.rarity.fill_(2.0)
+        net.rarity[nothing] = 20.0
+        logits = torch.full((1, len(net.rarity)), -4.0)
+        logits[0, said] = 4.0
+        sure = net.wanted(logits)[0]
+        logits[0, nothing] = 6.0
+        unsure = net.wanted(logits)[0]
+        self.assertLess(net.agreement(unsure, said), net.agreement(sure, said) / 3)
+        self.assertAlmostEqual(net.agreement(unsure, [*said, nothing]), net.agreement(unsure, said), places=6)
+        self.assertAlmostEqual(float(net.agreements(unsure, said)[nothing]), net.agreement(unsure, said), places=6)
 
     def test_what_was_seen_of_a_view_is_kept_for_the_weights_that_saw_it(self):
         with tempfile.TemporaryDirectory() as work:
