@@ -1,9 +1,9 @@
-// A small static server with the headers that make a page cross-origin isolated.
+// A small static server with the headers that make a page cross-origin isolated, and those of the folder's _headers, if it has one.
 // As a program: node scripts/serve.mjs FOLDER [--port N]. As a module: the browser tests call serve().
 import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { extname, resolve, sep } from 'node:path';
+import { extname, join, resolve, sep } from 'node:path';
 import { pipeline } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -35,6 +35,24 @@ const HEADERS = {
   'Cache-Control': 'no-cache',
 };
 
+/** What a file of static hosts' headers says: addresses, with a star at the end for all that begin so, each with its headers indented below. */
+function parseHeaders(text) {
+  const rules = [];
+  for (const line of text.split('\n')) {
+    if (!line.trim() || line.trim().startsWith('#')) continue;
+    if (!/^\s/.test(line)) rules.push({ pattern: line.trim(), headers: {} });
+    const [, name, value] = /^\s+([\w-]+):\s*(.+)$/.exec(line) ?? [];
+    if (name) rules.at(-1).headers[name] = value;
+  }
+  return rules;
+}
+
+/** The headers for that path; later rules win. */
+function headersFor(rules, path) {
+  const fits = ({ pattern }) => (pattern.endsWith('*') ? path.startsWith(pattern.slice(0, -1)) : path === pattern);
+  return Object.assign({ ...HEADERS }, ...rules.filter(fits).map(({ headers }) => headers));
+}
+
 /** The file that a request path names inside root, or null. */
 async function find(root, path) {
   const file = resolve(root, `.${sep}${path}`);
@@ -53,8 +71,9 @@ function parseRange(header, size) {
   return first <= last ? [first, last] : false;
 }
 
-async function answer(root, request, response) {
-  const send = (status, headers = {}, text = '') => response.writeHead(status, { ...HEADERS, ...headers }).end(text);
+async function answer(root, rules, request, response) {
+  let common = HEADERS;
+  const send = (status, headers = {}, text = '') => response.writeHead(status, { ...common, ...headers }).end(text);
   if (request.method !== 'GET' && request.method !== 'HEAD') return send(405, { Allow: 'GET, HEAD' });
   let path;
   try {
@@ -62,17 +81,22 @@ async function answer(root, request, response) {
   } catch {
     return send(400);
   }
-  const found = path.includes('\0') ? null : await find(root, path);
+  common = headersFor(rules, path);
+  const found = path.includes('\0') || path === '/_headers' ? null : await find(root, path);
   if (!found) return send(404, { 'Content-Type': 'text/plain' }, 'not found\n');
   if (found.redirect) return send(301, { Location: found.redirect });
+
+  const etag = `"${found.size.toString(36)}-${found.modified.getTime().toString(36)}"`;
+  if (request.headers['if-none-match'] === etag) return send(304, { ETag: etag });
 
   const range = parseRange(request.headers.range, found.size);
   if (range === false) return send(416, { 'Content-Range': `bytes */${found.size}` });
   const [start, end] = range ?? [0, found.size - 1];
   response.writeHead(range ? 206 : 200, {
-    ...HEADERS,
+    ...common,
     'Content-Type': TYPES[extname(found.file).toLowerCase()] ?? 'application/octet-stream',
     'Content-Length': end - start + 1,
+    ETag: etag,
     'Last-Modified': found.modified.toUTCString(),
     'Accept-Ranges': 'bytes',
     ...(range && { 'Content-Range': `bytes ${start}-${end}/${found.size}` }),
@@ -86,10 +110,11 @@ async function answer(root, request, response) {
  * @param {{ root: string, port?: number }} options
  * @returns {Promise<{ url: string, port: number, close: () => Promise<void> }>} url ends in a slash
  */
-export function serve({ root, port = 0 }) {
+export async function serve({ root, port = 0 }) {
   const folder = resolve(root);
+  const rules = parseHeaders(await readFile(join(folder, '_headers'), 'utf8').catch(() => ''));
   const server = createServer((request, response) => {
-    answer(folder, request, response).catch(() => response.destroy());
+    answer(folder, rules, request, response).catch(() => response.destroy());
   });
   return new Promise((done, fail) => {
     server.once('error', fail);

@@ -4,7 +4,7 @@
 # An emcc >= 3.1.69 on PATH is used as it is. Otherwise, on Debian 12, emscripten 3.1.69 and binaryen 120 are fetched from the
 # next suite (trixie) of the mirror that apt is configured with, signatures checked by apt through a private source list, and
 # unpacked into .cache/emscripten; the system's own apt configuration and libc are not touched. Debian 12's clang-19 is the
-# compiler. 240 MB to fetch, 1.7 GB unpacked.
+# compiler. 240 MB to fetch, 1.7 GB unpacked. Whichever it is, it is compared with the recorded one (scripts/toolchain.txt).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -23,6 +23,7 @@ use() { # FOLDER of emcc: the presets read this file. Rewritten only on change, 
   printf 'include("%s")\n' "$module" >"$CACHE/emscripten.cmake.new"
   cmp -s "$CACHE/emscripten.cmake.new" "$CACHE/emscripten.cmake" || cp "$CACHE/emscripten.cmake.new" "$CACHE/emscripten.cmake"
   rm "$CACHE/emscripten.cmake.new"
+  "$ROOT/scripts/toolchain.sh" "$1" || echo "The toolchain could not be compared with scripts/toolchain.txt" >&2
 }
 
 fetch() ( # into OWN.part, renamed at the very end: an interrupted run leaves nothing half done

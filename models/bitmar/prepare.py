@@ -64,16 +64,17 @@ ORIGIN = re.compile(r"\b(asian|caucasian|african[- ]american|african|hispanic|la
 MOOD = re.compile(r"\b(happy|sad|angry|unhappy|depressed|disgusted|fearful|happily|sadly|angrily|cheerful)\s+")
 AGE = re.compile(r"\b(elderly|middle[- ]aged|teenaged|(?:\d+|two|three|four|five|six|ten|twenty|thirty|forty|fifty|sixty)[- ]years?[- ]olds?)\s*")
 
+# "an hour", "an suv", "an mp3 player", "an x-ray"
+SPOKEN_WITH_A_VOWEL = r"hour|honest|heir|herb|suv\b|nba\b|[fhlmnrsx][^aeiouy\s]*\b"
+
 
 def without_persons_traits(text: str) -> str:
-    """A caption without words for origin, age in years and mood: "an asian man" -> "a man"."""
-    before = text = " ".join(text.split())
+    """A caption without words for origin, age in years and mood: "an asian man" -> "a man". Its articles are put right."""
+    text = " ".join(text.split())
     for pattern in (ORIGIN, MOOD, AGE):
         text = pattern.sub("", text)
-    if text == before:  # "an suv" stays as it is
-        return text
-    text = re.sub(r"\ban (?=[bcdfghjklmnpqrstvwxyz])(?!hour|honest)", "a ", text)
-    text = re.sub(r"\ba (?=[aeio])(?!one|once)", "an ", text)
+    text = re.sub(rf"\ban (?=[bcdfghjklmnpqrstvwxyz])(?!{SPOKEN_WITH_A_VOWEL})", "a ", text)
+    text = re.sub(r"\ba (?=[aeio])(?!one|once|eu)", "an ", text)
     return " ".join(text.split())
 
 

@@ -44,12 +44,9 @@ void print(const Answer& answer, const std::filesystem::path& photo, const std::
     std::cout << (answer.declined ? "(no answer)" : answer.text) << "\n";
     return;
   }
-  nlohmann::ordered_json line = {{"answer", answer.text},
-                                 {"declined", answer.declined},
-                                 {"tokens", answer.tokens},
-                                 {"log_probability", answer.log_probability},
-                                 {"confidence", answer.confidence},
-                                 {"vision_ms", answer.vision_ms},
+  nlohmann::ordered_json line = {{"answer", answer.text},           {"declined", answer.declined},
+                                 {"tokens", answer.tokens},         {"log_probability", answer.log_probability},
+                                 {"confidence", answer.confidence}, {"vision_ms", answer.vision_ms},
                                  {"text_ms", answer.text_ms}};
   if (output == Output::jsonl) line.update({{"photo", photo.string()}, {"question", question}});
   print_line(line);

@@ -289,7 +289,8 @@ Config parse_config(std::string_view text) {
     c.ask = AskConfig{.token_id = ask.integer("token_id", 0, c.vocab_size - 1),
                       .max_tokens = ask.integer("max_tokens", 1, c.decoder.num_sinks + c.decoder.window_size)};
     for (const int other : {c.pad_token_id, c.bos_token_id, c.eos_token_id}) {
-      if (c.ask->token_id == other) fail("ask.token_id", "must differ from pad_token_id, bos_token_id and eos_token_id");
+      if (c.ask->token_id == other)
+        fail("ask.token_id", "must differ from pad_token_id, bos_token_id and eos_token_id");
     }
   }
 

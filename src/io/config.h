@@ -97,8 +97,9 @@ struct Config {
   std::optional<AskConfig> ask;
 };
 
-// Every field but `words`, `confidence` and `ask` must be there, and each in its range: what comes out can be computed with,
-// and cannot ask for more memory than a model of this kind has any use for. Throws invalid_config, naming the field.
+// Every field but `words`, `confidence` and `ask` must be there, and each in its range: what comes out can be computed
+// with, and cannot ask for more memory than a model of this kind has any use for. Throws invalid_config, naming the
+// field.
 Config parse_config(std::string_view json);
 
 // preprocessor_config.json must describe what the engine does with pixels: squash them to the model's size,

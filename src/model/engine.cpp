@@ -59,8 +59,8 @@ Engine::Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& fil
   if (config.vision.takes_pixels())
     pixels_.resize(std::size_t{3} * config.vision.image_size * config.vision.image_size);
   if (config.ask && !tokenizer_.bytes(config.ask->token_id).empty()) {
-    throw Error(ErrorCode::invalid_model, "the ask token, " + std::to_string(config.ask->token_id) +
-                                              ", is not a special one of the tokenizer");
+    throw Error(ErrorCode::invalid_model,
+                "the ask token, " + std::to_string(config.ask->token_id) + ", is not a special one of the tokenizer");
   }
   prompt_.reserve(config.text_encoder.max_tokens);
   beam_tokens_.reserve(kMaxBeams);

@@ -66,7 +66,7 @@ struct CaptionResult {
 };
 
 struct AskOptions {
-  int num_beams = 1;                    // more than one: the likeliest answer that beam search finds
+  int num_beams = 1;                   // more than one: the likeliest answer that beam search finds
   std::optional<int> max_tokens = {};  // absent: the model's own
 };
 

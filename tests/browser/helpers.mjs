@@ -72,19 +72,28 @@ export function complaints(page, origin) {
   return list;
 }
 
-/** Serves what `target` serves, but what is refused, under a folder, with these headers only: a plain static host, or one with a strict CSP. */
+/**
+ * Serves what `target` serves, but what is refused, under a folder, with these headers, those of types and caches and no other ones: a plain
+ * static host, or one with a strict CSP. `target` may be a function from names to addresses. `sent` counts the bytes of files.
+ */
 export async function host(target, folder, headers, refused = () => false) {
+  const counted = { sent: 0 };
   const server = createServer((request, response) => {
     if (!request.url.startsWith(folder) || refused(request.url)) return response.writeHead(404).end();
-    forward(new URL(request.url.slice(folder.length), target), (answer) => {
-      const kept = ['content-type', 'content-length'].map((name) => [name, answer.headers[name]]).filter(([, value]) => value);
+    const wanted = request.headers['if-none-match'];
+    const options = { headers: wanted ? { 'if-none-match': wanted } : {} };
+    const name = request.url.slice(folder.length);
+    forward(typeof target === 'function' ? target(name) : new URL(name, target), options, (answer) => {
+      const kept = ['content-type', 'content-length', 'etag', 'cache-control'].map((name) => [name, answer.headers[name]]).filter(([, value]) => value);
       response.writeHead(answer.statusCode, { ...Object.fromEntries(kept), ...headers });
+      answer.on('data', (bytes) => (counted.sent += bytes.length));
       answer.pipe(response);
     }).end();
   });
   await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
   return closing({
     url: `http://localhost:${server.address().port}${folder}`,
+    counted,
     async close() {
       server.closeAllConnections();
       await new Promise((closed) => server.close(closed));

@@ -8,11 +8,10 @@ import { join, relative } from 'node:path';
 import { test } from 'node:test';
 
 import { chromium } from 'playwright-core';
-import { randomFrom } from '../node/helpers.mjs';
+import { randomFrom, SEED } from '../chaos.mjs';
 import { film, launch, MODEL, path, QUIET, samplePhotos, serve, validationPhotos, webcam } from './helpers.mjs';
 
 const KILLS = Number(process.env.BITMAR_KILLS ?? 10);
-const SEED = Number(process.env.BITMAR_SEED ?? Date.now() % 1_000_000);
 const MODEL_URL = `/${relative(path(''), MODEL)}/`;
 
 /** Chromium as a child of this process, so that it can be killed by its id. */

@@ -1,5 +1,6 @@
 // The page, as built, in Chromium.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 
 import { picture, png } from '../node/helpers.mjs';
@@ -203,10 +204,10 @@ describe('the page', () => {
 test('a model that does not come: says so, and can be tried again', async () => {
   const browser = await launch();
   const page = await browser.page();
-  await page.route('**/model/tokenizer.json', (route) => route.fulfill({ status: 404 }));
+  await page.route('**/model/**/tokenizer.json', (route) => route.fulfill({ status: 404 }));
   await page.goto(server.url);
   await shownNotice(page, /could not be loaded.*404/);
-  await page.unroute('**/model/tokenizer.json');
+  await page.unroute('**/model/**/tokenizer.json');
   await page.click('#retry');
   await captioned(page);
   assert.equal(await page.isHidden('#notice'), true);
@@ -225,6 +226,26 @@ test('a host with a strict CSP header, in a folder, without COOP and COEP', asyn
   assert.deepEqual(wrong, []);
   await browser.close();
   await plain.close();
+});
+
+test('headers: the policy of the page, and that nobody frames it', async () => {
+  const { headers } = await fetch(server.url);
+  const meta = /http-equiv="Content-Security-Policy"\s+content="([^"]+)"/.exec(await readFile(path('web/demo/index.html'), 'utf8'))[1];
+  assert.equal(headers.get('content-security-policy'), `${meta}; frame-ancestors 'none'`);
+  for (const name of ['x-frame-options', 'x-content-type-options', 'referrer-policy', 'permissions-policy', 'cross-origin-opener-policy', 'cross-origin-embedder-policy']) {
+    assert.ok(headers.get(name), name);
+  }
+  assert.equal((await fetch(`${server.url}_headers`)).status, 404);
+  const etag = headers.get('etag');
+  assert.equal((await fetch(server.url, { headers: { 'if-none-match': etag } })).status, 304);
+
+  const browser = await launch();
+  const page = await browser.page();
+  for (const [address, shown] of [[server.url, /^chrome-error:/], [`${server.url}icon.svg?`, /^chrome-error:/], ['data:text/plain,framed', /^data:/]]) {
+    await page.goto(`data:text/html,<iframe src="${address}"></iframe>`);
+    assert.match(page.frames()[1].url(), shown, address);
+  }
+  await browser.close();
 });
 
 test('offline after one visit', async () => {

@@ -99,14 +99,3 @@ export async function otherTinyModel(folder) {
   await writeFile(join(folder, 'model.safetensors'), file);
   return folder;
 }
-
-/** Numbers from 0 to 1 (mulberry32). */
-export function randomFrom(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

@@ -31,6 +31,11 @@ describe('limits', () => {
         await assert.rejects(model.caption(image, { [name]: value }), code('invalid_argument'), `${name}: ${String(value)}`);
       }
     }
+    for (const name of ['maxTokens', 'numBeams']) {
+      for (const value of bad[name]) {
+        await assert.rejects(model.ask(image, 'what?', { [name]: value }), code('invalid_argument'), `ask, ${name}: ${String(value)}`);
+      }
+    }
     const { tokens } = await model.caption(image, { maxTokens: 3, seed: Number.MAX_SAFE_INTEGER, temperature: 1000 });
     assert.ok(tokens.length <= 3);
   });
@@ -90,6 +95,7 @@ describe('limits', () => {
     for (const half of ['\ud83d', 'a \udc69', '\udc69\ud83d', '\ud83da dog', 'x\ud83d']) {
       await assert.rejects(model.caption(image, { prompt: half }), code('invalid_text'), JSON.stringify(half));
       await assert.rejects(model.memory.recall({ text: half }), code('invalid_text'));
+      await assert.rejects(model.ask(image, half), code('invalid_text'));
       await assert.rejects(model.memory.teach(image, half), code('invalid_text'));
       await assert.rejects(model.memory.write(image, { label: half, maxTokens: 1 }), code('invalid_text'));
       await assert.rejects(model.memory.label(1, half), code('invalid_text'));
@@ -112,6 +118,7 @@ describe('limits', () => {
     for (const text of ['a'.repeat(65537), '漢'.repeat(21846), 'a dog '.repeat(3 << 20)]) {
       await assert.rejects(model.caption(image, { prompt: text }), code('text_too_long'));
       await assert.rejects(model.memory.recall({ text }), code('text_too_long'));
+      await assert.rejects(model.ask(image, text), code('text_too_long'));
     }
   });
 

@@ -8,7 +8,8 @@ import { afterEach, beforeEach, describe, test } from 'node:test';
 import { crc32 } from 'node:zlib';
 
 import { BitMar } from 'bitmar';
-import { code, MODEL, otherTinyModel, path, picture, png, randomFrom, TINY } from './helpers.mjs';
+import { randomFrom } from '../chaos.mjs';
+import { code, MODEL, otherTinyModel, path, picture, png, TINY } from './helpers.mjs';
 
 const { writeArchive, readArchive } = await import(path('web/bitmar/dist/memory-archive.js'));
 const { FileStore } = await import(path('web/bitmar/dist/store-file.js'));

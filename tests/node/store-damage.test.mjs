@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 
 import { BitMar } from 'bitmar';
-import { code, path, picture, png, randomFrom, TINY } from './helpers.mjs';
+import { randomFrom } from '../chaos.mjs';
+import { code, path, picture, png, TINY } from './helpers.mjs';
 
 const { FileStore } = await import(path('web/bitmar/dist/store-file.js'));
 const FLIPS = Number(process.env.BITMAR_FLIPS ?? 200);

@@ -319,8 +319,9 @@ TEST_F(EngineTest, ReadsAQuestionInLowerCaseAndSingleSpaces) {
   EXPECT_FALSE(plain.tokens.empty());
   EXPECT_GT(plain.vision_ms, 0);
   EXPECT_GT(plain.text_ms, 0);
-  for (const char* same : {"Is the DOG?", "  is\t the\n dog? ", "is\xc2\xa0the\xe3\x80\x80"
-                                                                "dog?"}) {
+  for (const char* same : {"Is the DOG?", "  is\t the\n dog? ",
+                           "is\xc2\xa0the\xe3\x80\x80"
+                           "dog?"}) {
     const auto answer = engine->ask(image, same);
     EXPECT_EQ(answer.tokens, plain.tokens) << same;
     EXPECT_EQ(answer.log_probability, plain.log_probability) << same;

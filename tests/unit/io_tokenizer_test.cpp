@@ -126,8 +126,14 @@ TEST(Tokenizer, SpecialTokensAreNoText) {
 }
 
 TEST(SingleSpaces, AreAsInPythonsSplitAndJoin) {
-  for (const auto& [text, spaced] : {std::pair{"", ""}, {" \t\r\n", ""}, {"a", "a"}, {"  a \n\n b  ", "a b"},
-                                     {"a\xc2\xa0\xe3\x80\x80" "b\xe2\x80\x89", "a b"}, {"\xc3\xa4 \xf0\x9f\x90\x95?", "\xc3\xa4 \xf0\x9f\x90\x95?"}}) {
+  for (const auto& [text, spaced] : {std::pair{"", ""},
+                                     {" \t\r\n", ""},
+                                     {"a", "a"},
+                                     {"  a \n\n b  ", "a b"},
+                                     {"a\xc2\xa0\xe3\x80\x80"
+                                      "b\xe2\x80\x89",
+                                      "a b"},
+                                     {"\xc3\xa4 \xf0\x9f\x90\x95?", "\xc3\xa4 \xf0\x9f\x90\x95?"}}) {
     EXPECT_EQ(single_spaces(text), spaced);
   }
   EXPECT_THROW(single_spaces("a \xff"), Error);

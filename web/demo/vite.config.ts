@@ -1,18 +1,23 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, readdirSync, readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { createReadStream, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { defineConfig, type Plugin } from 'vite';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const MODEL = pathToFileURL(resolve(process.env.BITMAR_MODEL ?? `${HERE}/../../models/default`) + '/'); // BITMAR_MODEL: another folder
-const PUBLIC = new URL('./public/', import.meta.url);
 const MODEL_FILES = ['config.json', 'tokenizer.json', 'preprocessor_config.json', 'model.safetensors'];
+/** For hosts and people, and the service worker itself. */
+const NOT_OF_THE_PAGE = /^(sw\.js|_headers|.*\.md)$/;
 
-/** The model, served and built as model/ beside the page. */
+/** The model, served as model/ and built as model/HASH/ beside the page: an older page goes on with its own. */
 function model(): Plugin {
+  const hash = createHash('sha256');
+  for (const name of MODEL_FILES) hash.update(readFileSync(new URL(name, MODEL)));
+  const folder = `model/${hash.digest('hex').slice(0, 16)}/`;
   return {
     name: 'bitmar-model',
+    config: (_, { command }) => ({ define: { 'import.meta.env.MODEL_FOLDER': JSON.stringify(command === 'build' ? folder : 'model/') } }),
     configureServer(server) {
       server.middlewares.use('/model', (request, response, next) => {
         const file = MODEL_FILES.find((name) => request.url === `/${name}`);
@@ -22,34 +27,30 @@ function model(): Plugin {
     },
     generateBundle() {
       for (const name of MODEL_FILES) {
-        this.emitFile({ type: 'asset', fileName: `model/${name}`, source: readFileSync(new URL(name, MODEL)) });
+        this.emitFile({ type: 'asset', fileName: `${folder}${name}`, source: readFileSync(new URL(name, MODEL)) });
       }
     },
   };
 }
 
-/** sw.js with the list of everything that the page consists of, and a version that changes when any of it does. */
+/** sw.js with the list of everything that the page consists of, as it lies on the disk, and a version that changes when any of it does. */
 function serviceWorker(): Plugin {
   return {
     name: 'bitmar-service-worker',
     apply: 'build',
     enforce: 'post',
-    generateBundle(_, bundle) {
-      const hash = createHash('sha256');
-      const files = ['./'];
-      for (const [name, output] of Object.entries(bundle)) {
-        hash.update(name).update(output.type === 'chunk' ? output.code : output.source);
-        if (name !== 'index.html') files.push(name);
-      }
-      for (const name of readdirSync(PUBLIC, { recursive: true, encoding: 'utf8' })) {
-        if (!/\.(svg|webmanifest|jpg)$/.test(name)) continue;
-        hash.update(name).update(readFileSync(new URL(name, PUBLIC)));
-        files.push(name);
-      }
-      const source = readFileSync(new URL('./src/sw.js', import.meta.url), 'utf8')
-        .replace("'VERSION'", JSON.stringify(hash.digest('hex').slice(0, 16)))
-        .replace("['FILES']", JSON.stringify(files.sort()));
-      this.emitFile({ type: 'asset', fileName: 'sw.js', source });
+    writeBundle({ dir }) {
+      const all = readdirSync(dir!, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+      const names = all.map((entry) => relative(dir!, join(entry.parentPath, entry.name)).replaceAll(sep, '/'));
+      const files = names.filter((name) => !NOT_OF_THE_PAGE.test(name)).sort().map((name) => {
+        const integrity = `sha256-${createHash('sha256').update(readFileSync(join(dir!, name))).digest('base64')}`;
+        const [, build] = /bitmar-(relaxed-threads|relaxed|simd)-/.exec(name) ?? [];
+        return [name === 'index.html' ? './' : name, integrity, build ?? (/^(assets|model)\//.test(name) ? 'hashed' : 'plain')];
+      });
+      const source = readFileSync(new URL('./src/sw.js', import.meta.url), 'utf8');
+      const version = createHash('sha256').update(source).update(JSON.stringify(files)).digest('hex').slice(0, 16);
+      const filled = source.replace("'VERSION'", JSON.stringify(version)).replace("['FILES']", JSON.stringify(files));
+      writeFileSync(join(dir!, 'sw.js'), filled);
     },
   };
 }

@@ -1,13 +1,13 @@
-import { bytesOf, checkFileSize, checkFileText, checkNumber, checkText, checkWhole } from './check.js';
+import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isObject, MOST_BEAMS, MOST_TOKENS, unlike } from './check.js';
 import { download } from './download.js';
-import type { EngineOptions } from './engine.js';
+import type { EngineAskOptions, EngineOptions } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
-import { HostClient } from './host-client.js';
+import { beforeSending, HostClient } from './host-client.js';
 import { checkMemoryOptions, Memory, miniatureOf, type MemoryParts } from './memory.js';
 import type { MemoryOptions } from './memory-types.js';
 import { modelHash } from './model-hash.js';
 import { platform } from './platform.js';
-import { bestBuild } from './simd.js';
+import { bestBuild, BUILDS } from './simd.js';
 import type { Answer, AskOptions, Build, Caption, CaptionOptions, LoadOptions, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
 import { watch } from './watch.js';
 
@@ -40,10 +40,12 @@ export class BitMar {
 
   /** From the address of a model's folder (in node also a path), or from its files. */
   static async load(model: string | URL | ModelFiles, options: LoadOptions = {}): Promise<BitMar> {
+    checkOptions(options, 'load');
+    checkModel(model);
     const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
     const { kvCache = 'float32' } = options;
-    if (kvCache !== 'float32' && kvCache !== 'int8') throw new BitMarError('invalid_argument', `kvCache is 'float32' or 'int8', not ${String(kvCache)}`);
+    checkOneOf('kvCache', kvCache, ['float32', 'int8']);
     const int8KvCache = kvCache === 'int8';
     checkMemoryOptions(options.memory ?? {});
     const chosen = chooseBuild(options);
@@ -65,10 +67,8 @@ export class BitMar {
       wasmBytes = bytes.wasm;
     } else {
       const { weights } = model;
-      for (const part of ['config', 'tokenizer', 'preprocessor'] as const) checkFileText(part, model[part]);
-      checkFileSize('weights', weights.byteLength);
       // A copy, because the worker takes the bytes over.
-      files = { ...model, weights: new Uint8Array(weights instanceof ArrayBuffer ? weights.slice(0) : weights) };
+      files = { ...model, weights: copied(() => new Uint8Array(weights instanceof ArrayBuffer ? weights.slice(0) : weights), 'the weights') };
       wasmBytes = (await download(wasm, options)).wasm;
     }
 
@@ -87,6 +87,7 @@ export class BitMar {
 
   /** The caption of a picture as it is at the moment of the call. */
   async caption(source: Source, options: CaptionOptions = {}): Promise<Caption> {
+    checkOptions(options, 'caption');
     return this.#caption(source, options, async () => {
       if (options.readMemory || options.writeMemory) await this.memory.open();
       return options.writeMemory === true && this.memory.storage.role === 'writer';
@@ -95,6 +96,7 @@ export class BitMar {
 
   /** The pieces of a caption as they are found; the generator's return value is the whole. Leaving the loop stops the work. */
   async *stream(source: Source, options: CaptionOptions = {}): AsyncGenerator<string, Caption, void> {
+    checkOptions(options, 'stream');
     const left = new AbortController();
     const signal = options.signal ? anyOf(options.signal, left) : left.signal;
     const pieces: string[] = [];
@@ -126,14 +128,13 @@ export class BitMar {
    * where `info.canAsk` is false. The memory has no part in it.
    */
   async ask(source: Source, question: string, options: AskOptions = {}): Promise<Answer> {
-    const { numBeams = 1, maxTokens, signal } = options;
+    checkOptions(options, 'ask');
+    const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
-    if (typeof question !== 'string') throw new BitMarError('invalid_argument', 'question must be a string');
-    for (const [name, value] of Object.entries({ numBeams, maxTokens })) {
-      if (value !== undefined && !Number.isSafeInteger(value)) throw new BitMarError('invalid_argument', `${name} must be a whole number`);
-    }
+    checkText('question', question);
+    const checked = engineAskOptions(options);
     const picture = await platform().capture(source);
-    return this.#host.ask(picture, question, { numBeams, maxTokens: maxTokens ?? null }, signal);
+    return this.#host.ask(picture, question, checked, signal);
   }
 
   /** Captions a playing video, always its newest frame, until stopped. */
@@ -143,8 +144,11 @@ export class BitMar {
 
   /** Frees everything. Pending and later calls reject with the code 'disposed'. Changes of the memory that wait to be saved are lost. */
   dispose(): void {
-    this.memory.close();
-    this.#host.close();
+    try {
+      this.memory.close();
+    } finally {
+      this.#host.close(); // whatever a store of the caller's throws
+    }
   }
 
   /** `prepare` makes the memory ready and says whether the episode is to be written. */
@@ -152,16 +156,29 @@ export class BitMar {
     const { signal, onToken, now = Date.now(), label = null, thumbnail } = options;
     if (signal?.aborted) throw aborted(signal);
     const checked = engineOptions(options);
-    checkNumber('now', now, -Number.MAX_VALUE, Number.MAX_VALUE);
+    checkFinite('now', now);
     const picture = await platform().capture(source);
-    const write = await prepare();
-    const small = write ? miniatureOf(picture, thumbnail) : undefined; // before the worker takes the picture
+    const { write, small } = await beforeSending(picture, async () => {
+      const write = await prepare();
+      return { write, small: write ? miniatureOf(picture, thumbnail) : undefined }; // before the worker takes the picture
+    });
     const readMemory = options.readMemory ?? this.memory.opened;
     const { caption, written } = await this.#host.caption(picture, { ...checked, readMemory }, write ? { nowMs: now, label } : null, onToken, signal);
     if (!written) return caption;
     await this.memory.wrote(written, caption.text, small);
     return { ...caption, episode: written };
   }
+}
+
+/** What `load` takes for a model. */
+function checkModel(model: unknown): void {
+  if (typeof model === 'string' || model instanceof URL) return;
+  const parts = Object.keys(MODEL_FILES).join(', ');
+  if (!isObject(model)) throw unlike('A model', `the address of its folder, or its files { ${parts} }`, model);
+  for (const part of ['config', 'tokenizer', 'preprocessor'] as const) checkFileText(part, model[part]);
+  const { weights } = model;
+  if (!(weights instanceof Uint8Array || weights instanceof ArrayBuffer)) throw unlike("The model's weights", 'a Uint8Array or an ArrayBuffer', weights);
+  checkFileSize('weights', weights.byteLength);
 }
 
 /** As asked for, as far as the platform goes. */
@@ -171,6 +188,7 @@ function chooseBuild({ build, threads = 2, worker, wasmUrl }: LoadOptions): { bu
   if (build === 'relaxed-threads' && !possible) {
     throw new BitMarError('unsupported_platform', 'Threads need a worker, and a page that is cross-origin isolated');
   }
+  if (build !== undefined) checkOneOf('build', build, BUILDS);
   build ??= bestBuild(Math.min(threads, possible) > 1 && wasmUrl === undefined);
   return { build, threads: build === 'relaxed-threads' ? Math.min(threads, possible) : 1 };
 }
@@ -189,13 +207,19 @@ async function startHost(options: LoadOptions, module: { build: Build; threads: 
 function engineOptions(options: CaptionOptions): Omit<EngineOptions, 'readMemory'> {
   const { prompt = '', maxTokens = 24, numBeams = 1, lengthPenalty, temperature = 0, topP = 1, seed = 0 } = options;
   checkText('prompt', prompt);
-  checkWhole('maxTokens', maxTokens, 1, 1 << 20);
-  checkWhole('numBeams', numBeams, 1, 8);
+  checkWhole('maxTokens', maxTokens, 1, MOST_TOKENS);
+  checkWhole('numBeams', numBeams, 1, MOST_BEAMS);
   if (lengthPenalty !== undefined) checkNumber('lengthPenalty', lengthPenalty, -10, 10);
   checkNumber('temperature', temperature, 0, 1000);
   checkNumber('topP', topP, 0, 1);
   checkWhole('seed', seed, 0, Number.MAX_SAFE_INTEGER);
   return { prompt, maxTokens, numBeams, lengthPenalty, temperature, topP, seed };
+}
+
+function engineAskOptions({ numBeams = 1, maxTokens }: AskOptions): EngineAskOptions {
+  checkWhole('numBeams', numBeams, 1, MOST_BEAMS);
+  if (maxTokens !== undefined) checkWhole('maxTokens', maxTokens, 1, MOST_TOKENS);
+  return { numBeams, maxTokens: maxTokens ?? null };
 }
 
 /** Servers that answer every unknown address with a page are common; say so instead of a parser's message. */

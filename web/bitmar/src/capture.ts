@@ -1,5 +1,6 @@
 // Sources that are the same on every platform: plain bytes.
 
+import { copied, nameOf, unlike, wrong } from './check.js';
 import { BitMarError } from './errors.js';
 import type { Picture } from './protocol.js';
 import type { Features, RawPixels, Source } from './types.js';
@@ -7,19 +8,19 @@ import type { Features, RawPixels, Source } from './types.js';
 /** A Picture with a copy of the bytes, or undefined for a source that is not plain bytes. */
 export function capturePlain(source: Source): Picture | undefined {
   if (typeof source !== 'object' || source === null) {
-    throw new BitMarError('invalid_argument', `A picture was expected, not ${source === null ? 'null' : typeof source}`);
+    throw unlike('A picture', 'an object', source);
   }
-  if (isFeatures(source)) return { kind: 'features', features: new Float32Array(source.features) };
+  if (isFeatures(source)) return { kind: 'features', features: copied(() => new Float32Array(source.features), 'the features') };
   if (isRawPixels(source)) {
     const { data, width, height } = source;
     if (!isSide(width) || !isSide(height)) throw new BitMarError('invalid_image', `${width} x ${height} is no size of a picture`);
-    return { kind: 'pixels', data: new Uint8Array(data), width, height };
+    return { kind: 'pixels', data: copied(() => new Uint8Array(data), 'the picture'), width, height };
   }
   return undefined;
 }
 
 export function unknownSource(source: object): BitMarError {
-  return new BitMarError('invalid_argument', `Not a kind of picture that is known here: ${source.constructor?.name ?? typeof source}`);
+  return wrong(`Not a kind of picture that is known here: ${nameOf(source)}`);
 }
 
 /** The engine's own limits are lower; this keeps a number from being another one there. */

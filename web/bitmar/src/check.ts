@@ -1,10 +1,18 @@
-// What callers hand over, checked before it is copied, posted or cast. The engine checks again what it is given.
+// What callers hand over, who may have no types, checked in the words of the API before it is copied, posted or cast. The engine checks
+// again what it is given.
 
 import { BitMarError, type ErrorCode } from './errors.js';
 
-/** Bytes of UTF-8 that a prompt or a text to recall by may have, and a label. The same in src/model/engine.h and src/io/memory_state.h. */
+/** Bytes of UTF-8 that a prompt, a question or a text to recall by may have, and a label. The same in src/model/engine.h and src/io/memory_state.h. */
 export const MOST_TEXT_BYTES = 1 << 16;
 export const MOST_LABEL_BYTES = 63;
+
+/** The engine's, of captions and answers. */
+export const MOST_TOKENS = 1 << 20;
+export const MOST_BEAMS = 8;
+
+/** Of a timer, in milliseconds: longer ones fire at once. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Bytes of a model's files, as in src/io and src/model/model_files.cpp. */
 export const MOST_BYTES = { config: 1 << 20, preprocessor: 1 << 20, tokenizer: 8 << 20, weights: 512 << 20 } as const;
@@ -16,18 +24,74 @@ const TOO_LARGE: Record<keyof typeof MOST_BYTES, ErrorCode> = {
   weights: 'invalid_model',
 };
 
+// Options of these names mean the same in every method.
+const OPTIONAL_FUNCTIONS = ['onProgress', 'onToken', 'onFrame', 'onError'] as const;
+const OPTIONAL_BOOLEANS = ['worker', 'readMemory', 'writeMemory', 'shrink'] as const;
+
+export function wrong(message: string, cause?: unknown): BitMarError {
+  return new BitMarError('invalid_argument', message, { cause });
+}
+
+/** The error of a value that is not what it must be. */
+export function unlike(name: string, expected: string, value: unknown): BitMarError {
+  return wrong(`${name} must be ${expected}, not ${nameOf(value)}`);
+}
+
+/** For messages. */
+export function nameOf(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === 'function') return 'a function';
+  if (Array.isArray(value)) return 'an array';
+  if (isObject(value)) return value.constructor?.name ? `a value of the kind ${value.constructor.name}` : 'an object';
+  return String(value);
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+/** An object of options for that method: what may stand under the names that several methods share. Null there is as good as nothing. */
+export function checkOptions(options: unknown, method: string): void {
+  if (!isObject(options)) throw unlike(`The options of ${method}()`, 'an object', options);
+  checkSignal(options.signal);
+  for (const name of OPTIONAL_FUNCTIONS) if (isSet(options[name])) checkFunction(name, options[name]);
+  for (const name of OPTIONAL_BOOLEANS) if (isSet(options[name])) checkBoolean(name, options[name]);
+}
+
+/** By what it can do: that of another frame is another class. */
+export function checkSignal(signal: unknown): void {
+  if (!isSet(signal)) return; // as for fetch
+  if (isObject(signal) && typeof signal.aborted === 'boolean' && typeof signal.addEventListener === 'function') return;
+  throw unlike('signal', 'an AbortSignal', signal);
+}
+
+export function checkFunction(name: string, value: unknown): void {
+  if (typeof value !== 'function') throw unlike(name, 'a function', value);
+}
+
+function checkBoolean(name: string, value: unknown): void {
+  if (typeof value !== 'boolean') throw unlike(name, 'true or false', value);
+}
+
+export function checkOneOf(name: string, value: unknown, allowed: readonly string[]): void {
+  if (!(allowed as readonly unknown[]).includes(value)) throw unlike(name, `one of ${allowed.map((each) => `'${each}'`).join(', ')}`, value);
+}
+
 /** A whole number from `least` to `most`. */
 export function checkWhole(name: string, value: unknown, least: number, most: number): void {
   if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
-    throw new BitMarError('invalid_argument', `${name} must be a whole number from ${least} to ${most}, not ${String(value)}`);
+    throw unlike(name, `a whole number from ${least} to ${most}`, value);
   }
 }
 
 /** A number from `least` to `most`; not NaN. */
 export function checkNumber(name: string, value: unknown, least: number, most: number): void {
-  if (typeof value !== 'number' || !(value >= least && value <= most)) {
-    throw new BitMarError('invalid_argument', `${name} must be a number from ${least} to ${most}, not ${String(value)}`);
-  }
+  if (typeof value !== 'number' || !(value >= least && value <= most)) throw unlike(name, `a number from ${least} to ${most}`, value);
+}
+
+/** A number of any size; neither NaN nor infinite. */
+export function checkFinite(name: string, value: unknown): void {
+  checkNumber(name, value, -Number.MAX_VALUE, Number.MAX_VALUE);
 }
 
 /**
@@ -35,10 +99,10 @@ export function checkNumber(name: string, value: unknown, least: number, most: n
  * another one.
  */
 export function checkText(name: string, text: unknown, most = MOST_TEXT_BYTES): asserts text is string {
-  if (typeof text !== 'string') throw new BitMarError('invalid_argument', `${name} must be a string`);
+  if (typeof text !== 'string') throw unlike(name, 'a string', text);
   // A string has no fewer bytes than units, so that a long one is not even looked at.
   if (text.length > most || bytesOf(text) > most) throw new BitMarError('text_too_long', `${name} may have ${most} bytes of UTF-8`);
-  if (/\p{Surrogate}/u.test(text)) throw new BitMarError('invalid_text', `${name} holds half a surrogate pair`);
+  if (hasHalfPair(text)) throw new BitMarError('invalid_text', `${name} holds half a surrogate pair`);
 }
 
 /** The bytes of one of the model's files, so far or as announced. */
@@ -49,13 +113,31 @@ export function checkFileSize(part: keyof typeof MOST_BYTES, bytes: number): voi
 
 /** One of the model's JSON files, given as a string. */
 export function checkFileText(part: 'config' | 'preprocessor' | 'tokenizer', text: unknown): void {
-  if (typeof text !== 'string') throw new BitMarError('invalid_argument', `${part} must be a string`);
+  if (typeof text !== 'string') throw unlike(`The model's ${part}`, 'a string', text);
   checkFileSize(part, text.length);
   checkFileSize(part, bytesOf(text));
-  if (/\p{Surrogate}/u.test(text)) throw new BitMarError(TOO_LARGE[part], `The model's ${part} holds half a surrogate pair`);
+  if (hasHalfPair(text)) throw new BitMarError(TOO_LARGE[part], `The model's ${part} holds half a surrogate pair`);
+}
+
+/** What the function copies of the caller's. */
+export function copied<Copy>(copy: () => Copy, what: string): Copy {
+  try {
+    return copy();
+  } catch (cause) {
+    if (cause instanceof RangeError) throw new BitMarError('out_of_memory', `There is no memory for a copy of ${what}`, { cause });
+    throw wrong(`The contents of ${what} are gone: their buffer was handed to a worker`, cause);
+  }
 }
 
 /** Of UTF-8. */
 export function bytesOf(text: string): number {
   return new TextEncoder().encode(text).length;
+}
+
+function hasHalfPair(text: string): boolean {
+  return /\p{Surrogate}/u.test(text);
+}
+
+function isSet(value: unknown): boolean {
+  return value !== undefined && value !== null;
 }

@@ -68,20 +68,25 @@ async function receive(
   const { size, exact } = file;
   const chunks: Uint8Array[] = [];
   let loaded = 0;
-  try {
-    for await (const chunk of file.chunks) {
-      if (signal.aborted) throw aborted(signal);
-      chunks.push(chunk);
-      loaded += chunk.length;
-      // What a compressed transfer unpacks to is known only at its end.
-      onBytes(size === undefined ? loaded : Math.min(loaded, size), size);
-    }
-  } catch (error) {
-    throw error instanceof BitMarError ? error : new BitMarError('network', `${address} broke off: ${messageOf(error)}`, { cause: error });
+  for await (const chunk of arriving(file, address)) {
+    if (signal.aborted) throw aborted(signal);
+    chunks.push(chunk);
+    loaded += chunk.length;
+    // What a compressed transfer unpacks to is known only at its end.
+    onBytes(size === undefined ? loaded : Math.min(loaded, size), size);
   }
   if (exact && loaded !== size) throw new BitMarError('network', `${address}: ${loaded} bytes of ${size} came`);
   onBytes(loaded, loaded);
   return concat(chunks, loaded);
+}
+
+/** The file's chunks. Only what goes wrong with them is the network's fault, not what the caller's `onProgress` throws. */
+async function* arriving({ chunks }: OpenFile, address: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* chunks;
+  } catch (error) {
+    throw error instanceof BitMarError ? error : new BitMarError('network', `${address} broke off: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 function concat(chunks: Uint8Array[], length: number): Uint8Array {

@@ -1,7 +1,10 @@
 // The caller's side of the protocol: numbers the calls, keeps them in order, and matches the answers.
 
+import { checkSignal, wrong } from './check.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
-import { aborted, BitMarError } from './errors.js';
+import { aborted, BitMarError, messageOf } from './errors.js';
+import { guarded } from './events.js';
+import { FOREIGN_PICTURE, isReadable } from './pixels.js';
 import { platform } from './platform.js';
 import type { Port } from './platform.js';
 import type { Written } from './memory-types.js';
@@ -34,7 +37,7 @@ export class HostClient {
   #nextId = 1;
 
   /** A host with the engine's module in it. */
-  static async start(options: LoadOptions, module: Omit<StartRequest, 'type' | 'id'>): Promise<HostClient> {
+  static async start(options: LoadOptions, module: Omit<StartRequest, 'type' | 'id' | 'lifeline'>): Promise<HostClient> {
     const client = new HostClient();
     const reply = (message: Reply) => client.#receive(message);
     if (options.worker === false) {
@@ -44,9 +47,10 @@ export class HostClient {
     } else {
       client.#port = platform().startWorker({ reply, failed: (error) => client.#die(error) }, options.workerUrl);
     }
-    const request = { type: 'start', id: client.#nextId++, ...module } as const;
+    const request = { type: 'start', id: client.#nextId++, ...module, lifeline: client.#port.lifeline } as const;
     try {
-      await client.#call(request, [], undefined, options.signal, () => {});
+      const { held } = (await client.#call(request, [], undefined, options.signal, () => {})) as Started;
+      if (held) client.#port?.holdsLifeline?.();
     } catch (error) {
       client.close();
       throw error;
@@ -93,16 +97,20 @@ export class HostClient {
     this.#die(new BitMarError('disposed', 'The model was disposed of'));
   }
 
-  #call(
+  async #call(
     request: Call['request'],
     transfer: Call['transfer'],
     onToken: Call['onToken'],
     signal: AbortSignal | undefined,
     onStart: () => void,
   ): Promise<Response> {
+    checkSignal(signal);
     return new Promise((resolve, reject) => {
-      if (this.#dead) return reject(this.#dead);
-      if (signal?.aborted) return reject(aborted(signal));
+      const refused = this.#dead ?? (signal?.aborted ? aborted(signal) : undefined);
+      if (refused) {
+        discard(transfer);
+        return reject(refused);
+      }
       const onAbort = () => this.#abort(call, signal!);
       const call: Call = {
         request,
@@ -120,14 +128,25 @@ export class HostClient {
       };
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#queue.push(call);
-      if (this.#queue.length === 1) this.#send(call);
+      if (this.#queue.length === 1) this.#sendFirst();
     });
   }
 
-  #send(call: Call): void {
-    call.onStart();
-    this.#port?.keepAlive(true);
-    this.#port?.post(call.request, call.transfer);
+  /** Hands the first call to the host. One whose message cannot be posted is the caller's affair alone: the next one has its turn. */
+  #sendFirst(): void {
+    for (let call = this.#queue[0]; call; call = this.#queue[0]) {
+      try {
+        call.onStart();
+        this.#port?.keepAlive(true);
+        this.#port?.post(call.request, call.transfer);
+        return;
+      } catch (error) {
+        call.reject(unpostable(call, error));
+        discard(call.transfer);
+        this.#queue.shift();
+      }
+    }
+    this.#port?.keepAlive(false);
   }
 
   /** The caller hears at once. A waiting call just goes; the running one keeps its place until the host has let go of it. */
@@ -135,14 +154,19 @@ export class HostClient {
     const running = call === this.#queue[0];
     if (!running || !changesMemory(call.request)) call.reject(aborted(signal));
     call.onToken = undefined;
-    if (running) this.#port?.post({ type: 'abort', id: call.request.id }, []);
-    else this.#queue = this.#queue.filter((other) => other !== call);
+    if (running) return this.#stopFirst();
+    discard(call.transfer);
+    this.#queue = this.#queue.filter((other) => other !== call);
+  }
+
+  #stopFirst(): void {
+    this.#port?.post({ type: 'abort', id: this.#queue[0]!.request.id }, []);
   }
 
   #receive(reply: Reply): void {
     const call = this.#queue[0];
     if (!call || call.request.id !== reply.id) return;
-    if (reply.type === 'token') return call.onToken?.(reply.piece);
+    if (reply.type === 'token') return this.#tell(call, reply.piece);
     if (reply.type === 'error') {
       const error = new BitMarError(reply.code, reply.message);
       if (reply.code === 'worker_failed') return this.#die(error); // its state is unknown
@@ -151,9 +175,22 @@ export class HostClient {
       call.resolve(reply);
     }
     this.#queue.shift();
-    const next = this.#queue[0];
-    if (next) this.#send(next);
-    else this.#port?.keepAlive(false);
+    this.#sendFirst();
+  }
+
+  /** What the caller's function throws ends the caller's call, and nothing else. */
+  #tell(call: Call, piece: string): void {
+    const { onToken } = call;
+    if (!onToken) return;
+    guarded(
+      () => onToken(piece),
+      (error) => {
+        if (call !== this.#queue[0] || call.onToken !== onToken) return platform().report(error); // the call has ended
+        call.onToken = undefined;
+        call.reject(error);
+        this.#stopFirst();
+      },
+    );
   }
 
   #die(error: BitMarError): void {
@@ -161,14 +198,42 @@ export class HostClient {
     this.#dead = error;
     this.#port?.close();
     this.#port = undefined;
+    const [, ...waiting] = this.#queue;
+    for (const { transfer } of waiting) discard(transfer);
     for (const call of this.#queue) call.reject(error);
     this.#queue = [];
   }
 }
 
+/** Why the platform would not send a call's message. */
+function unpostable({ transfer }: Call, cause: unknown): BitMarError {
+  if (cause instanceof BitMarError) return cause;
+  for (const part of transfer) {
+    if ('close' in part && !isReadable(part)) {
+      return new BitMarError('invalid_image', FOREIGN_PICTURE, { cause });
+    }
+  }
+  return wrong(`An argument cannot be sent to the worker: ${messageOf(cause)}`, cause);
+}
+
+/** A picture that nobody will look at: bitmaps hold memory that the garbage collector does not see. */
+function discard(transfer: Call['transfer']): void {
+  for (const part of transfer) if ('close' in part) part.close();
+}
+
 function changesMemory(request: Call['request']): boolean {
   if (request.type === 'caption') return request.remember !== null;
   return request.type === 'memory' && CHANGES.has(request.call.name);
+}
+
+/** What has to go well before the picture can be sent; where it does not, nobody will look at the picture. */
+export async function beforeSending<Result>(picture: Picture, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    discard(transferOf(picture));
+    throw error;
+  }
 }
 
 function transferOf(picture: Picture): ArrayBuffer[] | ImageBitmap[] {

@@ -35,7 +35,7 @@ export class Host {
       return;
     }
     this.#answer(request).catch((error: unknown) => {
-      this.#reply({ type: 'error', id: request.id, code: codeOf(error), message: messageOf(error) });
+      this.#reply({ type: 'error', id: request.id, code: codeOf(error), message: inApiWords(messageOf(error)) });
     });
   }
 
@@ -60,11 +60,12 @@ export class Host {
     }
   }
 
-  async #start({ id, build, wasm, threads }: StartRequest): Promise<void> {
+  async #start({ id, build, wasm, threads, lifeline }: StartRequest): Promise<void> {
+    const held = lifeline !== undefined && (await hold(lifeline));
     const { default: createBitMar } = await SCRIPTS[build]();
     this.#module = await instantiate(createBitMar, wasm, threads);
     this.#threads = threads;
-    this.#reply({ type: 'started', id });
+    this.#reply({ type: 'started', id, held });
   }
 
   async #load({ id, config, tokenizer, preprocessor, weights, int8KvCache }: LoadRequest): Promise<void> {
@@ -132,6 +133,14 @@ export class Host {
   }
 }
 
+/** Takes the lock and never gives it back. False where the browser allows no locks: in sandboxed frames, say. */
+function hold(lock: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const forEver = () => new Promise<void>(() => resolve(true));
+    navigator.locks.request(lock, forEver).catch(() => resolve(false));
+  });
+}
+
 /** Compiled here, because Emscripten's own way turns every failure into an abort, or waits for ever. */
 async function instantiate(createBitMar: CreateModule, wasm: Uint8Array, threads: number): Promise<EngineModule> {
   const compiled = await WebAssembly.compile(wasm as Uint8Array<ArrayBuffer>);
@@ -173,11 +182,18 @@ function messages(): Promise<void> {
   });
 }
 
+/** The engine speaks of options by its own names. */
+function inApiWords(message: string): string {
+  return message.replace(/\b(max_tokens|num_beams|length_penalty|top_p|read_memory|write_memory)\b/g, (name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
+}
+
 /** The engine's errors carry their code. Anything else is a WebAssembly trap or a defect: the engine is not to be trusted. */
 function codeOf(error: unknown): ErrorCode {
   const code = ERROR_CODES.find((known) => known === (error as { code?: unknown } | null)?.code);
   if (code) return code;
   // Emscripten's loader wraps what the platform refused to compile: "Aborted(CompileError: ...".
   if (/\b(CompileError|LinkError): /.test(String(error))) return 'unsupported_platform';
+  // Embind's, of an argument that it cannot convert: the engine was not even called.
+  if ((error as { name?: unknown } | null)?.name === 'BindingError') return 'invalid_argument';
   return error instanceof RangeError ? 'out_of_memory' : 'worker_failed';
 }

@@ -1,7 +1,8 @@
-import { checkNumber, checkText, checkWhole, MOST_LABEL_BYTES } from './check.js';
+import { checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, isObject, LONGEST_TIMER_MS, MOST_LABEL_BYTES, unlike, wrong } from './check.js';
 import type { EngineEpisode } from './engine.js';
 import { aborted, BitMarError } from './errors.js';
-import type { HostClient } from './host-client.js';
+import { SafeEventTarget } from './events.js';
+import { beforeSending, type HostClient } from './host-client.js';
 import { readArchive, writeArchive } from './memory-archive.js';
 import { describe } from './memory-earlier.js';
 import { MemoryKeeper } from './memory-keeper.js';
@@ -37,9 +38,12 @@ const THUMBNAIL_BYTES = 16 << 20;
  * Before anything is loaded.
  * @internal
  */
-export function checkMemoryOptions({ slots, autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES }: MemoryOptions): void {
+export function checkMemoryOptions(options: MemoryOptions): void {
+  if (!isObject(options)) throw unlike('memory', 'an object', options);
+  const { slots, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES }: MemoryOptions = options;
   if (slots !== undefined) checkWhole('memory.slots', slots, 1, 1 << 16);
-  checkNumber('memory.autosaveMs', autosaveMs, 0, 0x7fffffff); // a timer's longest
+  checkOneOf('memory.earlier', earlier, ['embed', 'leave']);
+  checkNumber('memory.autosaveMs', autosaveMs, 0, LONGEST_TIMER_MS);
   checkNumber('memory.thumbnailBytes', thumbnailBytes, 0, Number.MAX_SAFE_INTEGER);
 }
 
@@ -63,7 +67,7 @@ export interface MemoryParts {
  *
  * Nothing is opened before the first call. Events: 'change' (MemoryChangeEvent) and 'storage' (MemoryStorageEvent).
  */
-export class Memory extends EventTarget {
+export class Memory extends SafeEventTarget {
   readonly #parts: MemoryParts;
   readonly #keeper: MemoryKeeper;
   readonly #slotsAsked: number | null;
@@ -78,7 +82,6 @@ export class Memory extends EventTarget {
     super();
     this.#parts = parts;
     const { slots, shrink = false, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES } = options;
-    if (earlier !== 'embed' && earlier !== 'leave') throw new BitMarError('invalid_argument', `earlier is 'embed' or 'leave', not ${String(earlier)}`);
     this.#slotsAsked = slots ?? null;
     this.#keeper = new MemoryKeeper({
       host: parts.host,
@@ -131,6 +134,7 @@ export class Memory extends EventTarget {
 
   /** Captions a picture and remembers it. */
   async write(source: Source, options: WriteOptions = {}): Promise<Remembered> {
+    checkOptions(options, 'write');
     if (options.label !== undefined) checkLabel(options.label);
     const { episode, ...caption } = await this.#parts.captionAndWrite(source, options, () => this.#openToWrite(options.signal));
     return { ...episode!, caption };
@@ -138,33 +142,41 @@ export class Memory extends EventTarget {
 
   /** What resembles an image, fits a text, or both; and what it is called, where somebody taught that. Changes nothing. */
   async recall(query: RecallQuery<Source>): Promise<Recollection> {
+    checkOptions(query, 'recall');
     const { image, text, k = 10, minScore = -1, signal } = query;
     if (signal?.aborted) throw aborted(signal);
-    if (image === undefined && typeof text !== 'string') throw new BitMarError('invalid_argument', 'recall needs an image, a text, or both');
+    if (image === undefined && typeof text !== 'string') throw wrong('recall needs an image, a text, or both');
     if (text !== undefined && text !== null) checkText('text', text);
     checkWhole('k', k, 1, Number.MAX_SAFE_INTEGER);
-    checkNumber('minScore', minScore, -Number.MAX_VALUE, Number.MAX_VALUE);
+    checkFinite('minScore', minScore);
     const picture = image === undefined ? null : await platform().capture(image);
-    await this.#keeper.open();
+    if (picture) await beforeSending(picture, () => this.#keeper.open());
+    else await this.#keeper.open();
     const { matches, recognised } = await this.#parts.host.memory('recall', { picture, text: text ?? null, k, minScore }, signal);
     return { matches: matches.map((match) => ({ ...match, ...this.#withCaption(match) })), recognised };
   }
 
   /** Gives what a picture shows a name. Several pictures of the same make the name surer. */
   async teach(source: Source, label: string, options: TeachOptions = {}): Promise<Written> {
+    checkOptions(options, 'teach');
     const { signal, thumbnail, now = Date.now() } = options;
     if (signal?.aborted) throw aborted(signal);
     checkLabel(label);
     const picture = await platform().capture(source);
-    const small = miniatureOf(picture, thumbnail);
-    await this.#openToWrite(signal);
+    const small = await beforeSending(picture, async () => {
+      const small = miniatureOf(picture, thumbnail);
+      await this.#openToWrite(signal);
+      return small;
+    });
     const written = await this.#parts.host.memory('teach', { picture, label, nowMs: now }, signal);
     await this.#wrote('teach', written, undefined, small);
     return written;
   }
 
   /** Counts a use, so that the episode does not grow stale. Rejects with 'invalid_argument' when there is no such episode. */
-  async touch(id: number, { now = Date.now() }: { now?: number | undefined } = {}): Promise<void> {
+  async touch(id: number, options: { now?: number | undefined } = {}): Promise<void> {
+    checkOptions(options, 'touch');
+    const { now = Date.now() } = options;
     checkId(id);
     await this.#openToWrite();
     await this.#parts.host.memory('touch', { id, nowMs: now });
@@ -200,9 +212,11 @@ export class Memory extends EventTarget {
   }
 
   /** The episodes by time of writing, the newest first. */
-  async list({ limit = 50, cursor = null }: ListOptions = {}): Promise<EpisodePage> {
+  async list(options: ListOptions = {}): Promise<EpisodePage> {
+    checkOptions(options, 'list');
+    const { limit = 50, cursor = null } = options;
     checkWhole('limit', limit, 1, Number.MAX_SAFE_INTEGER - 1);
-    if (cursor !== null && !Number.isSafeInteger(cursor)) throw new BitMarError('invalid_argument', 'cursor must come from an earlier list()');
+    if (cursor !== null && !Number.isSafeInteger(cursor)) throw unlike('cursor', 'that of an earlier list()', cursor);
     await this.#keeper.open();
     const found = await this.#parts.host.memory('list', { limit: limit + 1, before: cursor ?? Infinity });
     const episodes = found.slice(0, limit).map((episode) => this.#withCaption(episode));
@@ -218,7 +232,9 @@ export class Memory extends EventTarget {
   }
 
   /** Everything in one file: to keep, or to take to another device with the same model. */
-  async export({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Blob> {
+  async export(options: { signal?: AbortSignal | undefined } = {}): Promise<Blob> {
+    checkOptions(options, 'export');
+    const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
     await this.#keeper.open();
     // Both at once: nothing changes in between.
@@ -242,7 +258,11 @@ export class Memory extends EventTarget {
    * Puts an exported memory in the place of this one: all of it, or, where anything about the file is wrong, nothing. The memory grows to hold
    * it; with `shrink` it keeps its slots, and the weakest episodes are left out.
    */
-  async import(file: Blob, { signal, shrink = false }: { signal?: AbortSignal | undefined; shrink?: boolean | undefined } = {}): Promise<LoadReport> {
+  async import(file: Blob, options: { signal?: AbortSignal | undefined; shrink?: boolean | undefined } = {}): Promise<LoadReport> {
+    checkOptions(options, 'import');
+    if (!isObject(file) || typeof file.arrayBuffer !== 'function') throw unlike('What is imported', 'a Blob', file);
+    const { signal } = options;
+    const shrink = options.shrink ?? false;
     const archive = await readArchive(new Uint8Array(await file.arrayBuffer()));
     const { model } = this.#parts;
     if (archive.model !== null && model !== undefined && archive.model !== model) {
@@ -355,7 +375,7 @@ export type Miniature = (() => Promise<Thumbnail>) | undefined;
 export function miniatureOf(picture: Picture, thumbnail: unknown): Miniature {
   if (thumbnail === undefined || thumbnail === false) return undefined;
   if (thumbnail === true) return platform().miniature(picture);
-  if (!(thumbnail instanceof Blob)) throw new BitMarError('invalid_argument', 'thumbnail must be true or a Blob');
+  if (!(thumbnail instanceof Blob)) throw unlike('thumbnail', 'true or a Blob', thumbnail);
   return async () => ({ type: thumbnail.type, bytes: new Uint8Array(await thumbnail.arrayBuffer()) });
 }
 
@@ -372,10 +392,10 @@ function storeOpener(options: MemoryOptions, model: string | undefined): (() => 
 }
 
 function checkId(id: number): void {
-  if (!Number.isSafeInteger(id)) throw new BitMarError('invalid_argument', 'The id of an episode is a whole number');
+  if (!Number.isSafeInteger(id)) throw unlike('The id of an episode', 'a whole number', id);
 }
 
 function checkLabel(label: string): void {
-  if (typeof label !== 'string' || label.trim() === '') throw new BitMarError('invalid_argument', 'A label is a text that is not empty');
+  if (typeof label !== 'string' || label.trim() === '') throw unlike('A label', 'a string that is not empty', label);
   checkText('A label', label, MOST_LABEL_BYTES);
 }

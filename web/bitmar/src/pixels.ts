@@ -28,10 +28,29 @@ export function readPixels(bitmap: ImageBitmap): RawPixels {
     return { data, width, height };
   } catch (error) {
     if (error instanceof RangeError) throw new BitMarError('image_too_large', `No memory for ${width} x ${height} pixels`);
+    if (isSecurityError(error)) throw new BitMarError('invalid_image', FOREIGN_PICTURE, { cause: error });
     throw error;
   } finally {
     bitmap.close();
   }
+}
+
+export const FOREIGN_PICTURE = 'The picture comes from another origin, whose server does not allow to read it (no CORS headers)';
+
+/** Whether the browser lets this page see the pixels. */
+export function isReadable(bitmap: ImageBitmap): boolean {
+  try {
+    const context = canvas(1, 1).getContext('2d') as OffscreenCanvasRenderingContext2D | null;
+    context?.drawImage(bitmap, 0, 0);
+    context?.getImageData(0, 0, 1, 1);
+    return true;
+  } catch (error) {
+    return !isSecurityError(error);
+  }
+}
+
+function isSecurityError(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'SecurityError';
 }
 
 /** The longer side of a thumbnail, and its quality: some 5 KB each. */

@@ -1,3 +1,4 @@
+import { addressOf } from './address.js';
 import { capturePlain, unknownSource } from './capture.js';
 import { BitMarError } from './errors.js';
 import { fetchFile } from './fetch.js';
@@ -15,7 +16,7 @@ const WASM: Record<Build, () => string> = {
 
 export const browserPlatform: Platform = {
   locate(folder, file) {
-    const base = new URL(folder, document.baseURI);
+    const base = addressOf(folder, document.baseURI);
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     return new URL(file, base).href;
   },
@@ -39,10 +40,21 @@ export const browserPlatform: Platform = {
       event.preventDefault();
       events.failed(new BitMarError('worker_failed', event.message || 'The worker could not be loaded'));
     };
+    const lifeline = navigator.locks && `bitmar-worker-${crypto.randomUUID()}`; // both are there in secure contexts
+    const closed = new AbortController();
     return {
       post: (request, transfer) => worker.postMessage(request, transfer as Transferable[]),
-      close: () => worker.terminate(),
+      close() {
+        closed.abort();
+        worker.terminate();
+      },
       keepAlive() {},
+      lifeline,
+      holdsLifeline() {
+        if (!lifeline) return;
+        const ended = () => events.failed(new BitMarError('worker_failed', 'The worker has ended'));
+        navigator.locks.request(lifeline, { signal: closed.signal }, ended).catch(() => {}); // closed
+      },
     };
   },
 
@@ -58,6 +70,9 @@ export const browserPlatform: Platform = {
   defaultStore: () => async (model) => (await import('./store-indexeddb.js')).IndexedDbStore.of(model),
 
   hasTabs: true,
+
+  // As the browser does with what an event's listener throws.
+  report: (error) => reportError(error),
 
   onLeave(callback) {
     const hidden = () => document.visibilityState === 'hidden' && callback();

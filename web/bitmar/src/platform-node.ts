@@ -4,17 +4,18 @@ import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
+import { addressOf } from './address.js';
 import { capturePlain, unknownSource } from './capture.js';
 import { BitMarError, messageOf } from './errors.js';
 import { fetchFile } from './fetch.js';
 import { decodePhoto } from './photos-node.js';
 import type { OpenFile, Platform, Port, PortEvents } from './platform.js';
-import type { Reply } from './protocol.js';
+import type { Picture, Reply } from './protocol.js';
 
 export const nodePlatform: Platform = {
   locate(folder, file) {
     const address = String(folder);
-    const base = /^(https?|file):/.test(address) ? new URL(address) : pathToFileURL(resolve(address));
+    const base = /^(https?|file):/.test(address) ? addressOf(address) : pathToFileURL(resolve(address));
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     return new URL(file, base).href;
   },
@@ -26,7 +27,9 @@ export const nodePlatform: Platform = {
   wasmAddress: (build) => new URL(`./wasm/bitmar-${build}.wasm`, import.meta.url).href,
 
   startWorker(events: PortEvents, url): Port {
-    const worker = new Worker(url ? new URL(url) : new URL('./worker-node.js', import.meta.url));
+    // A worker takes over the process's flags, and refuses this one of `node --input-type=module -e ...`.
+    const execArgv = process.execArgv.filter((flag) => !flag.startsWith('--input-type='));
+    const worker = new Worker(url ? addressOf(url) : new URL('./worker-node.js', import.meta.url), { execArgv });
     worker.on('message', (reply: Reply) => events.reply(reply));
     worker.on('error', (error) => events.failed(new BitMarError('worker_failed', messageOf(error), { cause: error })));
     worker.on('exit', () => events.failed(new BitMarError('worker_failed', 'The worker exited')));
@@ -40,7 +43,7 @@ export const nodePlatform: Platform = {
   capture(source) {
     const plain = capturePlain(source);
     if (plain) return plain;
-    if (source instanceof Blob) return source.arrayBuffer().then((bytes) => ({ kind: 'file', bytes: new Uint8Array(bytes) }));
+    if (source instanceof Blob) return captureFile(source);
     throw unknownSource(source);
   },
 
@@ -52,8 +55,21 @@ export const nodePlatform: Platform = {
 
   hasTabs: false,
 
+  // Thrown, it would end the process.
+  report(error) {
+    process.emitWarning(error instanceof Error ? (error.stack ?? error.message) : String(error), 'BitMarWarning');
+  },
+
   onLeave: () => () => {},
 };
+
+async function captureFile(file: Blob): Promise<Picture> {
+  try {
+    return { kind: 'file', bytes: new Uint8Array(await file.arrayBuffer()) };
+  } catch (cause) {
+    throw new BitMarError('invalid_image', `The file can no longer be read: ${messageOf(cause)}`, { cause });
+  }
+}
 
 async function openFromDisk(address: string): Promise<OpenFile> {
   const path = fileURLToPath(address);

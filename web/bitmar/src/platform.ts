@@ -12,6 +12,10 @@ export interface Port {
   close(): void;
   /** While calls are pending, node's process stays alive. */
   keepAlive(pending: boolean): void;
+  /** For the host to hold: see StartRequest. */
+  readonly lifeline?: string | undefined;
+  /** It does, from now on. */
+  holdsLifeline?(): void;
 }
 
 export interface PortEvents {
@@ -48,6 +52,8 @@ export interface Platform {
   defaultStore(options: MemoryOptions): ((model: string) => Promise<Store>) | undefined;
   /** Whether other tabs may write the same memory. */
   readonly hasTabs: boolean;
+  /** Makes known what a listener of the caller's has thrown, when there is no call that it could end. Never throws itself. */
+  report(error: unknown): void;
   /** Calls back whenever the page may be about to go. Returns what ends that. */
   onLeave(callback: () => void): () => void;
 }

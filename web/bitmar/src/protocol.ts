@@ -19,6 +19,8 @@ export interface StartRequest {
   build: Build;
   wasm: Uint8Array;
   threads: number;
+  /** The name of a Web Lock that a worker holds for as long as it lives: browsers do not tell of one that ended. */
+  lifeline: string | undefined;
 }
 
 export interface LoadRequest {
@@ -98,7 +100,7 @@ export interface AbortRequest {
 export type Request = StartRequest | LoadRequest | CaptionRequest | AskRequest | MemoryRequest | AbortRequest;
 
 export type Reply =
-  | { type: 'started'; id: number }
+  | { type: 'started'; id: number; held: boolean } // the lifeline
   | { type: 'loaded'; id: number; kernels: string; threads: number; canAsk: boolean; bytes: Record<string, number> }
   | { type: 'token'; id: number; piece: string }
   | ({ type: 'done'; id: number; written: Written | null } & EngineResult)

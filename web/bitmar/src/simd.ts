@@ -14,6 +14,8 @@ function validates(bytes: number[]): boolean {
   return typeof WebAssembly === 'object' && WebAssembly.validate(new Uint8Array(bytes));
 }
 
+export const BUILDS: readonly Build[] = ['simd', 'relaxed', 'relaxed-threads'];
+
 /** The build that this platform runs best, with threads or without. Throws 'unsupported_platform' where none runs. */
 export function bestBuild(threads: boolean): Build {
   if (!validates(SIMD)) {

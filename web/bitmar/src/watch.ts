@@ -1,11 +1,13 @@
 import type { BitMar } from './bitmar.js';
-import { checkNumber } from './check.js';
+import { checkFunction, checkNumber, checkOptions, isObject, LONGEST_TIMER_MS, unlike } from './check.js';
+import { BitMarError } from './errors.js';
+import { platform } from './platform.js';
 import type { Watch, WatchOptions } from './types.js';
 
 /** Frames that come while a caption is computed are never queued: the next caption takes whichever frame is newest then. */
 export function watch(model: BitMar, video: HTMLVideoElement, options: WatchOptions): Watch {
+  checkWatch(video, options);
   const { onCaption, onFrame, onError, interval = 0, signal, ...captionOptions } = options;
-  checkNumber('interval', interval, 0, 0x7fffffff); // a timer's longest
   const stopped = new AbortController();
   const stop = () => stopped.abort(signal?.reason);
   if (signal?.aborted) stop();
@@ -21,16 +23,27 @@ export function watch(model: BitMar, video: HTMLVideoElement, options: WatchOpti
       const caption = await model.caption(frame ?? video, { ...captionOptions, signal: stopped.signal });
       if (stopped.signal.aborted) return;
       onCaption(caption, frame);
-      await pause(interval - (performance.now() - began), stopped.signal);
+      const passed = Math.max(0, performance.now() - began); // less than nothing: the clock was set back
+      await pause(interval - passed, stopped.signal);
     }
   }
 
   run().catch((error: unknown) => {
     if (stopped.signal.aborted) return;
     stop();
-    onError?.(error);
+    if (onError) onError(error);
+    else platform().report(error);
   });
   return { stop };
+}
+
+function checkWatch(video: HTMLVideoElement, options: WatchOptions): void {
+  checkOptions(options, 'watch');
+  const { onCaption, interval = 0 } = options;
+  checkFunction('onCaption', onCaption);
+  checkNumber('interval', interval, 0, LONGEST_TIMER_MS);
+  if (typeof document === 'undefined') throw new BitMarError('unsupported_platform', 'watch() is for pages: there are no videos here');
+  if (!isObject(video) || !('videoWidth' in video)) throw unlike('What is watched', 'a video element', video);
 }
 
 /** Resolves when the video shows a new frame to a visible page, or when stopped. */

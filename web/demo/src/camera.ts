@@ -11,6 +11,7 @@ export class CameraError extends Error {}
 export class Camera {
   readonly #video: HTMLVideoElement;
   #stream: MediaStream | undefined;
+  #turn = 0; // the newest start counts, and none from before a stop
 
   constructor(video: HTMLVideoElement) {
     this.#video = video;
@@ -20,28 +21,42 @@ export class Camera {
     return this.#stream !== undefined;
   }
 
-  /** Resolves once the video has a picture. `onEnded`: the camera was unplugged or taken away. */
-  async start(onEnded: () => void, choice: MediaTrackConstraints = { facingMode: 'environment' }): Promise<void> {
+  /**
+   * Resolves once the video has a picture; with false where another start or a stop came in between, which then has the say.
+   * `onEnded`: the camera was unplugged or taken away.
+   */
+  async start(onEnded: () => void, choice: MediaTrackConstraints = { facingMode: 'environment' }): Promise<boolean> {
     this.stop();
+    const turn = this.#turn;
     if (!navigator.mediaDevices) throw new CameraError(isSecureContext ? NONE : INSECURE);
     let stream: MediaStream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { width: { ideal: 640 }, height: { ideal: 480 }, ...choice } });
     } catch (error) {
-      const name = error instanceof DOMException ? error.name : '';
-      if (name === 'NotAllowedError' || name === 'SecurityError') throw new CameraError(BLOCKED, { cause: error });
-      if (name === 'NotFoundError' || name === 'OverconstrainedError') throw new CameraError(NONE, { cause: error });
-      throw new CameraError(BUSY, { cause: error });
+      if (turn !== this.#turn) return false;
+      throw cameraError(error);
+    }
+    if (turn !== this.#turn) {
+      end(stream);
+      return false;
     }
     this.#stream = stream;
-    stream.getVideoTracks()[0]?.addEventListener('ended', onEnded);
+    stream.getVideoTracks()[0]?.addEventListener('ended', () => {
+      if (turn === this.#turn) onEnded();
+    });
     this.#video.srcObject = stream;
     this.#video.classList.toggle('mirrored', this.#settings().facingMode === 'user');
-    await this.#video.play();
+    try {
+      await this.#video.play();
+    } catch (error) {
+      if (turn === this.#turn) throw error;
+    }
+    return turn === this.#turn;
   }
 
   stop(): void {
-    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    this.#turn += 1;
+    end(this.#stream);
     this.#stream = undefined;
     this.#video.srcObject = null;
   }
@@ -59,4 +74,15 @@ export class Camera {
   #settings(): MediaTrackSettings {
     return this.#stream?.getVideoTracks()[0]?.getSettings() ?? {};
   }
+}
+
+function end(stream: MediaStream | undefined): void {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+}
+
+function cameraError(error: unknown): CameraError {
+  const name = error instanceof DOMException ? error.name : '';
+  if (name === 'NotAllowedError' || name === 'SecurityError') return new CameraError(BLOCKED, { cause: error });
+  if (name === 'NotFoundError' || name === 'OverconstrainedError') return new CameraError(NONE, { cause: error });
+  return new CameraError(BUSY, { cause: error });
 }

@@ -20,33 +20,44 @@ export class Diary {
   #earlier: readonly EarlierMemory[] = []; // what other models left here
   #searching: AbortController | undefined;
   #later: ReturnType<typeof setTimeout> | undefined;
+  readonly #closed = new AbortController();
 
   constructor(memory: Memory, fail: (error: unknown) => void) {
     this.#memory = memory;
     this.#fail = fail;
-    this.#dialog = new MomentDialog(memory, fail);
+    this.#dialog = new MomentDialog(memory, fail, this.#closed.signal);
+    const { signal } = this.#closed;
+    const on = (id: string, event: string, act: () => void) => element(id).addEventListener(event, act, { signal });
     memory.addEventListener('change', ({ change, id }) => {
       if (change === 'forget' && id !== null) this.#freeUrl(id);
       if (change === 'clear' || change === 'import' || change === 'load') for (const each of [...this.#urls.keys()]) this.#freeUrl(each);
       this.#drawSoon();
-    });
-    memory.addEventListener('storage', () => this.#showStatus());
-    element('search').addEventListener('input', () => this.#draw());
-    element('more').addEventListener('click', () => {
+    }, { signal });
+    memory.addEventListener('storage', () => this.#showStatus(), { signal });
+    on('search', 'input', () => this.#draw());
+    on('more', 'click', () => {
       this.#shown += PAGE;
       this.#draw();
     });
-    element('export').addEventListener('click', () => this.#try(() => this.#export()));
+    on('export', 'click', () => this.#try(() => this.#export()));
     const file = element<HTMLInputElement>('import-file');
-    element('import').addEventListener('click', () => file.click());
-    file.addEventListener('change', () => {
+    on('import', 'click', () => file.click());
+    on('import-file', 'change', () => {
       const chosen = file.files?.[0];
       file.value = '';
       if (chosen) this.#try(() => this.#import(chosen));
     });
-    element('forget-all').addEventListener('click', () => this.#try(() => this.#forgetAll()));
-    element('earlier-export').addEventListener('click', () => this.#try(() => this.#exportEarlier()));
-    element('earlier-delete').addEventListener('click', () => this.#try(() => this.#deleteEarlier()));
+    on('forget-all', 'click', () => this.#try(() => this.#forgetAll()));
+    on('earlier-export', 'click', () => this.#try(() => this.#exportEarlier()));
+    on('earlier-delete', 'click', () => this.#try(() => this.#deleteEarlier()));
+  }
+
+  /** Another diary takes its place on the page. */
+  close(): void {
+    this.#closed.abort();
+    clearTimeout(this.#later);
+    this.#searching?.abort();
+    for (const each of [...this.#urls.keys()]) this.#freeUrl(each);
   }
 
   /** Opens the memory and shows what it holds. */

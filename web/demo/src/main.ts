@@ -5,6 +5,7 @@ import { Camera, CameraError } from './camera.js';
 import { Diary } from './diary.js';
 import { element } from './dom.js';
 import { limitName } from './name-field.js';
+import { keepForOffline, watchVersions } from './offline.js';
 import { onPhoto } from './photos.js';
 import { Questions } from './questions.js';
 import { markSample, showSamples, type Sample } from './samples.js';
@@ -17,11 +18,15 @@ const NUM_BEAMS = 8;
 
 /** That something was seen before is said only of what is older than this. */
 const LONG_AGO_MS = 60_000;
+/** A model that stops again within this time is not started again without being asked for. */
+const LEAST_UPTIME_MS = 20_000;
 
 const video = element<HTMLVideoElement>('video');
 const camera = new Camera(video);
 const line = new view.CaptionLine();
-let model: BitMar | undefined;
+let model: BitMar | undefined; // none while it is loaded, or loaded again
+let diary: Diary | undefined;
+let restartedAt = -Infinity;
 let watching: Watch | undefined;
 let captioning: AbortController | undefined; // the photo being captioned
 let photoUrl: string | undefined; // an object URL to free
@@ -35,7 +40,7 @@ async function load(): Promise<void> {
   view.notice('');
   view.showLoading(true);
   try {
-    model = await BitMar.load('model/', { onProgress: view.showProgress });
+    model = await BitMar.load(import.meta.env.MODEL_FOLDER, { onProgress: view.showProgress });
   } catch (error) {
     view.showLoading(false);
     if (error instanceof BitMarError && error.code === 'unsupported_platform') {
@@ -46,25 +51,26 @@ async function load(): Promise<void> {
   view.showLoading(false);
   view.showModel(model.info);
   view.enableControls();
-  questions.open(model.info.canAsk);
-  await new Diary(model.memory, failed).open().catch(failed);
+  const { build, canAsk } = model.info;
+  questions.open(canAsk);
+  diary = new Diary(model.memory, failed);
+  await diary.open().catch(failed);
   await captionShown();
-  if (import.meta.env.PROD && isSecureContext) {
-    await navigator.serviceWorker?.register('sw.js').catch(() => {}); // without it the page works, online
-  }
+  await keepForOffline(build).catch(() => {}); // without it the page works, online
 }
 
 // ---- Photos ----
 
 /** `own`: a photo of the visitor's, which may be remembered. */
 async function caption(source: Source, own: boolean): Promise<void> {
+  if (!model) return;
   captioning?.abort();
   const { signal } = (captioning = new AbortController());
   line.restart();
   show(source);
   try {
     const writeMemory = own && remember.checked;
-    const result = await model!.caption(source, { signal, numBeams: NUM_BEAMS, writeMemory, thumbnail: true, onToken: (piece) => line.add(piece) });
+    const result = await model.caption(source, { signal, numBeams: NUM_BEAMS, writeMemory, thumbnail: true, onToken: (piece) => line.add(piece) });
     line.finish(result.text, result.confidence);
     view.showTimings(result.timings);
     void recall(source, result.episode); // after it: the picture is encoded then, and the time shown is a caption's
@@ -115,14 +121,17 @@ function beginPhoto(url: string, alt: string): void {
 // ---- Camera ----
 
 async function startCamera(choice?: MediaTrackConstraints): Promise<void> {
+  if (!model) return;
   view.notice('');
   captioning?.abort();
   watching?.stop();
   try {
-    await camera.start(() => {
+    const started = await camera.start(() => {
       stopCamera();
       view.notice('The camera is gone. Photos work all the same.');
     }, choice);
+    if (!started) return;
+    if (!model) return stopCamera();
   } catch (error) {
     stopCamera();
     return view.notice(error instanceof CameraError ? error.message : messageOf(error));
@@ -132,8 +141,8 @@ async function startCamera(choice?: MediaTrackConstraints): Promise<void> {
   line.clear();
   show(video);
   view.showRecalled('');
-  element('flip').hidden = (await camera.other()) === undefined;
-  watching = model!.watch(video, {
+  void camera.other().then((other) => (element('flip').hidden = !other || !camera.running));
+  watching = model.watch(video, {
     interval: LIVE_INTERVAL_MS,
     numBeams: NUM_BEAMS,
     writeMemory: remember.checked,
@@ -167,9 +176,9 @@ async function recall(source: Source, episode?: Written): Promise<void> {
 async function teach(): Promise<void> {
   const input = element<HTMLInputElement>('teach-name');
   const name = input.value.trim();
-  if (!name || !shown) return input.focus();
+  if (!name || !shown || !model) return input.focus();
   try {
-    await model!.memory.teach(shown, name, { thumbnail: true });
+    await model.memory.teach(shown, name, { thumbnail: true });
     input.value = '';
     await recall(shown);
   } catch (error) {
@@ -180,7 +189,7 @@ async function teach(): Promise<void> {
 function stopCamera(): void {
   watching?.stop();
   watching = undefined;
-  if (camera.running) line.clear();
+  if (view.isLive()) line.clear();
   camera.stop();
   view.showStage('photo');
   if (shown === video) show(element<HTMLImageElement>('photo'));
@@ -193,11 +202,9 @@ async function flipCamera(): Promise<void> {
 
 /** A lost worker (a phone that ran short of memory, say) is started again; anything else is said. */
 function failed(error: unknown): void {
+  if (error instanceof BitMarError && error.code === 'disposed') return; // of a model that was lost
   if (error instanceof BitMarError && error.code === 'worker_failed') {
-    stopCamera();
-    model?.dispose();
-    view.notice('The model stopped, and is being started again.');
-    void load();
+    restart();
   } else if (error instanceof BitMarError && /image/.test(error.code)) {
     view.notice(`That is not a picture that can be read here. (${error.message})`);
   } else {
@@ -205,22 +212,36 @@ function failed(error: unknown): void {
   }
 }
 
+/** Once, however many calls have failed; and not over and over by itself. */
+function restart(): void {
+  if (!model) return;
+  stopCamera();
+  diary?.close();
+  model.dispose();
+  model = undefined;
+  const again = performance.now() - restartedAt < LEAST_UPTIME_MS;
+  restartedAt = performance.now();
+  if (again) view.notice('The model stopped again.', () => void load());
+  else void load();
+}
+
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
 async function start(): Promise<void> {
+  watchVersions();
   const first = showSamples((sample) => void takeSample(sample));
   view.showPhoto(first.url, first.alt);
   onPhoto((file) => void takeFile(file));
-  element('camera').addEventListener('click', () => void (camera.running ? backToPhoto() : startCamera()));
+  element('camera').addEventListener('click', () => void (view.isLive() ? backToPhoto() : startCamera()));
   element('teach').addEventListener('click', () => void teach());
   limitName(element('teach-name'));
   element('teach-name').addEventListener('keydown', (event) => {
     if (event.key === 'Enter') void teach();
   });
   remember.addEventListener('change', () => {
-    if (camera.running) void startCamera();
+    if (view.isLive()) void startCamera();
   });
   element('flip').addEventListener('click', () => void flipCamera());
   await load();

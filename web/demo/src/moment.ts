@@ -11,10 +11,12 @@ export class MomentDialog {
   readonly #name = element<HTMLInputElement>('moment-name');
   #episode: Episode | undefined;
 
-  constructor(memory: Memory, fail: (error: unknown) => void) {
+  constructor(memory: Memory, fail: (error: unknown) => void, closed: AbortSignal) {
     this.#memory = memory;
+    const on = <E extends Event>(target: HTMLElement, event: string, listener: (event: E) => void) =>
+      target.addEventListener(event, listener as (event: Event) => void, { signal: closed });
     const act = (id: string, action: (episode: Episode) => Promise<unknown>) =>
-      element(id).addEventListener('click', () => {
+      on(element(id), 'click', () => {
         const episode = this.#episode;
         this.#dialog.close();
         if (episode) action(episode).catch(fail);
@@ -22,13 +24,13 @@ export class MomentDialog {
     act('moment-save', ({ id }) => this.#memory.label(id, this.#name.value.trim() || null));
     act('moment-forget', ({ id }) => this.#memory.forget(id));
     act('moment-close', () => Promise.resolve());
-    limitName(this.#name);
-    this.#name.addEventListener('keydown', (event) => {
+    limitName(this.#name, closed);
+    on<KeyboardEvent>(this.#name, 'keydown', (event) => {
       if (event.key !== 'Enter') return;
       event.preventDefault();
       element('moment-save').click();
     });
-    this.#dialog.addEventListener('click', (event) => {
+    on(this.#dialog, 'click', (event) => {
       if (event.target === this.#dialog) this.#dialog.close(); // outside of it
     });
   }

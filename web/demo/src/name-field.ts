@@ -17,13 +17,14 @@ export function cutName(name: string): string {
 }
 
 /** `maxlength` counts UTF-16 units, the memory bytes of UTF-8. An input method is let finish first. */
-export function limitName(input: HTMLInputElement): void {
+export function limitName(input: HTMLInputElement, signal?: AbortSignal): void {
+  const listen = { ...(signal && { signal }) };
   const cut = () => {
     const kept = cutName(input.value);
     if (kept !== input.value) input.value = kept;
   };
   input.addEventListener('input', (event) => {
     if (!(event as InputEvent).isComposing) cut();
-  });
-  input.addEventListener('compositionend', cut);
+  }, listen);
+  input.addEventListener('compositionend', cut, listen);
 }

@@ -38,8 +38,7 @@ export class CaptionLine {
     caption.classList.remove('stale');
     this.#cut();
     this.#next = 0;
-    const live = document.body.classList.contains('is-live');
-    if (live && (text === this.#heard || performance.now() - this.#heardAt < 3000)) return;
+    if (isLive() && (text === this.#heard || performance.now() - this.#heardAt < 3000)) return;
     this.#heard = text;
     this.#heardAt = performance.now();
     announce.textContent = text;
@@ -83,6 +82,11 @@ export function showStage(what: 'photo' | 'video'): void {
   element('figures-title').textContent = live ? 'Each frame takes' : 'This picture took';
   element('camera').setAttribute('aria-pressed', String(live));
   element('camera-label').textContent = live ? 'Stop camera' : 'Start camera';
+}
+
+/** Whether the stage belongs to the camera, be it that it is being started again. */
+export function isLive(): boolean {
+  return document.body.classList.contains('is-live');
 }
 
 export function showTimings({ visionMs, textMs }: Caption['timings']): void {
@@ -137,6 +141,12 @@ export function notice(text: string, retry?: () => void): void {
   const button = element<HTMLButtonElement>('retry');
   button.hidden = !retry;
   button.onclick = retry ?? null;
+}
+
+/** Says that there is a new version; the button calls `take`. */
+export function offerUpdate(take: () => void): void {
+  element('update').hidden = false;
+  element('update-now').onclick = take;
 }
 
 function megabytes(bytes: number): string {
