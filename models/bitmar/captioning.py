@@ -37,8 +37,8 @@ GROUP = 4  # photos that look alike in a batch
 ANSWER_WEIGHT = 0.5
 ASKED_EACH, DECLINED_EACH = 4, 0.06  # questions of a photo in a batch; the share of photos with one that is not answered
 QUESTION_TOKENS = 30
-SOURCE_SHARES = {"flickr8k": 0.26, "coco": 0.34, "web_captioned": 0.12, "rooms": 0.08, "pascal_sentences": 0.02}  # of the groups drawn
-LABELLED_SHARE = 0.18  # of all other sets together
+SOURCE_SHARES = {"flickr8k": 0.32, "coco": 0.34, "web_captioned": 0.12, "rooms": 0.08, "pascal_sentences": 0.02}  # of the groups drawn
+LABELLED_SHARE = 0.14  # of all other sets together
 HINTS = 0.2  # of the captions are asked for with a few of their own words
 MAX_TOKENS = 32
 
