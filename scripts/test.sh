@@ -74,9 +74,9 @@ test_tsan() {
   "$ROOT/scripts/setup.sh" native
   cmake_build native-tsan bitmar_thread_tests
   say "GoogleTest, native, with ThreadSanitizer"
-  # Its shadow memory wants addresses where they usually are.
+  # Its shadow memory wants addresses where they usually are. One test times what it sees, and everything is slow here.
   local fixed=(); ! setarch -R true 2>/dev/null || fixed=(setarch -R)
-  "${fixed[@]}" "$ROOT/build/native-tsan/tests/bitmar_thread_tests" --gtest_brief=1
+  "${fixed[@]}" "$ROOT/build/native-tsan/tests/bitmar_thread_tests" --gtest_brief=1 --gtest_filter=-ThreadPool.DoesAJobAlone*
 }
 
 test_random() {

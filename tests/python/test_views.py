@@ -1,5 +1,6 @@
 """Packing photos into views, views added later, and every stage of training on a few of them."""
 
+import itertools
 import json
 import tempfile
 import unittest

@@ -86,7 +86,7 @@ class RandomModel {
       vision["num_layers"] = between(0, 2);
       vision["num_heads"] = heads(w);
       vision["intermediate_size"] = width(80);
-      image_size_ = between(8, 40);
+      vision["image_size"] = image_size_ = between(8, 40);
       int size = image_size_;
       auto stem = nlohmann::json::array();
       const auto add_conv = [&](bool first, int channels) {
