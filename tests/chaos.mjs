@@ -15,7 +15,6 @@ export async function storm({ model, calls, random, pictures, noPicture, atOnce 
     throw OWN;
   };
   const any = (list) => list[Math.floor(random() * list.length)];
-  const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   const aborting = () => {
     const controller = new AbortController();
     if (random() < 0.2) controller.abort();
@@ -80,7 +79,9 @@ export async function storm({ model, calls, random, pictures, noPicture, atOnce 
       begun += 1;
       const kind = any(Object.keys(kinds));
       const call = (async () => kinds[kind]())().then(() => 'fine', nameOf);
-      const outcome = await Promise.race([call, wait(60_000).then(() => 'never settled')]);
+      let timer;
+      const outcome = await Promise.race([call, new Promise((resolve) => (timer = setTimeout(resolve, 60_000, 'never settled')))]);
+      clearTimeout(timer); // or thousands of them would look like a leak
       counts[`${kind}: ${outcome}`] = (counts[`${kind}: ${outcome}`] ?? 0) + 1;
       if (!allowed[kind].includes(outcome)) wrong.push(`${kind}: ${outcome}`);
     }

@@ -1,7 +1,7 @@
 // The box under the picture, with models that answer questions and one that does not. They are the tiny one, changed: what it says
 // is nonsense, but the same nonsense here and in node.
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -22,7 +22,8 @@ async function pageWith(change = () => {}, sharpen) {
   const root = await mkdtemp(join(tmpdir(), 'bitmar-page-'));
   await cp(path('web/demo/dist'), root, { recursive: true });
   const names = { config: 'config.json', tokenizer: 'tokenizer.json', preprocessor: 'preprocessor_config.json', weights: 'model.safetensors' };
-  for (const [part, name] of Object.entries(names)) await writeFile(join(root, 'model', name), files[part]);
+  const [folder] = await readdir(join(root, 'model')); // named by a hash
+  for (const [part, name] of Object.entries(names)) await writeFile(join(root, 'model', folder, name), files[part]);
   const server = await serve({ root });
   const model = await BitMar.load(files);
   return {
