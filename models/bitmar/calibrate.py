@@ -135,7 +135,9 @@ def main() -> None:
         vectors = engine_embeddings(args.engine, args.model, paths, [r["text"] for r in rows])
         pictures = [open_photo(photo) for photo in photos] + [image for _, image in strange]
         agreement = agreements(args.model, pictures, [r["tokens"] for r in rows]).double()
-        memory = memory_thresholds(args.engine, args.model, photos, Path(folder))
+        # Of photos that people described: among labelled ones are frames of one webcam, which are alike and not the same.
+        described = [photo for row, photo in zip(seen, photos) if row["captions"]]
+        memory = memory_thresholds(args.engine, args.model, described, Path(folder))
     mean = torch.tensor([r["log_probability"] / (len(r["tokens"]) + 1) for r in rows]).double()
     truth: list[bool] = []
     for kind, of in by_set.items():

@@ -27,9 +27,10 @@ export const nodePlatform: Platform = {
   wasmAddress: (build) => new URL(`./wasm/bitmar-${build}.wasm`, import.meta.url).href,
 
   startWorker(events: PortEvents, url): Port {
-    // A worker takes over the process's flags, and refuses this one of `node --input-type=module -e ...`.
-    const execArgv = process.execArgv.filter((flag) => !flag.startsWith('--input-type='));
-    const worker = new Worker(url ? addressOf(url) : new URL('./worker-node.js', import.meta.url), { execArgv });
+    // A worker takes over the process's flags and refuses `--input-type` (of `node --input-type=module -e ...`). Given flags of its own it
+    // refuses V8's, which hold for the whole process anyway: so it gets none, and only then.
+    const flags = process.execArgv.some((flag) => flag.startsWith('--input-type')) ? { execArgv: [] } : {};
+    const worker = new Worker(url ? addressOf(url) : new URL('./worker-node.js', import.meta.url), flags);
     worker.on('message', (reply: Reply) => events.reply(reply));
     worker.on('error', (error) => events.failed(new BitMarError('worker_failed', messageOf(error), { cause: error })));
     worker.on('exit', () => events.failed(new BitMarError('worker_failed', 'The worker exited')));
