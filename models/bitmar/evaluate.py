@@ -29,7 +29,7 @@ from .tokenizer import Tokenizer
 from .views import open_photo, whole
 
 FEWEST_REFERENCES, FEWEST_OF_A_KIND = 5, 8
-PAGE_LIMIT = 0.4  # the confidence from which the page says a caption without a hedge
+PAGE_LIMIT = 0.35  # the confidence from which the page says a caption without a hedge
 
 
 def torch_captions(directory: Path, photos: list[bytes]) -> list[str]:

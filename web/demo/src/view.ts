@@ -4,7 +4,7 @@ import type { Caption, ModelInfo, Progress } from 'bitmar';
 import { element } from './dom.js';
 
 /** Captions that are right less often than this are shown as doubtful. */
-const UNSURE = 0.4;
+const UNSURE = 0.35;
 
 const caption = element('caption');
 const announce = element('announce');
