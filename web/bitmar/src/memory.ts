@@ -307,7 +307,11 @@ export class Memory extends SafeEventTarget {
   async earlier(): Promise<readonly EarlierMemory[]> {
     await this.#keeper.open();
     const found: EarlierMemory[] = [];
-    for (const each of await this.#keeper.earlier()) found.push(await describe(each, this.#parts.host));
+    for (const each of await this.#keeper.earlier()) {
+      const memory = await describe(each, this.#parts.host);
+      // What this model took over from it is kept before it goes.
+      found.push({ ...memory, delete: () => this.flush().then(() => memory.delete()) });
+    }
     return found;
   }
 

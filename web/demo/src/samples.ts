@@ -1,12 +1,13 @@
 import { element } from './dom.js';
 
+// The page opens on the first: one that the model is sure of and right about.
 const SAMPLES = [
-  ['photographer', 'A man looking through a camera on a tripod'],
-  ['astronaut', 'An astronaut in an orange suit in front of a flag'],
   ['cat', 'A tabby cat looking to the side'],
-  ['raccoon', 'A raccoon among leaves'],
-  ['stairs', 'People on an outdoor staircase'],
   ['coffee', 'A red cup of coffee on a wooden table'],
+  ['stairs', 'People on an outdoor staircase'],
+  ['astronaut', 'An astronaut in an orange suit in front of a flag'],
+  ['photographer', 'A man looking through a camera on a tripod'],
+  ['raccoon', 'A raccoon among leaves'],
 ] as const;
 
 export interface Sample {
