@@ -10,7 +10,7 @@ export const path = (relative) => fileURLToPath(new URL(relative, ROOT));
 /** The trained model, and a tiny random one for tests where any will do. */
 export const MODEL = process.env.BITMAR_MODEL ?? path('models/default');
 export const TINY = path('tests/golden/tiny');
-export const SAMPLES = ['cat', 'coffee', 'raccoon', 'stairs', 'astronaut', 'photographer'];
+export const SAMPLES = ['cat', 'coffee', 'stairs', 'raccoon', 'astronaut', 'photographer'];
 
 export async function blob(relative) {
   return new Blob([await readFile(path(relative))]);

@@ -4,8 +4,8 @@ import { element } from './dom.js';
 const SAMPLES = [
   ['cat', 'A tabby cat looking to the side'],
   ['coffee', 'A red cup of coffee on a wooden table'],
-  ['raccoon', 'A raccoon among leaves'],
   ['stairs', 'People on an outdoor staircase'],
+  ['raccoon', 'A raccoon among leaves'],
   ['astronaut', 'An astronaut in an orange suit in front of a flag'],
   ['photographer', 'A man looking through a camera on a tripod'],
 ] as const;
