@@ -236,9 +236,8 @@ export class MemoryKeeper {
     try {
       for (const { id, caption, thumbnail } of await bringOver(latest, host, see)) this.attach(id, caption, thumbnail);
       if (this.captions.size + this.budget.bytes === 0) return;
+      this.changed();
       onLoad();
-      // Kept at once, not some time later: the earlier memory may be deleted next.
-      await this.#save().catch(() => this.changed());
     } catch (error) {
       if (this.#closed) throw error;
       // It stays where it is, for another session, and `earlier` has it.
