@@ -201,8 +201,7 @@ def ask(model, tokenizer, seen: Seen, questions: list[list[int]], owner: torch.T
     """Greedy answers to questions (tokens without the mark), of which the i-th is about picture owner[i]."""
     mark, padding = model.config["ask"]["token_id"], model.config["pad_token_id"]
     vision = seen.vision[owner]
-    text, keep = model.encode_text(pad([[mark, *q] for q in questions], padding).to(vision.device))
-    condition = model.condition(None, model.fuse(text, keep, vision)[0], keep, vision)
+    condition = model.asked(pad([[mark, *q] for q in questions], padding).to(vision.device), vision)
     return [tokenizer.decode(ids).strip() for ids in model.generate(*condition, model.config["ask"]["max_tokens"], start=mark)]
 
 
@@ -358,8 +357,7 @@ class Captioning:
 
     def answer_loss(self, model, seen: Seen, batch: Batch) -> torch.Tensor:
         vision = seen.vision[batch.asked]
-        text, keep = model.encode_text(batch.questions)
-        logits = model.logits(batch.answers[:, :-1], *model.condition(None, model.fuse(text, keep, vision)[0], keep, vision))
+        logits = model.logits(batch.answers[:, :-1], *model.asked(batch.questions, vision))
         return token_loss(model, logits, batch.answers, 0.0)
 
     def conditioning(self, model, seen: Seen, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

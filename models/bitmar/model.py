@@ -465,13 +465,17 @@ class BitMar(nn.Module):
     def greedy(self, conditioning, conditioning_mask=None, limit=24):
         return self.generate(conditioning, conditioning_mask, limit)
 
+    def asked(self, questions, vision):
+        """What an answer is conditioned on, and its mask: questions [B, n] (the ask token first, padded), pictures [B, m, d]; no memory is read."""
+        text, keep = self.encode_text(questions)
+        return self.condition(None, self.fuse(text, keep, vision)[0], keep, vision)
+
     @torch.no_grad()
     def ask(self, questions, vision):
         """Greedy answers to questions [B, n] (the ask token first, padded) about pictures [B, m, d]: token lists, empty where
         the model declines, and their log-probabilities, EOS included. The memory is not read."""
         start, limit = self.config["ask"]["token_id"], self.config["ask"]["max_tokens"]
-        text, keep = self.encode_text(questions)
-        condition = self.condition(None, self.fuse(text, keep, vision)[0], keep, vision)
+        condition = self.asked(questions, vision)
         answers = self.generate(*condition, limit, start=start)
         return answers, [self.log_probability(answer, start, condition[0][i:i + 1], condition[1][i:i + 1], limit)
                          for i, answer in enumerate(answers)]
