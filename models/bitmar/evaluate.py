@@ -23,12 +23,12 @@ from .data import clean_caption, load_rows
 from .export import import_model
 from .metrics import recall_at_10, score, words
 from .ordered import engine_order
-from .prepare import open_at
+from .prepare import FEWEST_OF_A_KIND, open_at
 from .texts import names
 from .tokenizer import Tokenizer
 from .views import open_photo, whole
 
-FEWEST_REFERENCES, FEWEST_OF_A_KIND = 5, 8
+FEWEST_REFERENCES = 5
 PAGE_LIMIT = 0.35  # the confidence from which the page says a caption without a hedge
 
 

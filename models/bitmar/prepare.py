@@ -51,6 +51,7 @@ KINDS = {"human": "human", "visdial": "human", "translated": "human", "human-ref
          "cocoqa": "rebuilt", "vsr": "rebuilt", "valse:plurals": "rebuilt", "daquar": "rebuilt", "objects": "rebuilt"}
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 SPLITS = ("train", "val", "test")
+FEWEST_OF_A_KIND = 8  # photos, for its figures to be told
 DRAWN = 0.05  # of the photos, where no source has a split and none is listed
 
 SIDE = 16  # pixels of the thumbnails by which photos are compared
@@ -356,10 +357,20 @@ def near_alike(rows: list[dict], thumbnails: np.ndarray) -> Groups:
 
 # --- the split ----------------------------------------------------------------------------------------------------------------
 
+def most_of_a_kind(rows: list[dict], groups: Groups) -> set[int]:
+    """Groups that hold more than half of the photos of a kind (first label) that has FEWEST_OF_A_KIND or more"""
+    of_kind, in_group = Counter(), Counter()
+    for i, row in enumerate(rows):
+        of_kind.update(row["labels"][:1])
+        in_group.update((groups.root(i), label) for label in row["labels"][:1])
+    return {group for (group, label), count in in_group.items() if of_kind[label] >= FEWEST_OF_A_KIND and 2 * count > of_kind[label]}
+
+
 def new_split(rows: list[dict], groups: Groups) -> set[str]:
     """Names of validation photos, by hash of the group they are in: 200 of COCO's photos with five human captions and 6 % of its other
-    photos with questions, 3 % of captioned web photos, 12 % of what is labelled. Flickr8k's are its own."""
-    chosen = set()
+    photos with questions, 3 % of captioned web photos, 12 % of what is labelled. Flickr8k's are its own. A group with most of the photos
+    of a kind is for training: that kind could not be learned otherwise."""
+    chosen, only = set(), most_of_a_kind(rows, groups)
     five = [r for r in rows if r["set"] == "coco" and sum(k == "human" for _, k in r["captions"]) >= 5]
     tested = {r["id"] for r in sorted(five, key=lambda r: share(f"coco {r.get('coco_id', r['image'])}"))[:200]}
     for i, row in enumerate(rows):
@@ -369,7 +380,7 @@ def new_split(rows: list[dict], groups: Groups) -> set[str]:
         elif row["set"] == "flickr8k":
             take = False
         else:
-            take = draw < (0.03 if row["set"] == "web_captioned" else 0.12)
+            take = groups.root(i) not in only and draw < (0.03 if row["set"] == "web_captioned" else 0.12)
         if take:
             chosen.add(row["id"])
     return chosen
