@@ -37,7 +37,7 @@ DISTIL_SHARE = 0.7  # of the word loss, where there are tutors
 GROUP = 4  # photos that look alike in a batch
 ANSWER_WEIGHT = 0.5
 NAMED_REWARD = 1.0  # of a caption that names a label, beside the CIDEr of the others
-UNSEEN_WEIGHT, UNSEEN_EACH = 0.3, 4  # of answers to questions whose pictures are not here; so many beside each photo of a batch
+UNSEEN_WEIGHT, UNSEEN_EACH = 0.3, 2  # of answers to questions whose pictures are not here; so many beside each photo of a batch
 ASKED_EACH, DECLINED_EACH = 4, 0.06  # questions of a photo in a batch; the share of photos with one that is not answered
 QUESTION_TOKENS = 30
 SOURCE_SHARES = {"flickr8k": 0.32, "coco": 0.34, "web_captioned": 0.12, "rooms": 0.08, "pascal_sentences": 0.02}  # of the groups drawn
@@ -54,6 +54,32 @@ def token_loss(model, logits, tokens, smoothing=0.05):
     """Mean next-token cross entropy; tokens [B, n + 1] start with BOS, padding is not counted."""
     return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=model.config["pad_token_id"],
                            label_smoothing=smoothing)
+
+
+def by_length(tokens: torch.Tensor, pad: int, parts=2) -> list[tuple[torch.Tensor, int]]:
+    """Rows of tokens [B, n] in parts of like lengths, and the longest of each: so that little padding is computed with."""
+    lengths = (tokens != pad).sum(1)
+    return [(rows, int(lengths[rows].max())) for rows in lengths.argsort().chunk(parts)]
+
+
+def spoken_loss(model, tokens, sequence, mask, smoothing=0.05):
+    """token_loss of captions tokens [B, n], BOS first, by their conditioning [B, c, d] and its mask"""
+    pad, total = model.config["pad_token_id"], 0.0
+    for rows, longest in by_length(tokens, pad):
+        own = tokens[rows, :longest]
+        count = (own[:, 1:] != pad).sum()
+        total = total + count * token_loss(model, model.logits(own[:, :-1], sequence[rows], mask[rows]), own, smoothing)
+    return total / (tokens[:, 1:] != pad).sum()
+
+
+def answered_loss(model, questions, answers, vision=None):
+    """Mean cross entropy of the answers' [Q, n] next tokens; questions [Q, n], pictures [Q, m, d] or none"""
+    pad, total = model.config["pad_token_id"], 0.0
+    for rows, longest in by_length(questions, pad):
+        own = answers[rows]
+        condition = model.asked(questions[rows, :longest], None if vision is None else vision[rows])
+        total = total + (own[:, 1:] != pad).sum() * token_loss(model, model.logits(own[:, :-1], *condition), own, 0.0)
+    return total / (answers[:, 1:] != pad).sum()
 
 
 def distil_loss(logits, targets, real):
@@ -186,7 +212,9 @@ def episode_values(model, seen: Seen, captions) -> torch.Tensor:
 
 def caption_query(model, captions) -> torch.Tensor:
     """What captions (tokens [T, n], BOS first) are in the memory's space, without a picture: [T, C], unit vectors."""
-    return model.memory.query(model.fuse(*model.encode_text(captions))[1])
+    parts = by_length(captions, model.config["pad_token_id"])
+    found = torch.cat([model.memory.query(model.fuse(*model.encode_text(captions[rows, :longest]))[1]) for rows, longest in parts])
+    return found[torch.cat([rows for rows, _ in parts]).argsort()]
 
 
 def captions_of(model, split: Split, photos: np.ndarray, say: Callable[[np.ndarray, Seen], list[str]]) -> list[str]:
@@ -372,14 +400,12 @@ class Captioning:
         return info_nce(seen.query[told], said_query[mine], place[batch.owner[mine]]) if told.sum() > 1 else seen.query.sum() * 0
 
     def answer_loss(self, model, seen: Seen, batch: Batch) -> torch.Tensor:
-        vision = seen.vision[batch.asked]
-        logits = model.logits(batch.answers[:, :-1], *model.asked(batch.questions, vision))
-        return token_loss(model, logits, batch.answers, 0.0)
+        return answered_loss(model, batch.questions, batch.answers, seen.vision[batch.asked])
 
     def unseen_loss(self, model, photos: int) -> torch.Tensor:
         """Of some questions whose pictures are not here, beside so many photos"""
         questions, answers = self.questioned(random.sample(self.unseen, min(len(self.unseen), UNSEEN_EACH * photos)))
-        return token_loss(model, model.logits(answers[:, :-1], *model.asked(questions, None)), answers, 0.0)
+        return answered_loss(model, questions, answers)
 
     def conditioning(self, model, seen: Seen, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each caption, by its own prompt; what is read is read once a photo, by its picture alone."""
@@ -405,15 +431,17 @@ class Captioning:
 
         sequence, mask = self.conditioning(model, seen, batch)
         mask = self.blindfold(self.hide(mask), batch, torch.rand(len(mask), device=mask.device))
-        logits = model.logits(batch.tokens[:, :-1], sequence, mask)
-        losses["lm"] = token_loss(model, logits, batch.tokens)
+        if self.tutors:
+            logits = model.logits(batch.tokens[:, :-1], sequence, mask)
+            losses["lm"] = token_loss(model, logits, batch.tokens)
+            losses["distil"] = distil_loss(logits, self.tutored(batch), batch.tokens[:, 1:] != self.pad)
+        else:
+            losses["lm"] = spoken_loss(model, batch.tokens, sequence, mask)
         losses["answer"] = self.answer_loss(model, seen, batch)
         if self.unseen:
             losses["unseen"] = self.unseen_loss(model, len(batch.rows))
         if self.text:
-            losses["text"] = self.text.loss(model, len(batch.tokens))
-        if self.tutors:
-            losses["distil"] = distil_loss(logits, self.tutored(batch), batch.tokens[:, 1:] != self.pad)
+            losses["text"] = self.text.loss(model, len(batch.tokens) // 2)
         if train.inputs:
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, batch.rows, batch.view))
         return losses
