@@ -2,7 +2,7 @@
 
   caption   from the teacher's grid: compressor, text encoder, fusion, memory and decoder
   joint     from pixels: everything after the frozen stem
-  critic    joint, rewarded for the CIDEr of its own samples (self-critical training, arXiv 1612.00563, with the mean
+  critic    joint, rewarded for the CIDEr of its own samples, or for naming what the label does (self-critical training, arXiv 1612.00563, with the mean
             of a photo's other samples as the baseline, arXiv 2003.09971)
 
 A batch is made of groups of photos that look alike to the teacher. A caption may read the episodes of the batch's
@@ -16,6 +16,7 @@ import json
 import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
 
 import numpy as np
@@ -27,7 +28,7 @@ from .data import Views, clean_caption, load_rows, nearest_photos, pad
 from .export import read_checkpoint
 from .metrics import Cider, recall_at_10, score, words
 from .model import BitMar
-from .texts import SHARES, Asked, Said, Speech, clean_answer, names
+from .texts import SHARES, Asked, Said, Speech, answered, clean_answer, names
 
 INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
 TEXT_WEIGHT = 0.3  # of lines without pictures, beside those with
@@ -35,6 +36,8 @@ FEATURE_WEIGHT = 3.0  # holds the encoder near the teacher's grid: at 0.5 it dri
 DISTIL_SHARE = 0.7  # of the word loss, where there are tutors
 GROUP = 4  # photos that look alike in a batch
 ANSWER_WEIGHT = 0.5
+NAMED_REWARD = 1.0  # of a caption that names a label, beside the CIDEr of the others
+UNSEEN_WEIGHT, UNSEEN_EACH = 0.3, 4  # of answers to questions whose pictures are not here; so many beside each photo of a batch
 ASKED_EACH, DECLINED_EACH = 4, 0.06  # questions of a photo in a batch; the share of photos with one that is not answered
 QUESTION_TOKENS = 30
 SOURCE_SHARES = {"flickr8k": 0.32, "coco": 0.34, "web_captioned": 0.12, "rooms": 0.08, "pascal_sentences": 0.02}  # of the groups drawn
@@ -100,6 +103,16 @@ class Text:
         start = random.randrange(max(1, len(self.rows) - count + 1))  # neighbours have the same length: no padding
         tokens = pad(self.rows[start:start + count], self.pad).to(self.device)
         return token_loss(model, model.logits(tokens[:, :-1]), tokens)
+
+
+class Questions:
+    """Questions whose pictures are not here, with their answers. What is asked tells a good part of the answer: how a question is
+    read, and which answers suit its kind, is learned from these."""
+
+    def __init__(self, path: Path, speech: Speech):
+        rows = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+        pairs = [pair for q in rows if (pair := answered(q["question"], q["answer"], q["type"]))]
+        self.asked = [speech.as_asked(*pair) for pair in pairs]
 
 
 class Split:
@@ -257,11 +270,12 @@ class Captioning:
         self.tutors = [load_tutor(path, args.device) for path in args.tutors]
         self.anchors = Anchors(self.tutors[0], self.train) if self.tutors else None
         self.text = Text(args, model.config, tokenizer) if args.text else None
+        self.unseen = Questions(args.data / "questions.jsonl", self.speech).asked
         self.photos = self.spoken_of()[:args.photos]
         self.near = self.photos[nearest_photos(self.train.views, self.photos)]
-        weights = [SOURCE_SHARES.get(self.train.rows[r]["set"], LABELLED_SHARE) for r in self.photos]
-        counts = Counter(self.train.rows[r]["set"] if self.train.rows[r]["set"] in SOURCE_SHARES else "" for r in self.photos)
-        self.draws = np.cumsum([w / counts[self.train.rows[r]["set"] if self.train.rows[r]["set"] in SOURCE_SHARES else ""] for w, r in zip(weights, self.photos)])
+        sets = [self.train.rows[r]["set"] if self.train.rows[r]["set"] in SOURCE_SHARES else "labelled" for r in self.photos]
+        counts = Counter(sets)
+        self.draws = np.cumsum([SOURCE_SHARES.get(name, LABELLED_SHARE) / counts[name] for name in sets])
         frozen = model.vision.stem[:self.train.inputs.first] if inputs else model.vision
         frozen.requires_grad_(False)
         model.train()
@@ -312,7 +326,6 @@ class Captioning:
     def texts(self, row: int, count: int) -> list[Said]:
         """That are said of a photo, drawn by their kinds' shares: each once before one comes twice."""
         said = list(self.train.said[row])
-        random.shuffle(said)
         said.sort(key=lambda s: random.random() ** (1 / SHARES[s.kind]), reverse=True)  # Efraimidis and Spirakis 2006
         return [said[i % len(said)] for i in range(count)]
 
@@ -321,15 +334,13 @@ class Captioning:
         rows, view = self.batch()
         chosen = [said for r in rows for said in self.texts(r, each)]
         asked = [(i, a) for i, r in enumerate(rows) for a in self.questions(r)] or [(0, self.speech.to_decline())]
-        mark, end = self.speech.ask, self.model.config["eos_token_id"]
         return Batch(rows, view, torch.arange(len(rows), device=self.device).repeat_interleave(each),
                      self.padded([[bos, *said.tokens[:MAX_TOKENS]] for said in chosen]),
                      self.padded([self.prompt(said) for said in chosen]),
                      self.padded([[self.speech.beginning(said.kind), *wrap(self.model.config, said.tokens)[1:]] for said in chosen]),
                      memory_mask(len(rows), self.device),
                      torch.tensor([i for i, _ in asked], device=self.device),
-                     self.padded([[mark, *self.spelled(a.question)] for _, a in asked]),
-                     self.padded([[mark, *a.answer, end] for _, a in asked]),
+                     *self.questioned([a for _, a in asked]),
                      torch.tensor([bool(self.train.rows[r]["captions"]) for r in rows], device=self.device))
 
     def questions(self, row: int) -> list[Asked]:
@@ -337,6 +348,11 @@ class Captioning:
         asked = self.train.asked[row]
         some = random.sample(asked, min(len(asked), ASKED_EACH))
         return some + [self.speech.to_decline()] * (random.random() < DECLINED_EACH)
+
+    def questioned(self, asked: list[Asked]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Questions [Q, n] and answers [Q, n], each behind the mark"""
+        mark, end = self.speech.ask, self.model.config["eos_token_id"]
+        return self.padded([[mark, *self.spelled(a.question)] for a in asked]), self.padded([[mark, *a.answer, end] for a in asked])
 
     def spelled(self, question: list[int]) -> list[int]:
         """With or without the sign at its end, as people type it"""
@@ -359,6 +375,11 @@ class Captioning:
         vision = seen.vision[batch.asked]
         logits = model.logits(batch.answers[:, :-1], *model.asked(batch.questions, vision))
         return token_loss(model, logits, batch.answers, 0.0)
+
+    def unseen_loss(self, model, photos: int) -> torch.Tensor:
+        """Of some questions whose pictures are not here, beside so many photos"""
+        questions, answers = self.questioned(random.sample(self.unseen, min(len(self.unseen), UNSEEN_EACH * photos)))
+        return token_loss(model, model.logits(answers[:, :-1], *model.asked(questions, None)), answers, 0.0)
 
     def conditioning(self, model, seen: Seen, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each caption, by its own prompt; what is read is read once a photo, by its picture alone."""
@@ -387,6 +408,8 @@ class Captioning:
         logits = model.logits(batch.tokens[:, :-1], sequence, mask)
         losses["lm"] = token_loss(model, logits, batch.tokens)
         losses["answer"] = self.answer_loss(model, seen, batch)
+        if self.unseen:
+            losses["unseen"] = self.unseen_loss(model, len(batch.rows))
         if self.text:
             losses["text"] = self.text.loss(model, len(batch.tokens))
         if self.tutors:
@@ -470,7 +493,8 @@ class Captioning:
 
 
 class Critic(Captioning):
-    """Samples captions and makes those likelier that score above the photo's other samples."""
+    """Samples captions and makes those likelier that score above the photo's other samples: by CIDEr where several people described
+    the photo, by whether its label is named where a label is all there is."""
 
     def __init__(self, *rest, **named):
         super().__init__(*rest, **named)
@@ -478,8 +502,16 @@ class Critic(Captioning):
         self.cider = Cider([rows for rows in self.references if rows])
 
     def spoken_of(self) -> np.ndarray:
-        """Photos that several people described: one sentence alone is a poor judge"""
-        return self.train.where(captions=3)
+        """One person's sentence alone is a poor judge"""
+        self.labels = [set() if row["captions"] else set().union(*(names(label) for label in row["labels"])) for row in self.train.rows]
+        return np.array([r for r, labels in enumerate(self.labels) if labels or len(self.train.captions[r]) >= 3])
+
+    def reward(self, row: int, caption: str) -> float:
+        said, labels = words(caption), self.labels[row]
+        if not labels:
+            return self.cider(said, self.references[row])
+        named = bool(labels & set(said)) or any(" " in name and name in " ".join(said) for name in labels)
+        return NAMED_REWARD * named
 
     def losses(self) -> dict[str, torch.Tensor]:
         model, train, each, batch = self.model, self.train, self.args.captions_each, self.draw()
@@ -491,8 +523,7 @@ class Critic(Captioning):
         # All of a photo's captions alike, for they are held against each other.
         mask = self.blindfold(mask, batch, torch.rand(len(rows), device=self.device)[owner])
         sampled = model.generate(sequence.detach(), mask, sample=True)
-        rewards = torch.tensor([self.cider(words(self.tokenizer.decode(ids)), self.references[rows[i]])
-                                for ids, i in zip(sampled, owner.tolist())]).view(-1, each)
+        rewards = torch.tensor([self.reward(rows[i], self.tokenizer.decode(ids)) for ids, i in zip(sampled, owner.tolist())]).view(-1, each)
         advantage = (rewards - (rewards.sum(1, keepdim=True) - rewards) / (each - 1)).flatten().to(self.device)
 
         batch.tokens = self.padded([wrap(model.config, ids) for ids in sampled])
@@ -501,6 +532,8 @@ class Critic(Captioning):
         real = batch.tokens[:, 1:] != self.pad
         losses = {"critic": (spoken.sum(1) * advantage / real.sum(1).float().mean()).mean(),
                   "infonce": self.contrast(seen, said_query, batch), "answer": self.answer_loss(model, seen, batch)}
+        if self.unseen:
+            losses["unseen"] = self.unseen_loss(model, len(rows))
         if self.tutors:
             # What the tutors would say next in the model's own sentences (arXiv 2306.13649): without it the model ends in a
             # few sentences that suit many photos.
@@ -508,7 +541,8 @@ class Critic(Captioning):
             losses["anchors"] = self.anchors(seen.query, said_query, rows, owner)
         if train.inputs:
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, batch.view))
-        return {**losses, "reward": rewards.mean().to(self.device)}
+        described = torch.tensor([not self.labels[r] for r in rows])
+        return {**losses, **{name: rewards[which].mean().to(self.device) for name, which in (("reward", described), ("named", ~described)) if which.any()}}
 
 
 def caption(args, model, tokenizer, trainer_of, inputs=None) -> None:
@@ -516,10 +550,11 @@ def caption(args, model, tokenizer, trainer_of, inputs=None) -> None:
     share = DISTIL_SHARE if stage.tutors else 0.0
     stage.run(stage.losses, {"lm": 1.0 - share, "distil": share, "infonce": INFO_NCE_WEIGHT * args.infonce,
                              "anchors": args.anchors, "memory": CONSISTENCY_WEIGHT, "text": TEXT_WEIGHT, "answer": ANSWER_WEIGHT,
+                             "unseen": UNSEEN_WEIGHT,
                              "feature": FEATURE_WEIGHT})
 
 
 def critic(args, model, tokenizer, trainer_of, inputs) -> None:
     stage = Critic(args, model, tokenizer, trainer_of, inputs)
     stage.run(stage.losses, {"critic": 1.0, "distil": args.imitation, "infonce": INFO_NCE_WEIGHT * args.infonce,
-                             "anchors": args.anchors, "answer": ANSWER_WEIGHT / 3, "feature": FEATURE_WEIGHT, "reward": 0.0})
+                             "anchors": args.anchors, "answer": ANSWER_WEIGHT / 3, "unseen": UNSEEN_WEIGHT / 3, "feature": FEATURE_WEIGHT, "reward": 0.0, "named": 0.0})

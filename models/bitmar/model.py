@@ -466,7 +466,7 @@ class BitMar(nn.Module):
         return self.generate(conditioning, conditioning_mask, limit)
 
     def asked(self, questions, vision):
-        """What an answer is conditioned on, and its mask: questions [B, n] (the ask token first, padded), pictures [B, m, d]; no memory is read."""
+        """What an answer is conditioned on, and its mask: questions [B, n] (the ask token first, padded), pictures [B, m, d] or None; no memory is read."""
         text, keep = self.encode_text(questions)
         return self.condition(None, self.fuse(text, keep, vision)[0], keep, vision)
 

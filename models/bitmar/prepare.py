@@ -57,10 +57,12 @@ DRAWN = 0.05  # of the photos, where no source has a split and none is listed
 SIDE = 16  # pixels of the thumbnails by which photos are compared
 ALIKE, SAME = 0.92, 0.985  # cosine of two thumbnails: of one place or person; of one photo
 
-# Ethnic origin, and what somebody feels, is not the model's to say. Age is kept where it is a plain word for a person
+# Ethnic origin (of people: food and animals have theirs), and what somebody feels, is not the model's to say. Age is kept where it is a plain word for a person
 # ("a little girl"), not where it is a number.
-ORIGIN = re.compile(r"\b(asian|caucasian|african[- ]american|african|hispanic|latino|latina|arab|oriental|chinese|japanese|korean|indian|"
-                    r"mexican|european|middle[- ]eastern|dark[- ]skinned|light[- ]skinned|ethnic|white (?=man|woman|men|women|boy|girl|people|person|male|female)|"
+THINGS = (r"(?:food|restaurant|cuisine|dish|meal|salad|noodle|elephant|buffalo|ocean|sea|city|cities|country|countries|market|street|town|village|union|commission|parliament|republic|"
+          r"style|writing|character|letter|language|flag|lantern|rug|vase|tea|beetle|plane|car|train|motorcycle|bus|plug|savanna|wild|landscape|architecture|temple|garden)")
+ORIGIN = re.compile(r"\b(?:african[- ]american|(?:asian|african|chinese|japanese|korean|indian|mexican|european)(?![- ](?:\w+ )?" + THINGS + r")|caucasian|hispanic|latino|latina|arab|oriental|"
+                    r"middle[- ]eastern|dark[- ]skinned|light[- ]skinned|ethnic|white (?=man|woman|men|women|boy|girl|people|person|male|female)|"
                     r"black (?=man|woman|men|women|boy|girl|people|person|male|female))\s*")
 MOOD = re.compile(r"\b(happy|sad|angry|unhappy|depressed|disgusted|fearful|happily|sadly|angrily|cheerful)\s+")
 AGE = re.compile(r"\b(elderly|middle[- ]aged|teenaged|(?:\d+|two|three|four|five|six|ten|twenty|thirty|forty|fifty|sixty)[- ]years?[- ]olds?)\s*")

@@ -108,6 +108,14 @@ def declines(question: str) -> bool:
     return any(p.search(question) for p in DECLINED)
 
 
+def answered(question: str, answer: str, kind: str) -> tuple[str, str, str] | None:
+    """Question, answer and kind as they are learned, the answer empty where it is declined; None where the answer tells nothing."""
+    question, answer = clean_question(question), clean_answer(answer)
+    if declines(question):
+        return question, "", "declined"
+    return (question, answer, kind) if answer and len(answer.split()) <= 4 and not UNSURE.search(answer) else None
+
+
 @dataclass
 class Said:
     kind: str
@@ -155,13 +163,7 @@ class Speech:
 
     def asked(self, row: dict) -> list[Asked]:
         """Questions people asked of a photo, and what its labels answer."""
-        pairs = []
-        for question, answer, kind in row["questions"]:
-            question, answer = clean_question(question), clean_answer(answer)
-            if declines(question):
-                pairs.append((question, "", "declined"))
-            elif answer and len(answer.split()) <= 4 and not UNSURE.search(answer):
-                pairs.append((question, answer, kind or "vqa:"))
+        pairs = [pair for question, answer, kind in row["questions"] if (pair := answered(question, answer, kind or "vqa:"))]
         rng = random.Random(row["id"])
         for label in row["labels"][:1] if row["set"] != "rooms" else []:
             for phrase in sayings(label)[:1]:
@@ -174,7 +176,10 @@ class Speech:
                 answer = re.sub(r"^(?:(?:picture|photo|image) (?:is|was) (?:taken|shot)|this is(?: taken)?|they are|(?:subject|he|she) is) (?=\w)", "", clean_answer(text))
                 if len(answer.split()) <= 6:
                     pairs.append((rng.choice(asks), answer, f"high_level:{part}"))
-        return [Asked(self.tokenizer.encode(q), self.answer(a), (q, a, t)) for q, a, t in pairs]
+        return [self.as_asked(*pair) for pair in pairs]
+
+    def as_asked(self, question: str, answer: str, kind: str) -> Asked:
+        return Asked(self.tokenizer.encode(question), self.answer(answer), (question, answer, kind))
 
     def to_decline(self) -> Asked:
         """A question that is not answered, made up"""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitmar import prepare
+from bitmar import prepare, quant
 from bitmar.model import BitMar
 from bitmar.texts import ADDED, ASK
 from bitmar.tokenizer import Tokenizer, extend
@@ -23,9 +23,10 @@ TINY = Path(__file__).parents[1] / "golden/tiny"
 
 
 def run(module, *arguments) -> str:
-    """A module's command line; what it printed."""
+    """A module's command line; what it printed. The precision that it computes in is its own."""
     printed = io.StringIO()
-    with mock.patch.object(sys, "argv", ["program", *map(str, arguments)]), contextlib.redirect_stdout(printed):
+    with mock.patch.object(sys, "argv", ["program", *map(str, arguments)]), contextlib.redirect_stdout(printed), \
+            mock.patch.multiple(quant, matmul_dtype=quant.matmul_dtype, ternary=quant.ternary):
         module.main()
     return printed.getvalue()
 

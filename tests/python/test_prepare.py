@@ -280,7 +280,8 @@ class Secrecy(InFolder):
         for text, wanted in (("an asian man holds a cup", "a man holds a cup"), ("a happy old woman", "an old woman"), ("two white men and a white dog", "two men and a white dog"),
                              ("a 30 year old man", "a man"), ("an elderly couple", "a couple"), ("a middle-aged african american woman", "a woman"),
                              ("an suv beside an mp3 player", "an suv beside an mp3 player"), ("a orange hat on an red box", "an orange hat on a red box"),
-                             ("an hour in a european city", "an hour in a city"), ("a black man on a black horse", "a man on a black horse"),
+                             ("an hour in a european city", "an hour in a european city"), ("an indian man beside an african bush elephant", "a man beside an african bush elephant"),
+                             ("an asian man eats chinese food", "a man eats chinese food"), ("a black man on a black horse", "a man on a black horse"),
                              ("a little girl", "a little girl"), ("a  young   boy", "a young boy")):
             self.assertEqual(without_persons_traits(text), wanted)
 

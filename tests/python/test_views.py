@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from bitmar import see, tokenizer, train, views
+from bitmar.captioning import NAMED_REWARD, Critic
 from bitmar.data import ResidentViews, Views, nearest_photos
 from bitmar.model import BitMar
 from bitmar.stem import STEM_LAYERS
@@ -299,6 +300,32 @@ class Stages(Photos):
                 if view % 4 in (0, 3):
                     wanted = model.vision(pixels.float())
                     self.assertLess(float((seen.grids(rows, view).float() - wanted).abs().max()), 0.02 * float(wanted.abs().max()))
+
+    def test_questions_whose_pictures_are_not_here_are_learned(self):
+        self.pack("--views", 1)
+        asked = [{"question": "what is on the grass", "answer": "a dog", "type": "object"}, {"question": "who is this?", "answer": "tom", "type": ""}] * 8
+        (self.data / "questions.jsonl").write_text("".join(json.dumps(q) + "\n" for q in asked))
+        curve = self.train("caption", "--steps", 100, "--rate", 1e-2)
+        unseen = [row["unseen"] for row in curve if "unseen" in row]
+        self.assertLess(unseen[1], 0.7 * unseen[0])
+
+    def test_naming_a_label_is_rewarded_where_nobody_described_the_photo(self):
+        self.pack("--views", 1)
+        self.train("caption")
+        rows = [json.loads(line) for line in (self.data / "photos.jsonl").read_text().splitlines()]
+        rows[0] |= {"captions": [], "labels": ["mobile phone"]}
+        rows[1] |= {"captions": [["a kite flies high", "human"]] * 3, "labels": ["mobile phone"]}
+        (self.data / "photos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        critics = []
+        with mock.patch.object(Critic, "run", lambda self, *rest: critics.append(self)):
+            self.train("critic", "--on-grid", "--start", f"vision,{self.AFTER_VISION}={self.folder}/caption.pt")
+        critic, = critics
+        self.assertEqual([critic.reward(0, caption) for caption in ("a hand holds a phone", "a dog")], [NAMED_REWARD, 0])
+        self.assertEqual(critic.reward(1, "a phone"), 0)
+        self.assertGreater(critic.reward(1, "a kite flies"), 0)
+        self.assertIn(0, critic.photos)
+        losses = critic.losses()
+        self.assertIn("named", losses)
 
     def test_reward_on_the_grid_leaves_the_encoder_alone(self):
         self.pack("--views", 1)
