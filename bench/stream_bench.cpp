@@ -1,5 +1,5 @@
 // A decoder that does not stop: time a token and memory, at the beginning of a long stream and at its end.
-// BITMAR_STREAM_TOKENS says how long (20,000); the README's figures are for 1,000,000.
+// BITMAR_STREAM_TOKENS says how long (20,000); the figures in docs/performance.md are for 1,000,000.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

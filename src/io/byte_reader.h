@@ -1,4 +1,4 @@
-// Numbers out of bytes from outside. The caller sees to it that they are there.
+// Reads numbers from untrusted bytes. The caller makes sure that there are enough of them.
 #pragma once
 
 #include <cstddef>

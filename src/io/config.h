@@ -62,15 +62,16 @@ struct DecoderConfig {
 };
 
 // How sure a caption is: 1 / (1 + exp(-(slope * mean + similarity * s + words * w + offset))), fitted to validation
-// data (Platt 1999). mean: log-probability a token; s: cosine of picture and caption in the memory's space; w: of the
-// caption's words and those expected of the picture.
+// data (Platt 1999). mean: log-probability per token; s: cosine of picture and caption in the memory's space; w: cosine
+// of the caption's words with those predicted from the picture.
 struct ConfidenceConfig {
   double slope = 0, similarity = 0, offset = 0;
   double words = 0;  // optional in the file
 };
 
-// Of models that expect words of a picture, how beam search follows them: what agreement weighs, beside the
-// log-probability of what lives on and beside the score of what is finished, and the length penalty that goes with it.
+// Of models with a bag-of-words head: how beam search uses its prediction. `guidance` weighs the agreement beside the
+// log-probability of beams that are alive, `choice` beside the score of finished ones (the rerank weight);
+// `length_penalty` goes with these two.
 struct WordsConfig {
   double guidance = 0, choice = 0, length_penalty = 1;
 };

@@ -1,4 +1,4 @@
-// CRC-32 as PNG, gzip and zip have it (ISO 3309, polynomial 0xEDB88320 reflected).
+// CRC-32 as PNG, gzip and zip use it (ISO 3309, polynomial 0xEDB88320 reflected).
 #pragma once
 
 #include "io/byte_reader.h"

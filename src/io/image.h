@@ -1,4 +1,4 @@
-// Photos as bytes to pixels.
+// Decodes photo files to pixels.
 #pragma once
 
 #include <cstddef>

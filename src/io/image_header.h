@@ -1,5 +1,5 @@
-// What a file says of its image, read without decoding it; whether the file goes on to its end, and whether its bytes
-// can hold what they claim: the limits on work come before the work.
+// Reads what a file says about its image without decoding it. Checks that the file is complete and that its bytes can
+// hold what they claim: the limits on work come before the work.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct ImageHeader {
 void check_image_size(int width, int height);
 
 // A picture of few pixels is cheap whatever the file; a large one must come in a file of some size. Photos have more
-// than ten times these bytes a pixel. Throws image_too_large.
+// than ten times these bytes per pixel. Throws image_too_large.
 void check_density(int width, int height, std::size_t file_bytes);
 
 // Throws as decode_image.

@@ -1,5 +1,5 @@
-// JPEG's markers (ITU T.81, annex B) and the orientation in EXIF. The decoder fills what a truncated file lacks
-// with grey; here is where that is noticed.
+// Reads JPEG markers (ITU T.81, annex B) and the orientation in EXIF. The decoder fills the missing part of a truncated
+// file with grey, so truncation is noticed here.
 #include <algorithm>
 #include <cstdint>
 #include <string>

@@ -1,4 +1,4 @@
-// JSON from outside, read so that hostile text ends in an Error and nothing else.
+// Parses untrusted JSON: hostile text ends in an Error and in nothing else.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-// A model directory on disk to bytes; natively, and under node.
+// Reads the files of a model directory, natively and under node.
 #pragma once
 
 #include <cstdint>

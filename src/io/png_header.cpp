@@ -1,4 +1,4 @@
-// PNG's chunks (W3C PNG, section 5), with their checksums, which the decoder does not look at.
+// Reads PNG chunks (W3C PNG, section 5) and verifies their checksums, which the decoder ignores.
 #include <algorithm>
 #include <cstdint>
 #include <limits>

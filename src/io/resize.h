@@ -1,4 +1,4 @@
-// Images to the model's size, with the arithmetic of the training data.
+// Resizes images to the model's size, with the arithmetic that made the training data.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The safetensors container: named arrays in one file, checked before any of it is believed.
+// The safetensors container: named arrays in one file, checked before any of them is used.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// The decoder of PNG and JPEG, alone in its file: its warnings are not ours.
+// The PNG and JPEG decoder, in a file of its own because its warnings are not ours.
 #include "io/stb_image.h"
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// stb_image as it is used here: from memory, PNG and JPEG only.
+// stb_image as used here: from memory, PNG and JPEG only.
 #pragma once
 
 #define STBI_ONLY_PNG

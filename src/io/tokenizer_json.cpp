@@ -1,4 +1,4 @@
-// tokenizer.json to a Tokenizer: what is not done here is refused, so that no file is read half right.
+// tokenizer.json to a Tokenizer. Features that are not implemented here are refused, so no file is half understood.
 #include <algorithm>
 #include <string>
 

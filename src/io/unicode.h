@@ -1,4 +1,4 @@
-// UTF-8, and the little of Unicode that tokenizing needs.
+// UTF-8, and the small part of Unicode that tokenizing needs.
 #pragma once
 
 #include <cstddef>

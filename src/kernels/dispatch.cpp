@@ -1,4 +1,4 @@
-// Which table runs: the fastest that the build and the processor have and that proves itself first.
+// Chooses the kernel table: the fastest that the build and the processor have and that passes its self-check.
 #include <array>
 #include <cstdlib>
 #include <cstring>

@@ -132,7 +132,7 @@ struct Kernels {
   void (*relu_squared)(float* x, int n);
   // Folded batch norm of a convolution: y [n] = (float(acc) * scale) * a + b, then ReLU if asked.
   void (*affine)(const std::int32_t* acc, int n, float scale, const float* a, const float* b, bool relu, float* y);
-  // The same with a scale a channel: y [n] = (float(acc) * scale[i]) * a + b.
+  // The same with one scale per channel: y [n] = (float(acc) * scale[i]) * a + b.
   void (*affine_rows)(const std::int32_t* acc, int n, const float* scale, const float* a, const float* b, bool relu,
                       float* y);
 

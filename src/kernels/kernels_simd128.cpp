@@ -1,5 +1,5 @@
-// WebAssembly simd128. One row of x goes through tables of partial sums, several meet weights widened to
-// int16, two rows of them at once.
+// WebAssembly simd128. One row of x is multiplied by looking up partial sums in tables. Several rows are multiplied by
+// weights widened to int16, two rows of weights at once.
 #include "kernels/tables.h"
 
 #if defined(__wasm_simd128__)

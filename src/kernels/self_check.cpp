@@ -1,5 +1,5 @@
 // A few thousand operations at load that catch a build, a browser or a processor that computes
-// something else: a relaxed instruction that the browser gets wrong, say.
+// something else, for example a relaxed instruction that the browser gets wrong.
 #include <cstring>
 #include <vector>
 

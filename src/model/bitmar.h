@@ -51,8 +51,8 @@ class BitMar {
   std::span<const float> memory_value() const { return stages_->value; }  // [C], unit length
   bool has_vision() const { return has_vision_; }
 
-  // What captions of the picture are held against, valid until the next call; nothing in models that expect no words,
-  // and without a picture.
+  // The words predicted from the picture, for beam search and confidence to compare captions with. Valid until the next
+  // call; absent in models without a bag-of-words head, and without a picture.
   std::optional<Guide> expect_words();
 
   // ---- 3. Conditioning: [r ; F ; V] to every decoder layer; a new stream begins ----
@@ -93,7 +93,7 @@ class BitMar {
     TextEncoder text_encoder;
     Fusion fusion;
     Decoder decoder;
-    std::optional<Words> words;  // absent in models that expect none
+    std::optional<Words> words;  // the bag-of-words head; absent in models without one
     Sampler sampler;
     BeamSearch beam_search;
     LastInput<std::uint8_t> last_pixels;

@@ -1,4 +1,4 @@
-// Conditioning and tokens so far to the next token's state, one token at a time.
+// Computes the next token's state from the conditioning and the tokens so far, one token at a time.
 #pragma once
 
 #include <span>

@@ -32,7 +32,7 @@ inline constexpr int kMostTemperature = 1000, kMostLengthPenalty = 10;
 inline constexpr std::size_t kMostText = 1 << 16;  // bytes of a prompt or query: looked at before it is tokenized
 
 struct LoadOptions {
-  bool int8_kv_cache = false;  // a quarter of its memory, at a small error (see the README)
+  bool int8_kv_cache = false;  // a quarter of its memory, at a small error (docs/performance.md)
   int threads = 1;             // that share the work on an image, up to kMostThreads; the results are the same
 };
 
@@ -40,8 +40,8 @@ struct CaptionOptions {
   // Each is checked: invalid_argument outside its range.
   std::string prompt = {};
   int max_tokens = 24;  // 1 to kMostTokens; of beam search at most the decoder's window by num_beams
-  // More than one: beam search, which streams nothing before its end. In models that expect words of a picture it says
-  // what is likely and agrees with them, else the likeliest.
+  // More than one: beam search, which streams nothing before its end. In models with a bag-of-words head it finds what
+  // is likely and agrees with the predicted words, otherwise what is likeliest.
   int num_beams = 1;  // 1 to kMaxBeams
   std::optional<double> length_penalty = {};  // of beam search, -10 to 10; absent: the model's own, or 1
   float temperature = 0;                      // 0: greedy; to 1000

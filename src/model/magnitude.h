@@ -1,4 +1,4 @@
-// How large activations can become, whatever the picture and the prompt: known from the weights alone.
+// Bounds on activations for any picture and any prompt, computed from the weights alone.
 #pragma once
 
 #include "model/weights.h"

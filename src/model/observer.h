@@ -1,4 +1,4 @@
-// A window into the forward pass for tests and debugging; nobody looks in during normal use.
+// Lets tests and debuggers look into the forward pass. In normal use there is no observer.
 #pragma once
 
 #include <cstdint>

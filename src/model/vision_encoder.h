@@ -1,4 +1,4 @@
-// Patches to features: the ternary vision transformer behind the stem.
+// Pixels to features: the stem, then the ternary vision transformer.
 #pragma once
 
 #include <cstdint>

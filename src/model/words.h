@@ -1,5 +1,5 @@
-// What is seen to the words of the picture's captions, whatever their order (a bag of words, as the attributes of
-// arXiv 1603.03925): what a caption says is held against them.
+// The bag-of-words head: predicts which tokens a picture's captions contain, in any order (like the attributes of
+// arXiv 1603.03925). Beam search and the confidence compare captions with this prediction.
 #pragma once
 
 #include <span>
@@ -17,10 +17,10 @@ class Words {
 
   // feature grid [P, features], vision tokens [m, d] -> state [d], which the table of tokens scores
   void summarise(const float* grid, const float* vision, float* state);
-  // The scores [V] of that -> p, the chance that a caption of the picture has a token, and from it what a caption is
-  // held against: rarity * p, as a unit vector, where rarity is a token's inverse document frequency, as in CIDEr
-  // (arXiv 1411.5726). A model may expect padding, which is in no caption, of pictures unlike any photo: then little
-  // agrees with anything that is said.
+  // The scores [V] of that -> p, the probability that a caption of the picture contains each token. Captions are
+  // compared with rarity * p as a unit vector, where rarity is a token's inverse document frequency, as in CIDEr
+  // (arXiv 1411.5726). For pictures unlike any photo a model may predict padding, which no caption contains: then no
+  // caption agrees well.
   void expect(const float* scores);
   // Valid until the next expect().
   Guide guide() const { return {value_, square_}; }

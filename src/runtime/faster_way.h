@@ -1,4 +1,4 @@
-// Which of two ways of doing the same job is the faster one, as found by doing it.
+// Finds out by timing which of two ways of doing the same job is faster.
 #pragma once
 
 namespace bitmar {

@@ -1,4 +1,4 @@
-// What a set of tokens is worth beside its likelihood: a cosine with the tokens that are wanted.
+// Scores a set of tokens by its cosine with the tokens that are wanted, to be used beside its likelihood.
 #pragma once
 
 #include <algorithm>
@@ -7,9 +7,9 @@
 
 namespace bitmar {
 
-// Vectors have a coordinate a token. A set of tokens is a vector whose coordinates are their weights; it is held
-// against the unit vector of what is wanted. Nothing here depends on the order of the vocabulary, so every build gives
-// the same.
+// Vectors have one coordinate per token. A set of tokens is a vector whose coordinates are their weights; it is
+// compared with the unit vector of what is wanted. Nothing here depends on the order of the vocabulary, so every build
+// gives the same.
 class Guide {
  public:
   // Of a growing list of tokens, each counted once.

@@ -1,4 +1,4 @@
-// What a stage was given last, so that the same again is not computed twice.
+// Remembers a stage's last input, so that a repeated input is not computed again.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Sources that are the same on every platform: plain bytes.
+// Captures the sources that are the same on every platform: plain bytes.
 
 import { copied, nameOf, unlike, wrong } from './check.js';
 import { BitMarError } from './errors.js';

@@ -1,5 +1,5 @@
-// What callers hand over, who may have no types, checked in the words of the API before it is copied, posted or cast. The engine checks
-// again what it is given.
+// Checks arguments before they are copied, posted or converted, because callers may not use TypeScript; errors use the words of the API.
+// The engine checks again what it is given.
 
 import { BitMarError, type ErrorCode } from './errors.js';
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// bitmar caption PHOTO..., bitmar ask PHOTO QUESTION: the command line under node, with the options and the output of the native one.
+// bitmar caption PHOTO..., bitmar ask PHOTO QUESTION: the command line under node. Options and output are those of the native one.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';

@@ -1,4 +1,4 @@
-// Fetches a set of files side by side and tells of their progress as one.
+// Downloads a set of files in parallel and reports their progress as one.
 
 import { aborted, BitMarError, messageOf } from './errors.js';
 import { platform } from './platform.js';

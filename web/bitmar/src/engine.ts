@@ -1,4 +1,4 @@
-// What wasm/bindings.cpp and wasm/photos.cpp show to JavaScript.
+// The types of what wasm/bindings.cpp and wasm/photos.cpp export to JavaScript.
 
 import type { LoadReport, Recognition, Written } from './memory-types.js';
 import type { RawPixels } from './types.js';

@@ -1,4 +1,4 @@
-// Events, and other calls of the caller's functions, that cannot do harm.
+// Calls the caller's listeners and callbacks so that what they throw does no harm.
 
 import { unlike } from './check.js';
 import { platform } from './platform.js';

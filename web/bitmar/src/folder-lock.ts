@@ -1,5 +1,5 @@
-// One process at a time for a folder: a lock of the operating system on a file in it, which ends with the process, however
-// that ends. The file is the folder's own, so that it is the same by every path, in every container.
+// Lets one process at a time use a folder, by an operating-system lock on a file in it. The lock ends with the process, however
+// that ends. The file is in the folder itself, so that it is the same by every path, in every container.
 
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
 import { join } from 'node:path';

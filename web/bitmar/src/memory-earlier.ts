@@ -1,4 +1,4 @@
-// What other models remembered: seen again with this one, or handed out.
+// Memories that other models left: encodes them again with this model, or exports them.
 
 import type { EngineEpisode } from './engine.js';
 import { BitMarError } from './errors.js';

@@ -1,4 +1,4 @@
-// Keeps the engine's memory and its store in step: loads it, saves what changed, follows another tab's writer, takes its place.
+// Keeps the engine's memory and its store in step: loads, saves changes, follows the tab that writes, and takes its place.
 
 import { PendingAttachments } from './attachments.js';
 import { BitMarError, messageOf } from './errors.js';

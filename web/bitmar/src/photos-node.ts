@@ -1,4 +1,4 @@
-// Photo files to pixels in node. Browsers decode them before they come to the host.
+// Decodes photo files under node. Browsers decode them before they reach the host.
 
 import type { PhotosModule } from './engine.js';
 import type { RawPixels } from './types.js';

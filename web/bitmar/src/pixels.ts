@@ -1,4 +1,4 @@
-// Pixels out of the browser's drawable things. They are copied as they are: resizing is the engine's work.
+// Reads pixels from anything that the browser can draw. They are copied unscaled: resizing is the engine's work.
 
 import { BitMarError } from './errors.js';
 import type { Picture } from './protocol.js';

@@ -1,4 +1,4 @@
-// Which build runs here. Feature detection: the smallest module that uses the feature either validates or does not.
+// Finds out which build runs here, by feature detection: the smallest module that uses a feature either validates or does not.
 
 import { BitMarError } from './errors.js';
 import type { Build } from './types.js';

@@ -1,4 +1,4 @@
-// Which thumbnails are kept: the newest ones that fit into a budget of bytes.
+// Decides which thumbnails are kept: the newest that fit into a budget of bytes.
 
 /** Sizes of what is kept, by the ids of the episodes. Ids grow with time, so that the smallest is the oldest. */
 export class ThumbnailBudget {

@@ -6,7 +6,7 @@ export type Global<Name extends string> = typeof globalThis extends Record<Name,
 export type VideoElement = Global<'HTMLVideoElement'>;
 export type Frame = Global<'ImageData'>;
 
-/** 8-bit RGBA (4 bytes a pixel) or RGB (3 bytes a pixel), row by row. ImageData is one of these. */
+/** 8-bit RGBA (4 bytes per pixel) or RGB (3 bytes per pixel), row by row. ImageData is one of these. */
 export interface RawPixels {
   readonly data: Uint8Array | Uint8ClampedArray;
   readonly width: number;
@@ -42,7 +42,7 @@ export interface Progress {
   readonly file: string;
   /** Bytes of all files together that have arrived. */
   readonly loaded: number;
-  /** Bytes of all files together; undefined while a server has not told. */
+  /** Bytes of all files together; undefined until all sizes are known. */
   readonly total: number | undefined;
 }
 
@@ -86,15 +86,15 @@ export interface CaptionOptions {
   /** 1 to 1,048,576, with beams at most the decoder's window by their number. Default 24. */
   maxTokens?: number | undefined;
   /**
-   * More than 1, at most 8, searches over that many beams; the tokens then arrive at the end. The caption is likely
-   * and agrees with the words that the model expects of the picture.
+   * More than 1, at most 8, searches over that many beams; the tokens then arrive at the end. The search is guided by a
+   * bag-of-words prediction from the picture, where the model has one.
    */
   numBeams?: number | undefined;
   /** Of beam search, -10 to 10: more favours longer captions. 1 compares them by their mean log-probability; the default is the model's own. */
   lengthPenalty?: number | undefined;
   /** 0 to 1,000. 0, the default, always takes the likeliest token. */
   temperature?: number | undefined;
-  /** Above 0, to 1, the default: only the likeliest tokens are drawn from, which have that much of the probability. */
+  /** Above 0, to 1, the default: samples only from the likeliest tokens, which together have that much of the probability. */
   topP?: number | undefined;
   /** The same seed gives the same caption. A whole number from 0 to 2^53 - 1. */
   seed?: number | undefined;
@@ -102,7 +102,7 @@ export interface CaptionOptions {
   signal?: AbortSignal | undefined;
   /** Each piece of the text as it is found. */
   onToken?: ((piece: string) => void) | undefined;
-  /** Let what the memory holds speak into the caption. By default it does so from the time that the memory is opened. */
+  /** Let the caption read the memory. By default it does so once the memory is open. */
   readMemory?: boolean | undefined;
   /** Remember the picture, where this tab writes the memory; `episode` of the caption then says where. */
   writeMemory?: boolean | undefined;
@@ -126,7 +126,7 @@ export interface Caption {
   readonly tokens: readonly number[];
   /** Natural logarithm of the probability of the whole caption. */
   readonly logProbability: number;
-  /** 0 to 1, that the caption is about the picture, as calibrated on validation photos; null for models that were not. */
+  /** The probability, 0 to 1, that the caption is about the picture, as calibrated on validation photos; null for models that were not calibrated. */
   readonly confidence: number | null;
   readonly timings: Timings;
   /** Where the picture was remembered, with `writeMemory` and `memory.write`. */
@@ -145,7 +145,7 @@ export interface AskOptions {
 export interface Answer {
   /** A word or a short phrase; empty where the model declines. */
   readonly answer: string;
-  /** The model does not answer, as it is taught for questions about who somebody is, their age, their origin or their mood. */
+  /** The model declines, as it is trained to do for questions about who somebody is, their age, their origin or their mood. */
   readonly declined: boolean;
   /** 0 to 1: the probability of the whole answer, its end included. */
   readonly confidence: number;

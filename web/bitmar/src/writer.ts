@@ -1,5 +1,5 @@
-// One writer among all tabs: whoever holds the Web Lock. The others wait for it, and follow what the writer tells on a
-// BroadcastChannel. A tab that closes, crashes or is killed lets go of the lock, and the browser hands it to the next.
+// One tab writes: the one that holds the Web Lock. The others wait for the lock and follow what the writer announces on a
+// BroadcastChannel. A tab that closes, crashes or is killed releases the lock, and the browser gives it to the next.
 
 import { BitMarError } from './errors.js';
 
