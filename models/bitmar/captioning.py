@@ -296,7 +296,7 @@ class Captioning:
         self.speech = Speech(tokenizer, model.config)
         self.train, self.held = (Split(args, name, self.speech, inputs) for name in ("train", "val"))
         self.tutors = [load_tutor(path, args.device) for path in args.tutors]
-        self.anchors = Anchors(self.tutors[0], self.train) if self.tutors else None
+        self.anchors = Anchors(self.tutors[0], self.train) if self.tutors and args.anchors else None
         self.text = Text(args, model.config, tokenizer) if args.text else None
         self.unseen = Questions(args.data / "questions.jsonl", self.speech).asked
         self.photos = self.spoken_of()[:args.photos]
@@ -566,6 +566,7 @@ class Critic(Captioning):
             # What the tutors would say next in the model's own sentences (arXiv 2306.13649): without it the model ends in a
             # few sentences that suit many photos.
             losses["distil"] = distil_loss(logits, self.tutored(batch), real)
+        if self.anchors:
             losses["anchors"] = self.anchors(seen.query, said_query, rows, owner)
         if train.inputs:
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, batch.view))

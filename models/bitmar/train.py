@@ -347,7 +347,7 @@ def main() -> None:
     parser.add_argument("--imitation", type=float, default=0.03, help="weight of the tutors' words beside the reward (critic)")
     parser.add_argument("--on-grid", action="store_true", help="of the packed grids instead of pixels (critic, recall, words)")
     parser.add_argument("--anchors", type=float, default=1.0,
-                        help="weight of the contrast against the first tutor's space")
+                        help="weight of the contrast against the first tutor's space; 0: none")
     parser.add_argument("--blind", type=float, default=0.2,
                         help="share of the captions with episodes like them to read that see nothing else")
     parser.add_argument("--no-consistency", dest="consistency", action="store_false", help="leave that loss out")

@@ -1,8 +1,8 @@
 """The stage that learns which words a picture's captions have (model.Words), all else as it is.
 
 Targets are the shares of a photo's captions that have a token; rarities are as in CIDEr (arXiv 1411.5726). The losses are
-the cross entropy of each token, and one minus the cosine of what is wanted and what the photo's captions have together,
-which is what captions are held against. Of a photo that has labels alone, its labels' tokens are known to be there and those of
+the cross entropy of each token; one minus the cosine of what is wanted and what the photo's captions have together,
+which is what captions are held against; and of a label the cross entropy of its tokens among those of all labels. Of a photo that has labels alone, its labels' tokens are known to be there and those of
 other labels not to be; of all others nothing is known, and they do not count.
 
 Pictures unlike any photo (unseen.py) expect padding and nothing else. That token is in no caption, so none agrees with what they
@@ -24,7 +24,7 @@ from .texts import Speech, sayings
 from .unseen import unseen
 from .views import whole
 
-WORDS_WEIGHT, DISAGREEMENT_WEIGHT = 0.02, 3.0  # of the two losses
+WORDS_WEIGHT, DISAGREEMENT_WEIGHT, KINDS_WEIGHT = 0.02, 3.0, 0.1  # of the losses
 VIEWS = 8  # of a photo that are learned from: the whole, crops, and the mirror images of all
 DROPOUT = 0.5  # of what is seen, standardised
 LEAST_DEVIATION = 0.05  # what hardly varies is not blown up
@@ -85,9 +85,14 @@ def strange_summaries(model) -> torch.Tensor:
 def losses(words, logits: torch.Tensor, shares: torch.Tensor, written: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
     """Of logits [B, V] against the shares [B, V] of texts that have each token; written [B], labels [V]: tokens of any label"""
     known = written[:, None] | labels
-    cosine = (words.wanted(logits) * F.normalize(words.rarity * words.sayable * shares, dim=-1, eps=1e-6)).sum(-1)
-    entropy = F.binary_cross_entropy_with_logits(logits, shares, reduction="none") * known
-    return {"words": entropy.sum() / len(logits), "disagreement": 1 - cosine[written].mean()}
+    values = {"words": (F.binary_cross_entropy_with_logits(logits, shares, reduction="none") * known).sum() / len(logits)}
+    own = words.rarity * words.sayable * shares
+    if written.any():
+        values["disagreement"] = 1 - (words.wanted(logits) * F.normalize(own, dim=-1, eps=1e-6)).sum(-1)[written].mean()
+    if not written.all():
+        among = logits[~written][:, labels].log_softmax(-1)
+        values["kinds"] = -(F.normalize(own[~written][:, labels], p=1, dim=-1) * among).sum(-1).mean()
+    return values
 
 
 def words(args, model, tokenizer, trainer_of, inputs) -> None:
@@ -120,7 +125,7 @@ def words(args, model, tokenizer, trainer_of, inputs) -> None:
     trainer = trainer_of(model.words.parameters())
     batch = args.batch or 256
     told, labelled = written.nonzero()[:, 0], torch.tensor([i for i, bag in enumerate(texts) if bag and not written[i]], dtype=torch.long)
-    held_told = held_written.nonzero()[:, 0]
+    held_known = torch.tensor([i for i, bag in enumerate(held_texts) if bag], dtype=torch.long)
     while trainer.running():
         count = batch // 3 if len(labelled) else 0  # of photos with labels alone
         row = torch.cat([told[torch.randint(len(told), (batch - count,))], labelled[torch.randint(max(1, len(labelled)), (count,))]]).to(device)
@@ -130,9 +135,9 @@ def words(args, model, tokenizer, trainer_of, inputs) -> None:
         nothing_logits = logits[batch:]
         values = losses(model.words, logits[:batch], wanted[row], written[row], labels)
         values["nothing"] = F.binary_cross_entropy_with_logits(nothing_logits, of_nothing.expand_as(nothing_logits), reduction="sum") / len(some)
-        trainer.update(values, {"words": WORDS_WEIGHT, "disagreement": DISAGREEMENT_WEIGHT, "nothing": WORDS_WEIGHT / 4})
+        trainer.update(values, {"words": WORDS_WEIGHT, "disagreement": DISAGREEMENT_WEIGHT, "kinds": KINDS_WEIGHT, "nothing": WORDS_WEIGHT / 4})
         if trainer.step % 250 == 0 or trainer.progress() == 1:
             net = trainer.average
             with torch.no_grad():
-                got = losses(net.words, net.word_logits(held_seen[held_told]), expected[held_told], held_written[held_told], labels)
+                got = losses(net.words, net.word_logits(held_seen[held_known]), expected[held_known], held_written[held_known], labels)
             trainer.log({"val_" + name: round(float(value), 4) for name, value in got.items()})

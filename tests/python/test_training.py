@@ -351,7 +351,10 @@ class WordsOfAPicture(unittest.TestCase):
         after = losses(net, unknown, said, written, labels)
         self.assertEqual([float(before[k]) for k in before], [float(after[k]) for k in after])
         unknown[1, 77] += 5  # a label that this photo does not have
-        self.assertGreater(float(losses(net, unknown, said, written, labels)["words"]), float(before["words"]))
+        worse = losses(net, unknown, said, written, labels)
+        self.assertGreater(float(worse["words"]), float(before["words"]))
+        self.assertGreater(float(worse["kinds"]), float(before["kinds"]))
+        self.assertAlmostEqual(float(before["kinds"]), float(F.cross_entropy(logits[1:, [9, 77]], torch.tensor([0]))), places=5)
 
     def test_the_stage_learns_words_and_nothing_else(self):
         lines = ["a dog runs", "a girl on the beach", "two dogs play", "a man in a red shirt"]
