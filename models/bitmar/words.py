@@ -90,8 +90,9 @@ def losses(words, logits: torch.Tensor, shares: torch.Tensor, written: torch.Ten
     if written.any():
         values["disagreement"] = 1 - (words.wanted(logits) * F.normalize(own, dim=-1, eps=1e-6)).sum(-1)[written].mean()
     if not written.all():
-        among = logits[~written][:, labels].log_softmax(-1)
-        values["kinds"] = -(F.normalize(own[~written][:, labels], p=1, dim=-1) * among).sum(-1).mean()
+        sayable = labels & (words.sayable > 0)
+        among = logits[~written][:, sayable].log_softmax(-1)
+        values["kinds"] = -(F.normalize(own[~written][:, sayable], p=1, dim=-1) * among).sum(-1).mean()
     return values
 
 
