@@ -36,7 +36,7 @@ FEATURE_WEIGHT = 3.0  # holds the encoder near the teacher's grid: at 0.5 it dri
 DISTIL_SHARE = 0.7  # of the word loss, where there are tutors
 GROUP = 4  # photos that look alike in a batch
 ANSWER_WEIGHT = 0.5
-NAMED_REWARD = 1.0  # of a caption that names a label, beside the CIDEr of the others
+NAMED_REWARD, NAMED_SHARE = 0.7, 0.3  # of a caption that names a label, beside the CIDEr of the others; of labelled photos among those drawn
 UNSEEN_WEIGHT, UNSEEN_EACH = 0.3, 2  # of answers to questions whose pictures are not here; so many beside each photo of a batch
 ASKED_EACH, DECLINED_EACH = 4, 0.06  # questions of a photo in a batch; the share of photos with one that is not answered
 QUESTION_TOKENS = 30
@@ -291,6 +291,8 @@ class Anchors:
 
 
 class Captioning:
+    labelled_share = LABELLED_SHARE
+
     def __init__(self, args, model, tokenizer, trainer_of, inputs=None):
         self.args, self.model, self.tokenizer, self.device = args, model, tokenizer, args.device
         self.speech = Speech(tokenizer, model.config)
@@ -303,7 +305,7 @@ class Captioning:
         self.near = self.photos[nearest_photos(self.train.views, self.photos)]
         sets = [self.train.rows[r]["set"] if self.train.rows[r]["set"] in SOURCE_SHARES else "labelled" for r in self.photos]
         counts = Counter(sets)
-        self.draws = np.cumsum([SOURCE_SHARES.get(name, LABELLED_SHARE) / counts[name] for name in sets])
+        self.draws = np.cumsum([SOURCE_SHARES.get(name, self.labelled_share) / counts[name] for name in sets])
         frozen = model.vision.stem[:self.train.inputs.first] if inputs else model.vision
         frozen.requires_grad_(False)
         model.train()
@@ -365,7 +367,7 @@ class Captioning:
         return Batch(rows, view, torch.arange(len(rows), device=self.device).repeat_interleave(each),
                      self.padded([[bos, *said.tokens[:MAX_TOKENS]] for said in chosen]),
                      self.padded([self.prompt(said) for said in chosen]),
-                     self.padded([[self.speech.beginning(said.kind), *wrap(self.model.config, said.tokens)[1:]] for said in chosen]),
+                     self.padded([[self.speech.beginning(said), *wrap(self.model.config, said.tokens)[1:]] for said in chosen]),
                      memory_mask(len(rows), self.device),
                      torch.tensor([i for i, _ in asked], device=self.device),
                      *self.questioned([a for _, a in asked]),
@@ -514,15 +516,17 @@ class Captioning:
         every = self.args.evaluate_every
         while self.trainer.running():
             self.trainer.update(losses(), weights)
-            if self.trainer.step % every == 0 and self.trainer.progress() < 1:
+            if every and self.trainer.step % every == 0 and self.trainer.progress() < 1:
                 self.evaluate(300)
-        if self.trainer.step > self.trainer.began:
+        if every and self.trainer.step > self.trainer.began:
             self.evaluate(1000)
 
 
 class Critic(Captioning):
     """Samples captions and makes those likelier that score above the photo's other samples: by CIDEr where several people described
     the photo, by whether its label is named where a label is all there is."""
+
+    labelled_share = NAMED_SHARE
 
     def __init__(self, *rest, **named):
         super().__init__(*rest, **named)

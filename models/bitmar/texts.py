@@ -23,9 +23,10 @@ ADDED = [ASK, *MARKERS.values()]  # special tokens at the end of the vocabulary,
 SHARES = {"human": 1.0, "web": 0.7, "rebuilt": 0.25, "label": 0.3, "found": 1.0}  # how often a text is drawn beside the photo's others
 # How often texts of these kinds begin as people's do: what was found is a person's of another photo, or speaks as they do; and rare things are
 # named by labels alone.
-AS_PEOPLE = {"found": 0.7, "label": 0.35}
+AS_PEOPLE = {"found": 0.7, "label": 0.7}
 
 SENTENCES = ["{}", "a close up of {}", "a picture of {}", "there is {} here", "this is {}"]  # of labels
+STIFF = ("a picture of ", "there is ", "this is ")  # as nobody describes a picture: they never begin as people's texts do
 QUESTIONS_OF_LABELS = ["what is this?", "what is in the picture?", "what do you see?", "what is that?", "what is shown here?", "what can you see?"]
 QUESTIONS_OF_PLACES = ["where is this?", "what place is this?", "what room is this?", "where was this taken?"]
 PLACES = {"bathroom", "kitchen", "bedroom", "forest", "street", "sea", "mountain", "glacier", "living room", "office", "classroom"}
@@ -154,9 +155,10 @@ class Speech:
                 out += [("label", sentence.format(rng.choice(phrases))) for sentence in SENTENCES]
         return [Said(kind, text, self.tokenizer.encode(text)) for kind, text in out if text]
 
-    def beginning(self, kind: str) -> int:
-        """The token that a text of this kind begins with, this time"""
-        return self.bos if random.random() < AS_PEOPLE.get(kind, 0.0) else self.begin[kind]
+    def beginning(self, said: Said) -> int:
+        """The token that the text begins with, this time"""
+        stiff = said.kind == "label" and said.text.startswith(STIFF)
+        return self.bos if not stiff and random.random() < AS_PEOPLE.get(said.kind, 0.0) else self.begin[said.kind]
 
     def answer(self, text: str) -> list[int]:
         return self.tokenizer.encode(" " + text) if text else []

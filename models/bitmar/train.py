@@ -352,7 +352,7 @@ def main() -> None:
                         help="share of the captions with episodes like them to read that see nothing else")
     parser.add_argument("--no-consistency", dest="consistency", action="store_false", help="leave that loss out")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after so long; resumable")
-    parser.add_argument("--evaluate-every", type=int, default=300)
+    parser.add_argument("--evaluate-every", type=int, default=300, help="steps of the stages that caption; 0: never, not even at the end")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--whole", action="store_true", help="train the first five convolutions too (a step takes longer)")
     parser.add_argument("--through", type=Path,

@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 from bitmar.metrics import words
-from bitmar.texts import ADDED, ASK, KINDS_FILE, MARKERS, SHARES, TO_DECLINE, PEOPLE, Speech, clean_answer, clean_question, declines, kinds, names, sayings, with_article
+from bitmar.texts import ADDED, ASK, KINDS_FILE, MARKERS, SHARES, TO_DECLINE, PEOPLE, Said, Speech, clean_answer, clean_question, declines, kinds, names, sayings, with_article
 from prepared import asking, tiny_tokenizer
 
 # Who somebody is, and their age, origin, mood or beliefs
@@ -225,10 +225,11 @@ class OfPhotos(unittest.TestCase):
         said = self.speech.said(self.row(labels=["pizza", "happiness"]))
         self.assertEqual({s.kind for s in said}, {"label"})
         random.seed(0)
-        begun = [self.speech.beginning("label") for _ in range(400)]
-        self.assertEqual(set(begun), {self.speech.bos, self.speech.begin["label"]})  # as people's texts do, now and then
-        self.assertLess(begun.count(self.speech.bos), 200)
-        self.assertEqual({self.speech.beginning("web") for _ in range(20)}, {self.speech.begin["web"]})
+        begun = {s.text: {self.speech.beginning(s) for _ in range(40)} for s in said}
+        own, peoples = self.speech.begin["label"], self.speech.bos
+        self.assertEqual(begun["a pizza"], {own, peoples})  # as people's texts do, now and then
+        self.assertEqual(begun["a picture of a pizza"], {own})  # people say what is in a picture, not that it is one
+        self.assertEqual({self.speech.beginning(Said("web", "a pizza", [])) for _ in range(20)}, {self.speech.begin["web"]})
         self.assertTrue(all("a pizza" in s.text and self.tokenizer.decode(s.tokens) == s.text for s in said))
         said = self.speech.said(self.row(labels=["pizza"], captions=[["A slice on a plate.", "web"], ["pizza", "rebuilt"]]))
         self.assertEqual([(s.kind, s.text) for s in said], [("web", "a slice on a plate"), ("rebuilt", "pizza")])
