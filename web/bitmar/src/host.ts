@@ -4,9 +4,10 @@ import type { CreateModule, Engine, EngineAnswer, EngineModule } from './engine.
 import { BitMarError, ERROR_CODES, messageOf } from './errors.js';
 import type { ErrorCode } from './errors.js';
 import { answer } from './host-memory.js';
+import { MemoryTeller } from './memory-teller.js';
 import { readPixels } from './pixels.js';
 import type { Platform } from './platform.js';
-import type { AskRequest, CaptionRequest, LoadRequest, MemoryRequest, Picture, Reply, Request, StartRequest } from './protocol.js';
+import type { AskRequest, CaptionRequest, LoadRequest, MemoryCopy, MemoryQuestion, MemoryRequest, Picture, Reply, Request, StartRequest } from './protocol.js';
 import type { Build, Features, RawPixels } from './types.js';
 
 // Written out so that bundlers see the files.
@@ -22,6 +23,7 @@ export class Host {
   #module: EngineModule | undefined;
   #threads = 1; // of the module
   #engine: Engine | undefined;
+  #teller: MemoryTeller | undefined; // where the worker can be replaced
   #active: number | undefined; // the call that is being computed
 
   constructor(reply: (reply: Reply) => void, decodePhoto?: Platform['decodePhoto']) {
@@ -60,11 +62,12 @@ export class Host {
     }
   }
 
-  async #start({ id, build, wasm, threads, lifeline }: StartRequest): Promise<void> {
+  async #start({ id, build, wasm, threads, lifeline, replaceable }: StartRequest): Promise<void> {
     const held = lifeline !== undefined && (await hold(lifeline));
     const { default: createBitMar } = await SCRIPTS[build]();
     this.#module = await instantiate(createBitMar, wasm, threads);
     this.#threads = threads;
+    if (replaceable) this.#teller = new MemoryTeller();
     this.#reply({ type: 'started', id, held });
   }
 
@@ -88,7 +91,8 @@ export class Host {
     this.#active = undefined;
     const result = this.#loaded().result();
     const written = remember ? this.#loaded().memoryWrite(remember.nowMs, remember.label) : null;
-    this.#reply({ type: 'done', id, ...result, written });
+    const copy = remember ? this.#copy() : null;
+    this.#reply({ type: 'done', id, ...result, written, copy });
   }
 
   async #ask({ id, picture, question, options }: AskRequest): Promise<void> {
@@ -105,7 +109,12 @@ export class Host {
     const image = picture ? await this.#see(picture) : undefined;
     await this.#stillWanted(id);
     this.#active = undefined;
-    this.#reply({ type: 'remembered', id, answer: answer(this.#loaded(), call, image) });
+    const answered = answer(this.#loaded(), call, image);
+    this.#reply({ type: 'remembered', id, answer: answered, copy: this.#copy(call) });
+  }
+
+  #copy(call?: MemoryQuestion): MemoryCopy | null {
+    return this.#teller?.after(this.#loaded(), call) ?? null;
   }
 
   /** What the engine takes of a picture. */
