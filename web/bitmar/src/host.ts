@@ -150,16 +150,26 @@ function hold(lock: string): Promise<boolean> {
   });
 }
 
+/** The threads' workers load what this one has loaded already. One that has not answered by then, which Emscripten would wait for for ever, never will. */
+const THREADS_PATIENCE_MS = 5000;
+
 /** Compiled here, because Emscripten's own way turns every failure into an abort, or waits for ever. */
 async function instantiate(createBitMar: CreateModule, wasm: Uint8Array, threads: number): Promise<EngineModule> {
   const compiled = await WebAssembly.compile(wasm as Uint8Array<ArrayBuffer>);
-  return new Promise((resolve, reject) => {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const started = new Promise<EngineModule>((resolve, reject) => {
     const instantiateWasm = (imports: WebAssembly.Imports, receive: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void) => {
-      WebAssembly.instantiate(compiled, imports).then((instance) => receive(instance, compiled), reject);
+      const received = (instance: WebAssembly.Instance) => {
+        receive(instance, compiled);
+        const late = () => reject(new BitMarError('worker_failed', 'The threads do not start'));
+        if (threads > 1) timer = setTimeout(late, THREADS_PATIENCE_MS);
+      };
+      WebAssembly.instantiate(compiled, imports).then(received, reject);
       return {};
     };
     createBitMar({ instantiateWasm, threads }).then(resolve, reject);
   });
+  return started.finally(() => clearTimeout(timer));
 }
 
 function begin(engine: Engine, image: RawPixels | Features, options: CaptionRequest['options']): void {
