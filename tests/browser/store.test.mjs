@@ -286,6 +286,8 @@ describe('the IndexedDB store', () => {
     });
     assert.deepEqual(await aside(), [['aside-2', 'snapshot'], [[1, 2], 1, [[1, 'a dog'], [2, 'a cat']], 1]]);
     assert.deepEqual(await saved(), { ...NOTHING, snapshot: [7] });
+    await run(() => store.eraseAside([1, 9]));
+    assert.deepEqual(await aside(), [['aside-2', 'snapshot'], [[1, 2], 1, [[2, 'a cat']], 0]]);
     await run(() => store.dropAside());
     assert.deepEqual((await aside())[0], ['snapshot']);
     await run(() => store.close());

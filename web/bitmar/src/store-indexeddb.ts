@@ -4,6 +4,7 @@
 import { deleteDB, openDB, type DBSchema, type IDBPDatabase, type IDBPTransaction } from 'idb';
 
 import { crc32 } from './checksum.js';
+import { eraseRecords } from './engine-bytes.js';
 import { BitMarError, messageOf } from './errors.js';
 import type { Attachments, EarlierStore, Store, StoredState, Thumbnail } from './store.js';
 
@@ -190,9 +191,22 @@ export class IndexedDbStore implements Store {
   }
 
   async dropAside(): Promise<void> {
-    await this.#write(async (transaction) => {
+    await this.#changeAside(() => undefined);
+  }
+
+  async eraseAside(ids: readonly number[]): Promise<void> {
+    await this.#changeAside((aside) => without(aside, ids));
+  }
+
+  /** Undefined: it goes. */
+  #changeAside(change: (aside: Aside) => Aside | undefined): Promise<void> {
+    return this.#write(async (transaction) => {
       const state = transaction.objectStore('state');
-      for (const key of await state.getAllKeys()) if (key !== 'snapshot') await state.delete(key);
+      for (const key of await state.getAllKeys()) {
+        if (key === 'snapshot') continue;
+        const changed = change((await state.get(key)) as Aside);
+        await (changed ? state.put(changed, key) : state.delete(key));
+      }
     });
   }
 
@@ -297,6 +311,16 @@ export class IndexedDbStore implements Store {
       .finally(() => clearTimeout(timer));
     return connection;
   }
+}
+
+/** What was set aside, but for these episodes. */
+function without(aside: Aside, ids: readonly number[]): Aside {
+  for (const piece of [aside.state, ...aside.journal]) {
+    const { bytes } = (piece ?? {}) as Partial<Piece>;
+    if (bytes instanceof Uint8Array) eraseRecords(bytes, ids);
+  }
+  const stays = ([id]: [IDBValidKey, unknown]) => !ids.includes(id as number);
+  return { ...aside, captions: aside.captions.filter(stays), thumbnails: aside.thumbnails.filter(stays) };
 }
 
 /** No tab has it open as its own. */
