@@ -90,8 +90,10 @@ test_random() {
   "$ROOT/build/native-release/tests/bitmar_hostile" "$ROOT/build/hostile"
   cmake_build wasm-simd bitmar_tests
   cmake_build wasm-relaxed bitmar_tests
+  cmake_build wasm-relaxed-threads bitmar_tests
   node "$ROOT/build/wasm-simd/tests/bitmar_tests.js" --gtest_brief=1 --gtest_filter='Differential.*'
   relaxed_node "$ROOT/build/wasm-relaxed/tests/bitmar_tests.js" --gtest_brief=1 --gtest_filter='Differential.*'
+  relaxed_node "$ROOT/build/wasm-relaxed-threads/tests/bitmar_tests.js" --gtest_brief=1 --gtest_filter='Differential.*'
 }
 
 test_fuzz() { "$ROOT/scripts/fuzz.sh" all 60; }

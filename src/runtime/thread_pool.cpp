@@ -1,6 +1,7 @@
 #include "runtime/thread_pool.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <system_error>
 
 namespace bitmar {
@@ -19,6 +20,28 @@ constexpr auto kPatience = std::chrono::microseconds(500);
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
+#endif
+}
+
+// In a browser a thread is a worker, which may end by itself: by a trap, or because the browser ended it. One that is
+// waited for so long is taken for dead. That ends the program, there by a trap: what the thread should have written is
+// missing, and one that is only slow would write it to where something else is by then. Only time in which the caller
+// runs counts, so that a computer may sleep meanwhile.
+template <class Done>
+void spin_until(Done done) {
+#ifdef __EMSCRIPTEN__
+  using Clock = std::chrono::steady_clock;
+  constexpr Clock::duration kLost = std::chrono::seconds(5), kLongestLook = std::chrono::milliseconds(10);
+  Clock::duration waited{};
+  for (auto last = Clock::now(); !done();) {
+    pause();
+    const auto now = Clock::now();
+    waited += std::min(now - last, kLongestLook);
+    last = now;
+    if (waited > kLost) std::abort();
+  }
+#else
+  while (!done()) pause();
 #endif
 }
 
@@ -51,13 +74,14 @@ void ThreadPool::run_shared(int pieces, Call call, void* context) {
   const std::uint64_t number = (state_.load(std::memory_order_relaxed) >> 2 * kCountBits) + 1;
   state_.store(number << 2 * kCountBits | static_cast<std::uint64_t>(pieces) << kCountBits);
   if (sleeping_.load() > 0) {
-    { const std::lock_guard lock(mutex_); }  // or a thread on its way to sleep would miss it
+    spin_until([&] { return mutex_.try_lock(); });  // or a thread on its way to sleep would miss it
+    mutex_.unlock();
     wake_.notify_all();
   }
   while (take_piece(0)) {
   }
   const auto finished = Clock::now();
-  while (done_.load(std::memory_order_acquire) != pieces) pause();
+  spin_until([&] { return done_.load(std::memory_order_acquire) == pieces; });
   if (Clock::now() - finished > finished - start + kPatience) together_ = false;  // until the next job
 }
 

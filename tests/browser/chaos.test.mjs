@@ -193,6 +193,48 @@ test('a worker that ends, however it does: every call says so, and another model
   await page.close();
 });
 
+for (const threads of [1, 2]) {
+  test(`a worker that hangs with ${threads} threads: an aborted call ends, the others go on in another worker, which remembers the same`, async () => {
+    const { page, uncaught } = await modelPage({ threads, memory: { autosaveMs: 1e6 } });
+    let started = 0;
+    page.on('worker', () => (started += 1));
+    const before = await page.evaluate(async () => {
+      await model.memory.clear();
+      await model.memory.teach(drawn(1), 'saved');
+      await model.memory.flush();
+      await model.memory.teach(drawn(2), 'not saved yet');
+      // One that lets go in time is left alone, although the page is busy for longer.
+      const stop = new AbortController();
+      const caption = codeOf(model.caption(drawn(1), { prompt: 'a', readMemory: false, maxTokens: 1e6, signal: stop.signal }));
+      await wait(50);
+      stop.abort();
+      for (const until = performance.now() + 1500; performance.now() < until; );
+      const { episodes } = await model.memory.list();
+      return { caption: await caption, episodes, tokens: (await model.caption(drawn(3), { maxTokens: 5, readMemory: false })).tokens };
+    });
+    assert.deepEqual([before.caption, before.episodes.length, started], ['aborted', 2, 0]);
+    const [worker] = page.workers();
+    await worker.evaluate('setTimeout(() => { for (;;); })');
+    const after = await page.evaluate(async () => {
+      await wait(200);
+      const stop = new AbortController();
+      const caption = codeOf(model.caption(drawn(1), { signal: stop.signal }));
+      await wait(300); // until it is with the worker
+      const waiting = [model.caption(drawn(3), { maxTokens: 5, readMemory: false }), model.memory.list()];
+      stop.abort();
+      const [{ tokens }, { episodes }] = await Promise.all(waiting);
+      await model.memory.flush();
+      const { durable } = model.memory.storage;
+      model.dispose();
+      return { caption: await caption, episodes, tokens, durable };
+    });
+    assert.deepEqual(after, { ...before, durable: true });
+    assert.equal(started, threads);
+    assert.deepEqual(uncaught, []);
+    await page.close();
+  });
+}
+
 /** On the page: a video that plays, without a camera. */
 async function playingVideo() {
   const canvas = Object.assign(document.createElement('canvas'), { width: 90, height: 70 });

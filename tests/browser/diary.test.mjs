@@ -82,6 +82,35 @@ describe('what the page remembers', () => {
     await page.waitForFunction(() => [...document.querySelectorAll('#moments .named')].some((card) => card.textContent === 'the flight'), null, { timeout: 20_000 });
   });
 
+  test('a name that is too long is cut between characters to what the memory keeps, in both fields', async () => {
+    const family = '👨‍👩‍👧‍👦'; // one character of 25 bytes
+    const names = {
+      ['x'.repeat(63)]: 'x'.repeat(63),
+      ['x'.repeat(64)]: 'x'.repeat(63),
+      ['ß'.repeat(50)]: 'ß'.repeat(31),
+      [`${'a'.repeat(62)}é`]: 'a'.repeat(62),
+      [`${'a'.repeat(62)}e\u0301`]: 'a'.repeat(62), // an e and its accent
+      ['犬'.repeat(22)]: '犬'.repeat(21),
+      [family.repeat(3)]: family.repeat(2),
+      [`half \ud83d pair`]: 'half \ufffd pair',
+    };
+    for (const [typed, expected] of Object.entries(names)) {
+      await page.fill('#teach-name', '');
+      await page.focus('#teach-name');
+      await page.keyboard.insertText(typed);
+      assert.equal(await page.inputValue('#teach-name'), expected, typed);
+      await page.locator('#moments button').last().click();
+      await page.fill('#moment-name', '');
+      await page.focus('#moment-name');
+      await page.keyboard.insertText(typed);
+      assert.equal(await page.inputValue('#moment-name'), expected, typed);
+      await page.click('#moment-save');
+      await page.waitForFunction((name) => [...document.querySelectorAll('#moments .named')].some((card) => card.textContent === name), expected, { timeout: 20_000 });
+    }
+    await page.fill('#teach-name', '');
+    assert.ok(await page.locator('#notice').isHidden(), 'nothing went wrong');
+  });
+
   test('a search ranks it as one types', async () => {
     const all = await page.locator('#moments li').count();
     await page.locator('#search').pressSequentially('a man', { delay: 30 });

@@ -287,6 +287,38 @@ test('threads that do not start: one thread, by itself; an error where they were
   assert.deepEqual({ isolated, info, refused, workers }, { isolated: true, info: 'relaxed 1', refused: 'worker_failed', workers: 5 });
 });
 
+/** On a page: what becomes of a model whose second thread is lost, and of one that is loaded after it. */
+async function loseThread(page, at) {
+  return page.evaluate(
+    async ({ address, at }) => {
+      const { BitMar } = await import('bitmar');
+      const codeOf = (promise) => promise.then(() => 'none', (error) => error.code);
+      const picture = (seed) => ({ data: Uint8Array.from({ length: 90 * 90 * 3 }, (_, i) => i * seed), width: 90, height: 90 });
+      const workerUrl = `/tests/browser/dying-thread-worker.js?at=${at}`;
+      const model = await BitMar.load(address, { workerUrl });
+      const asked = await codeOf(BitMar.load(address, { workerUrl, build: 'relaxed-threads' }));
+      let code = 'none';
+      // Not every picture is shared with the other thread: where that was slower, it is left alone for a while.
+      for (let i = 1; i < 100 && code === 'none'; i += 1) code = await codeOf(model.caption(picture(i), { maxTokens: 1 }));
+      const next = await BitMar.load(address);
+      return { threads: model.info.threads, asked, code, next: await codeOf(next.caption(picture(1))), possible: navigator.hardwareConcurrency };
+    },
+    { address: MODEL_URL, at },
+  );
+}
+
+test('a thread that is lost: at its start, one does it all; in the middle of its work, an error, and another model works', async (t) => {
+  const browser = await launch();
+  const page = await browser.page();
+  await page.goto(`${server.url}tests/browser/blank.html`);
+  const { possible, ...start } = await loseThread(page, 'start');
+  if (possible < 2) return t.skip('one core');
+  assert.deepEqual(start, { threads: 1, asked: 'worker_failed', code: 'none', next: 'none' });
+  const { possible: _, ...work } = await loseThread(page, 'work');
+  assert.deepEqual(work, { threads: 2, asked: 'none', code: 'worker_failed', next: 'none' });
+  await browser.close();
+});
+
 for (const [what, photosOf] of [['bundled photos', samplePhotos], ['validation photos', () => validationPhotos(8)]]) {
   test(`a webcam that shows ${what}: captions change with the picture and equal node’s`, async (t) => {
     const photos = await photosOf();

@@ -180,6 +180,94 @@ describe('the IndexedDB store', () => {
     assert.equal(await run(() => codeOf(open().load())), 'invalid_state');
   });
 
+  test('a flipped bit in a caption or a thumbnail is refused, counted and set aside; what earlier versions wrote has no checksum and opens', async () => {
+    const raw = (source) => run(async (source) => {
+      const database = await new Promise((resolve) => Object.assign(indexedDB.open(storeName), { onsuccess: ({ target }) => resolve(target.result) }));
+      const transaction = database.transaction(['state', 'captions', 'thumbnails'], 'readwrite');
+      const at = (name, id) => new Promise((resolve) => (transaction.objectStore(name).get(id).onsuccess = ({ target }) => resolve(target.result)));
+      const result = await new Function('at', 'put', `return (${source})(at, put)`)(at, (name, value, id) => transaction.objectStore(name).put(value, id));
+      database.close();
+      return result;
+    }, `${source}`);
+    const both = () => run(async () => {
+      const { captions, damaged } = await open().load();
+      return [[...captions], damaged, ...(await Promise.all([1, 3].map((id) => codeOf(store.thumbnail(id).then((found) => found && [...found.bytes]))))) ];
+    });
+    await run(async () => {
+      await fill();
+      await store.append(bytes(4), 7, attachments({ captions: new Map([[3, 'ein Hündchen']]), thumbnails: new Map([[3, { type: 'image/png', bytes: bytes(1, 2, 3) }]]) }));
+    });
+    const all = [[1, 'a dog'], [2, 'a cat'], [3, 'ein Hündchen']];
+    assert.deepEqual(await both(), [all, 0, [9, 9], [1, 2, 3]]);
+
+    await raw(async (at, put) => {
+      const caption = await at('captions', 2);
+      put('captions', { ...caption, text: 'a bat' }, 2);
+      put('captions', await at('captions', 1), 3); // of another episode
+      const thumbnail = await at('thumbnails', 3);
+      thumbnail.bytes[1] ^= 1;
+      put('thumbnails', thumbnail, 3);
+    });
+    assert.deepEqual(await both(), [[all[0]], 2, [9, 9], 'invalid_state']);
+    // Reading deletes nothing; setting aside moves what was refused.
+    assert.equal(await raw(async (at) => (await at('captions', 2)).text), 'a bat');
+    await run(async () => {
+      await store.load();
+      await store.setAside();
+    });
+    assert.deepEqual(await raw(async (at) => (await at('state', 'aside-2')).captions.map(([id, { text }]) => `${id} ${text}`)), ['1 a dog', '2 a bat', '3 a dog']);
+    assert.deepEqual((await both()).slice(0, 2), [[all[0]], 0]);
+
+    await raw(async (at, put) => {
+      put('captions', 'a dog', 1);
+      put('captions', 'a cat', 2);
+      put('thumbnails', { type: 'image/jpeg', bytes: Uint8Array.of(9, 9) }, 1);
+    });
+    assert.deepEqual((await both()).slice(0, 3), [[all[0], all[1]], 0, [9, 9]]);
+  });
+
+  test('and the memory says so', async () => {
+    const found = await run(async () => {
+      const { BitMar } = await import('bitmar');
+      const picture = (seed) => ({ data: Uint8Array.from({ length: 40 * 30 * 4 }, (_, i) => i * seed), width: 40, height: 30 });
+      const load = async () => {
+        const model = await BitMar.load('/tests/golden/tiny/', { threads: 1 });
+        model.told = [];
+        model.memory.addEventListener('storage', ({ status }) => model.told.push(status.damaged));
+        return model;
+      };
+      let model = await load();
+      const { id } = await model.memory.write(picture(3), { thumbnail: true });
+      await model.memory.flush();
+      model.dispose();
+      const { name } = (await indexedDB.databases()).find(({ name }) => /^bitmar-memory-/.test(name));
+      const database = await new Promise((resolve) => Object.assign(indexedDB.open(name), { onsuccess: ({ target }) => resolve(target.result) }));
+      const transaction = database.transaction(['captions', 'thumbnails'], 'readwrite');
+      for (const [store, field] of [['captions', 'text'], ['thumbnails', 'type']]) {
+        transaction.objectStore(store).get(id).onsuccess = ({ target }) => {
+          const value = target.result;
+          transaction.objectStore(store).put({ ...value, [field]: `${value[field]}!` }, id);
+        };
+      }
+      await new Promise((resolve) => (transaction.oncomplete = resolve));
+      database.close();
+
+      model = await load();
+      const [{ caption }] = (await model.memory.list()).episodes;
+      const seen = [caption, (await model.memory.stats()).damaged];
+      seen.push((await model.memory.thumbnail(id)) ?? 'none', (await model.memory.stats()).damaged);
+      await model.memory.touch(id);
+      await model.memory.flush();
+      seen.push(model.told);
+      model.dispose();
+      model = await load();
+      seen.push((await model.memory.list()).episodes.length, (await model.memory.stats()).damaged);
+      model.dispose();
+      return seen;
+    });
+    assert.deepEqual(found, [null, 1, 'none', 2, [1, 2], 1, 0]);
+  });
+
   test('what is set aside stays until it is dropped, whatever is written', async () => {
     const aside = () => run(async () => {
       const database = await new Promise((resolve) => Object.assign(indexedDB.open(storeName), { onsuccess: ({ target }) => resolve(target.result) }));
@@ -189,7 +277,7 @@ describe('the IndexedDB store', () => {
       const first = state.get('aside-2');
       const value = await new Promise((resolve) => (first.onsuccess = () => resolve(first.result)));
       database.close();
-      return [keys, value && [[...value.state.bytes], value.journal.length, value.captions, value.thumbnails.length]];
+      return [keys, value && [[...value.state.bytes], value.journal.length, value.captions.map(([id, { text }]) => [id, text]), value.thumbnails.length]];
     });
     await run(async () => {
       await fill();
@@ -198,6 +286,8 @@ describe('the IndexedDB store', () => {
     });
     assert.deepEqual(await aside(), [['aside-2', 'snapshot'], [[1, 2], 1, [[1, 'a dog'], [2, 'a cat']], 1]]);
     assert.deepEqual(await saved(), { ...NOTHING, snapshot: [7] });
+    await run(() => store.eraseAside([1, 9]));
+    assert.deepEqual(await aside(), [['aside-2', 'snapshot'], [[1, 2], 1, [[2, 'a cat']], 0]]);
     await run(() => store.dropAside());
     assert.deepEqual((await aside())[0], ['snapshot']);
     await run(() => store.close());

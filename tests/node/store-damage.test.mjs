@@ -133,6 +133,72 @@ describe('flipped bits', () => {
     assert.deepEqual(await readdir(join(folder, 'aside')), []);
   });
 
+
+  test('what is forgotten goes from what was set aside, damaged or not; nothing else does', async () => {
+    const folder = join(base, 'forgotten');
+    await fill(folder);
+    const [snapshotFile, journalFile] = ['snapshot.bin', 'journal.bin'].map((name) => join(folder, name));
+    const snapshot = await readFile(snapshotFile);
+    const journal = await readFile(journalFile);
+    // An episode of the snapshot whose record there is damaged, and one of the journal; a frame between is damaged, too.
+    const recordOf = (file, label) => file.indexOf(label) - 40; // the label is at byte 40 of a record
+    const size = 104 + 8 * snapshot.readUInt32LE(snapshot.indexOf('BMEM') + 8) + 4;
+    const damagedAt = recordOf(snapshot, 'label 1');
+    snapshot[damagedAt + 60] ^= 1;
+    await writeFile(snapshotFile, snapshot);
+    journal[5] ^= 4;
+    await writeFile(journalFile, Buffer.concat([journal, journal.subarray(0, 40)])); // and something cut off at the end
+    const idAt = (file, label) => Number(file.readBigUInt64LE(recordOf(file, label) + 16));
+    const ids = { 'label 0': idAt(snapshot, 'label 0'), 'label 1': idAt(snapshot, 'label 1'), 'label 4': idAt(journal, 'label 4') };
+    const privates = [...['label 0', 'label 1'].map((label) => [snapshot, label]), [journal, 'label 4']].map(([file, label]) => {
+      const at = recordOf(file, label);
+      return [Buffer.from(label), file.subarray(at + 104, at + size - 4)]; // its name and its vectors
+    });
+
+    const reader = await engine();
+    const aside = join(folder, 'aside/damaged-1');
+    const read = async () => {
+      const store = new FileStore(aside, { readOnly: true });
+      const state = await store.load();
+      const { droppedSlots, droppedFrames } = reader.memoryLoad(state.snapshot, state.frames, false);
+      const episodes = reader.memoryList().map(({ id, label }) => [id, label]);
+      const pictures = await Promise.all([...state.thumbnails.keys()].map(async (id) => [id, (await store.thumbnail(id)).bytes.length]));
+      store.close();
+      return { episodes, captions: [...state.captions], pictures, damaged: state.damaged + droppedSlots + droppedFrames };
+    };
+    const bytesAside = async () => Buffer.concat(await Promise.all(['snapshot.bin', 'journal.bin'].map((name) => readFile(join(aside, name)))));
+
+    let memory = await memoryIn(folder, { autosaveMs: 1e6 });
+    await memory.touch(ids['label 0'], { now: NOW + 99 });
+    await memory.flush(); // sets aside
+    const before = await read();
+    assert.ok(before.episodes.some(([, label]) => label === 'label 0') && before.damaged > 0);
+    for (const bytes of privates.flat()) assert.ok((await bytesAside()).includes(bytes));
+    for (const id of [ids['label 0'], ids['label 4']]) assert.equal(await memory.forget(id), true);
+    await memory.flush();
+    const after = await read();
+    const gone = new Set([ids['label 0'], ids['label 4']]);
+    const stay = ([id]) => !gone.has(id);
+    assert.deepEqual(after.episodes.filter(([, label]) => label !== null), before.episodes.filter(stay).filter(([, label]) => label !== null));
+    assert.deepEqual(after.captions.filter(stay), before.captions.filter(stay));
+    assert.deepEqual(after.captions.filter(([id, text]) => gone.has(id) && text.trim()), []);
+    assert.deepEqual(after.pictures, before.pictures.filter(stay));
+    assert.equal(after.damaged, before.damaged);
+    for (const bytes of [...privates[0], ...privates[2]]) assert.ok(!(await bytesAside()).includes(bytes));
+    for (const bytes of privates[1]) assert.ok((await bytesAside()).includes(bytes), 'not forgotten');
+
+    // Of what is damaged, too. The memory itself has lost it, so that only the store can be asked.
+    dispose();
+    const store = new FileStore(folder);
+    await store.load();
+    await store.eraseAside([ids['label 1']]);
+    store.close();
+    for (const bytes of privates.flat()) assert.ok(!(await bytesAside()).includes(bytes));
+    assert.equal((await bytesAside()).length, snapshot.length + journal.length + 40);
+    memory = await memoryIn(folder);
+    assert.equal((await memory.stats()).damaged, 0);
+  });
+
   test('a thumbnail', async () => {
     const folder = join(base, 'thumbnail');
     await fill(folder);

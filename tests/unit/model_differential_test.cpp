@@ -12,6 +12,7 @@
 #endif
 
 #include "random_model.h"
+#include "runtime/thread_pool.h"
 
 namespace bitmar {
 namespace {
@@ -62,8 +63,8 @@ TEST(Differential, EveryTableGivesTheBitsOfTheReference) {
   const std::uint64_t seed = first > 0 ? static_cast<std::uint64_t>(first) : 1;
   std::string tables;
   for (const Kernels* k : available_kernels()) tables += std::string(" ") + k->name;
-  std::printf("%d random models from seed %llu on, float and int8 cache:%s\n", count,
-              static_cast<unsigned long long>(seed), tables.c_str());
+  std::printf("%d random models from seed %llu on, float and int8 cache, %d thread(s) at most:%s\n", count,
+              static_cast<unsigned long long>(seed), ThreadPool(2).threads(), tables.c_str());
   std::size_t different = 0;
   Seen before;
   for (std::uint64_t s = seed; s < seed + static_cast<std::uint64_t>(count); ++s) {
@@ -84,6 +85,8 @@ TEST(Differential, EveryTableGivesTheBitsOfTheReference) {
             << "seed " << s << ", " << kernels->name << (int8 ? ", int8 cache" : ", float cache")
             << ": BITMAR_RANDOM_SEED=" << s << " BITMAR_RANDOM_MODELS=1 repeats it";
       }
+      // And two threads, where there can be two, by the fastest table.
+      ASSERT_EQ(see(*available_kernels().front(), 2), reference) << "seed " << s << ", two threads";
       if (reference != before) ++different;
       before = reference;
     }

@@ -67,12 +67,12 @@ export class BitMar {
       wasmBytes = bytes.wasm;
     } else {
       const { weights } = model;
-      // A copy, because the worker takes the bytes over.
+      // A copy, because they are needed for as long as the model lives: see HostClient.
       files = { ...model, weights: copied(() => new Uint8Array(weights instanceof ArrayBuffer ? weights.slice(0) : weights), 'the weights') };
       wasmBytes = (await download(wasm, options)).wasm;
     }
 
-    const hash = await modelHash(files.weights, files.config); // before the worker takes them
+    const hash = await modelHash(files.weights, files.config);
     const { host, build } = await startHost(options, { ...chosen, wasm: wasmBytes });
     try {
       const texts = [files.config, files.tokenizer, files.preprocessor].map(bytesOf);

@@ -8,7 +8,7 @@ import { FOREIGN_PICTURE, isReadable } from './pixels.js';
 import { platform } from './platform.js';
 import type { Port } from './platform.js';
 import type { Written } from './memory-types.js';
-import type { CaptionRequest, LoadRequest, MemoryCalls, MemoryQuestion, Picture, Reply, Request, StartRequest } from './protocol.js';
+import type { CaptionRequest, LoadRequest, MemoryCalls, MemoryCopy, MemoryQuestion, Picture, Reply, Request, StartRequest } from './protocol.js';
 import type { Answer, Caption, LoadOptions } from './types.js';
 
 type Started = Extract<Reply, { type: 'started' }>;
@@ -21,35 +21,56 @@ type Response = Started | Loaded | Done | Answered | Remembered;
 /** Calls that change the memory: only the host knows whether an abort came in time. */
 const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'label', 'forget', 'clear', 'adopt', 'restore']);
 
+/** A worker that has not let go of an aborted call by then is replaced. */
+const PATIENCE_MS = 1000;
+
 interface Call {
   request: Exclude<Request, { type: 'abort' }>;
   transfer: ArrayBuffer[] | ImageBitmap[];
+  signal: AbortSignal | undefined;
   onToken: ((piece: string) => void) | undefined;
   onStart: () => void;
   resolve(reply: Response): void;
   reject(error: unknown): void;
 }
 
+type Module = Omit<StartRequest, 'type' | 'id' | 'lifeline' | 'replaceable'>;
+
+/** What another worker needs to go on where one was stopped. */
+interface Belongings {
+  readonly files: Omit<LoadRequest, 'type' | 'id'>;
+  /** As it was after the last call; undefined as long as nobody asked it anything. */
+  memory: { slots: number; snapshot: Uint8Array; frames: Uint8Array[] } | undefined;
+}
+
 export class HostClient {
+  readonly #options: LoadOptions;
+  readonly #module: Module;
+  #belongings: Belongings | undefined; // not of a host in this thread, which nothing stops
   #port: Port | undefined;
-  #queue: Call[] = []; // the first is with the host, the others wait
+  #running: Call | undefined; // with the host
+  #queue: Call[] = [];
+  #patience: ReturnType<typeof setTimeout> | undefined;
   #dead: BitMarError | undefined;
   #nextId = 1;
 
+  private constructor(options: LoadOptions, module: Module) {
+    this.#options = options;
+    this.#module = module;
+  }
+
   /** A host with the engine's module in it. */
-  static async start(options: LoadOptions, module: Omit<StartRequest, 'type' | 'id' | 'lifeline'>): Promise<HostClient> {
-    const client = new HostClient();
-    const reply = (message: Reply) => client.#receive(message);
+  static async start(options: LoadOptions, module: Module): Promise<HostClient> {
+    const client = new HostClient(options, module);
     if (options.worker === false) {
       const { Host } = await import('./host.js');
-      const host = new Host(reply, platform().decodePhoto);
+      const host = new Host((message) => client.#receive(message), platform().decodePhoto);
       client.#port = { post: (request) => host.receive(request), close: () => host.close(), keepAlive() {} };
     } else {
-      client.#port = platform().startWorker({ reply, failed: (error) => client.#die(error) }, options.workerUrl);
+      client.#startWorker();
     }
-    const request = { type: 'start', id: client.#nextId++, ...module, lifeline: client.#port.lifeline } as const;
     try {
-      const { held } = (await client.#call(request, [], undefined, options.signal, () => {})) as Started;
+      const { held } = (await client.#call(client.#startRequest(), [], undefined, options.signal, () => {})) as Started;
       if (held) client.#port?.holdsLifeline?.();
     } catch (error) {
       client.close();
@@ -58,9 +79,12 @@ export class HostClient {
     return client;
   }
 
-  async load(files: Omit<LoadRequest, 'type' | 'id'>, signal: AbortSignal | undefined): Promise<Loaded> {
+  async load(files: Belongings['files'], signal: AbortSignal | undefined): Promise<Loaded> {
+    const replaceable = this.#options.worker !== false;
     const request = { type: 'load', id: this.#nextId++, ...files } as const;
-    return (await this.#call(request, [files.weights.buffer as ArrayBuffer], undefined, signal, () => {})) as Loaded;
+    const loaded = (await this.#call(request, [], undefined, signal, () => {})) as Loaded;
+    if (replaceable) this.#belongings = { files, memory: undefined };
+    return loaded;
   }
 
   async caption(
@@ -111,10 +135,11 @@ export class HostClient {
         discard(transfer);
         return reject(refused);
       }
-      const onAbort = () => this.#abort(call, signal!);
+      const onAbort = () => this.#abort(call);
       const call: Call = {
         request,
         transfer,
+        signal,
         onToken,
         onStart,
         resolve: (reply) => {
@@ -128,43 +153,91 @@ export class HostClient {
       };
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#queue.push(call);
-      if (this.#queue.length === 1) this.#sendFirst();
+      if (!this.#running) this.#sendNext();
     });
   }
 
-  /** Hands the first call to the host. One whose message cannot be posted is the caller's affair alone: the next one has its turn. */
-  #sendFirst(): void {
-    for (let call = this.#queue[0]; call; call = this.#queue[0]) {
+  /** Hands the next call to the host. One whose message cannot be posted is the caller's affair alone: the one behind it has its turn. */
+  #sendNext(): void {
+    for (let call = this.#queue.shift(); call; call = this.#queue.shift()) {
+      this.#running = call;
       try {
         call.onStart();
         this.#port?.keepAlive(true);
         this.#port?.post(call.request, call.transfer);
         return;
       } catch (error) {
+        this.#running = undefined;
         call.reject(unpostable(call, error));
         discard(call.transfer);
-        this.#queue.shift();
       }
     }
     this.#port?.keepAlive(false);
   }
 
   /** The caller hears at once. A waiting call just goes; the running one keeps its place until the host has let go of it. */
-  #abort(call: Call, signal: AbortSignal): void {
-    const running = call === this.#queue[0];
-    if (!running || !changesMemory(call.request)) call.reject(aborted(signal));
+  #abort(call: Call): void {
+    const running = call === this.#running;
+    if (!running || !changesMemory(call.request)) call.reject(aborted(call.signal));
     call.onToken = undefined;
-    if (running) return this.#stopFirst();
+    if (running) return this.#stopRunning();
     discard(call.transfer);
     this.#queue = this.#queue.filter((other) => other !== call);
   }
 
-  #stopFirst(): void {
-    this.#port?.post({ type: 'abort', id: this.#queue[0]!.request.id }, []);
+  #stopRunning(): void {
+    this.#port?.post({ type: 'abort', id: this.#running!.request.id }, []);
+    if (!this.#belongings || this.#patience !== undefined) return;
+    this.#patience = setTimeout(() => this.#replaceWorker(), PATIENCE_MS);
+  }
+
+  /** The running call goes with its worker. Another worker gets the same model and the memory as it was before that call, and then the calls that wait. */
+  #replaceWorker(): void {
+    const { files, memory } = this.#belongings!;
+    this.#running!.reject(aborted(this.#running!.signal));
+    this.#ended();
+    this.#port?.close();
+    try {
+      this.#startWorker();
+    } catch (error) {
+      return this.#die(error as BitMarError);
+    }
+    const port = this.#port;
+    const again = (request: Call['request'], resolve: Call['resolve'] = () => {}): Call => ({
+      request,
+      transfer: [], // copied: they may be needed once more
+      signal: undefined,
+      onToken: undefined,
+      onStart: () => {},
+      resolve,
+      reject: (error) => this.#die(new BitMarError('worker_failed', `The worker was stopped, and no other could take its place: ${messageOf(error)}`, { cause: error })),
+    });
+    const recall = (call: MemoryQuestion) => again({ type: 'memory', id: this.#nextId++, call });
+    this.#queue.unshift(
+      again(this.#startRequest(), (reply) => (reply as Started).held && port?.holdsLifeline?.()),
+      again({ type: 'load', id: this.#nextId++, ...files }),
+    );
+    if (memory) {
+      const { slots, snapshot, frames } = memory;
+      this.#queue.splice(2, 0, recall({ name: 'configure', question: { slots } }), recall({ name: 'load', question: { snapshot, frames, shrink: false } }));
+    }
+    this.#sendNext();
+  }
+
+  /** May throw. What a worker says that was replaced is not heard. */
+  #startWorker(): void {
+    const ifOurs = <Argument>(use: (argument: Argument) => void) => (argument: Argument) => port === this.#port && use(argument);
+    const events = { reply: ifOurs((message: Reply) => this.#receive(message)), failed: ifOurs((error: BitMarError) => this.#die(error)) };
+    const port: Port = platform().startWorker(events, this.#options.workerUrl);
+    this.#port = port;
+  }
+
+  #startRequest(): StartRequest {
+    return { type: 'start', id: this.#nextId++, ...this.#module, lifeline: this.#port?.lifeline, replaceable: this.#options.worker !== false };
   }
 
   #receive(reply: Reply): void {
-    const call = this.#queue[0];
+    const call = this.#running;
     if (!call || call.request.id !== reply.id) return;
     if (reply.type === 'token') return this.#tell(call, reply.piece);
     if (reply.type === 'error') {
@@ -172,10 +245,24 @@ export class HostClient {
       if (reply.code === 'worker_failed') return this.#die(error); // its state is unknown
       call.reject(error);
     } else {
+      if ('copy' in reply && reply.copy) this.#keep(reply.copy);
       call.resolve(reply);
     }
-    this.#queue.shift();
-    this.#sendFirst();
+    this.#ended();
+    this.#sendNext();
+  }
+
+  /** The host has nothing to do. */
+  #ended(): void {
+    this.#running = undefined;
+    clearTimeout(this.#patience);
+    this.#patience = undefined;
+  }
+
+  #keep(copy: MemoryCopy): void {
+    if (!this.#belongings) return;
+    if ('frame' in copy) this.#belongings.memory?.frames.push(copy.frame);
+    else this.#belongings.memory = { ...copy, frames: [] };
   }
 
   /** What the caller's function throws ends the caller's call, and nothing else. */
@@ -185,10 +272,10 @@ export class HostClient {
     guarded(
       () => onToken(piece),
       (error) => {
-        if (call !== this.#queue[0] || call.onToken !== onToken) return platform().report(error); // the call has ended
+        if (call !== this.#running || call.onToken !== onToken) return platform().report(error); // the call has ended
         call.onToken = undefined;
         call.reject(error);
-        this.#stopFirst();
+        this.#stopRunning();
       },
     );
   }
@@ -198,10 +285,13 @@ export class HostClient {
     this.#dead = error;
     this.#port?.close();
     this.#port = undefined;
-    const [, ...waiting] = this.#queue;
-    for (const { transfer } of waiting) discard(transfer);
-    for (const call of this.#queue) call.reject(error);
-    this.#queue = [];
+    const running = this.#running;
+    this.#ended();
+    running?.reject(error);
+    for (const call of this.#queue.splice(0)) {
+      discard(call.transfer);
+      call.reject(error);
+    }
   }
 }
 

@@ -4,9 +4,10 @@ import type { CreateModule, Engine, EngineAnswer, EngineModule } from './engine.
 import { BitMarError, ERROR_CODES, messageOf } from './errors.js';
 import type { ErrorCode } from './errors.js';
 import { answer } from './host-memory.js';
+import { MemoryTeller } from './memory-teller.js';
 import { readPixels } from './pixels.js';
 import type { Platform } from './platform.js';
-import type { AskRequest, CaptionRequest, LoadRequest, MemoryRequest, Picture, Reply, Request, StartRequest } from './protocol.js';
+import type { AskRequest, CaptionRequest, LoadRequest, MemoryCopy, MemoryQuestion, MemoryRequest, Picture, Reply, Request, StartRequest } from './protocol.js';
 import type { Build, Features, RawPixels } from './types.js';
 
 // Written out so that bundlers see the files.
@@ -22,6 +23,7 @@ export class Host {
   #module: EngineModule | undefined;
   #threads = 1; // of the module
   #engine: Engine | undefined;
+  #teller: MemoryTeller | undefined; // where the worker can be replaced
   #active: number | undefined; // the call that is being computed
 
   constructor(reply: (reply: Reply) => void, decodePhoto?: Platform['decodePhoto']) {
@@ -60,11 +62,12 @@ export class Host {
     }
   }
 
-  async #start({ id, build, wasm, threads, lifeline }: StartRequest): Promise<void> {
+  async #start({ id, build, wasm, threads, lifeline, replaceable }: StartRequest): Promise<void> {
     const held = lifeline !== undefined && (await hold(lifeline));
     const { default: createBitMar } = await SCRIPTS[build]();
     this.#module = await instantiate(createBitMar, wasm, threads);
     this.#threads = threads;
+    if (replaceable) this.#teller = new MemoryTeller();
     this.#reply({ type: 'started', id, held });
   }
 
@@ -88,7 +91,8 @@ export class Host {
     this.#active = undefined;
     const result = this.#loaded().result();
     const written = remember ? this.#loaded().memoryWrite(remember.nowMs, remember.label) : null;
-    this.#reply({ type: 'done', id, ...result, written });
+    const copy = remember ? this.#copy() : null;
+    this.#reply({ type: 'done', id, ...result, written, copy });
   }
 
   async #ask({ id, picture, question, options }: AskRequest): Promise<void> {
@@ -105,7 +109,12 @@ export class Host {
     const image = picture ? await this.#see(picture) : undefined;
     await this.#stillWanted(id);
     this.#active = undefined;
-    this.#reply({ type: 'remembered', id, answer: answer(this.#loaded(), call, image) });
+    const answered = answer(this.#loaded(), call, image);
+    this.#reply({ type: 'remembered', id, answer: answered, copy: this.#copy(call) });
+  }
+
+  #copy(call?: MemoryQuestion): MemoryCopy | null {
+    return this.#teller?.after(this.#loaded(), call) ?? null;
   }
 
   /** What the engine takes of a picture. */
@@ -141,16 +150,26 @@ function hold(lock: string): Promise<boolean> {
   });
 }
 
+/** The threads' workers load what this one has loaded already. One that has not answered by then, which Emscripten would wait for for ever, never will. */
+const THREADS_PATIENCE_MS = 5000;
+
 /** Compiled here, because Emscripten's own way turns every failure into an abort, or waits for ever. */
 async function instantiate(createBitMar: CreateModule, wasm: Uint8Array, threads: number): Promise<EngineModule> {
   const compiled = await WebAssembly.compile(wasm as Uint8Array<ArrayBuffer>);
-  return new Promise((resolve, reject) => {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const started = new Promise<EngineModule>((resolve, reject) => {
     const instantiateWasm = (imports: WebAssembly.Imports, receive: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void) => {
-      WebAssembly.instantiate(compiled, imports).then((instance) => receive(instance, compiled), reject);
+      const received = (instance: WebAssembly.Instance) => {
+        receive(instance, compiled);
+        const late = () => reject(new BitMarError('worker_failed', 'The threads do not start'));
+        if (threads > 1) timer = setTimeout(late, THREADS_PATIENCE_MS);
+      };
+      WebAssembly.instantiate(compiled, imports).then(received, reject);
       return {};
     };
     createBitMar({ instantiateWasm, threads }).then(resolve, reject);
   });
+  return started.finally(() => clearTimeout(timer));
 }
 
 function begin(engine: Engine, image: RawPixels | Features, options: CaptionRequest['options']): void {

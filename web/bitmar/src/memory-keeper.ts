@@ -57,6 +57,7 @@ export class MemoryKeeper {
   #snapshotDue = true; // the next save replaces everything
   #asideDue = false; // some of what it replaces could not be read
   #forgetDue = false; // and what was set aside goes too
+  #forgotten = new Set<number>(); // episodes of which nothing may stay there either
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -121,6 +122,12 @@ export class MemoryKeeper {
     this.captions.delete(id);
     this.budget.remove(id);
     this.#pending.remove(id);
+  }
+
+  /** As `remove`, because somebody wants it: with the next save it goes from what was set aside, too. */
+  forget(id: number): void {
+    this.remove(id);
+    this.#forgotten.add(id);
   }
 
   async thumbnail(id: number): Promise<Thumbnail | undefined> {
@@ -268,6 +275,7 @@ export class MemoryKeeper {
       this.#pending = new PendingAttachments();
     };
     try {
+      if (!this.#asideDue) await this.#eraseForgotten();
       if (!this.#snapshotDue && this.#journalBytes <= Math.max(this.#snapshotBytes, LEAST_JOURNAL_BYTES)) {
         const { bytes, sequence } = await this.#options.host.memory('changes', { since: from });
         take(); // after the engine's answer: so that it has whatever belongs to the frame
@@ -283,6 +291,7 @@ export class MemoryKeeper {
       }
       if (this.#asideDue) await this.#store.setAside?.();
       this.#asideDue = false;
+      await this.#eraseForgotten();
       const { bytes, sequence } = await this.#options.host.memory('snapshot', {});
       take();
       await this.#store.replace(bytes, sequence, taken);
@@ -301,6 +310,14 @@ export class MemoryKeeper {
       if (failure.code.startsWith('storage_')) this.changed(); // tries again later
       throw failure;
     }
+  }
+
+  /** Before the save: what it acknowledges must be true, and should it fail, they are forgotten all the same. */
+  async #eraseForgotten(): Promise<void> {
+    const ids = [...this.#forgotten];
+    if (!ids.length) return;
+    await this.#store.eraseAside?.(ids);
+    for (const id of ids) this.#forgotten.delete(id);
   }
 
   /** Of a store that was emptied by somebody, perhaps in part: what is still there. */

@@ -198,7 +198,7 @@ export class Memory extends SafeEventTarget {
     await this.#openToWrite();
     const forgotten = await this.#parts.host.memory('forget', { id });
     if (!forgotten) return false;
-    this.#keeper.remove(id);
+    this.#keeper.forget(id);
     this.#changed('forget', id);
     return true;
   }

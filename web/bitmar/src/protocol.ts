@@ -21,6 +21,8 @@ export interface StartRequest {
   threads: number;
   /** The name of a Web Lock that a worker holds for as long as it lives: browsers do not tell of one that ended. */
   lifeline: string | undefined;
+  /** Whether to tell what the memory has become, for when another worker has to take this one's place. */
+  replaceable: boolean;
 }
 
 export interface LoadRequest {
@@ -97,13 +99,16 @@ export interface AbortRequest {
   id: number;
 }
 
+/** What a memory has become: all of it, or what changed since it was last told. */
+export type MemoryCopy = { slots: number; snapshot: Uint8Array } | { frame: Uint8Array };
+
 export type Request = StartRequest | LoadRequest | CaptionRequest | AskRequest | MemoryRequest | AbortRequest;
 
 export type Reply =
   | { type: 'started'; id: number; held: boolean } // the lifeline
   | { type: 'loaded'; id: number; kernels: string; threads: number; canAsk: boolean; bytes: Record<string, number> }
   | { type: 'token'; id: number; piece: string }
-  | ({ type: 'done'; id: number; written: Written | null } & EngineResult)
+  | ({ type: 'done'; id: number; written: Written | null; copy: MemoryCopy | null } & EngineResult)
   | ({ type: 'answered'; id: number } & EngineAnswer)
-  | { type: 'remembered'; id: number; answer: MemoryCalls[keyof MemoryCalls][1] }
+  | { type: 'remembered'; id: number; answer: MemoryCalls[keyof MemoryCalls][1]; copy: MemoryCopy | null }
   | { type: 'error'; id: number; code: ErrorCode; message: string };

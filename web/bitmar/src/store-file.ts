@@ -9,7 +9,7 @@ import { dirname, join, resolve } from 'node:path';
 import { applyCaptions } from './attachments.js';
 import { BitMarError, messageOf } from './errors.js';
 import { FolderLock } from './folder-lock.js';
-import { beginsLikeRecords, checksum, findRecords, FORMAT, frameRecord, snapshotFile, type Found, type FoundRecord, type RecordHeader } from './store-records.js';
+import { beginsLikeRecords, checksum, eraseEpisodes, findRecords, FORMAT, frameRecord, snapshotFile, type Found, type FoundRecord, type RecordHeader } from './store-records.js';
 import type { Attachments, EarlierStore, Store, StoredState, Thumbnail } from './store.js';
 
 /** No memory takes so much: its 65,536 slots and their captions. What is larger is something else. */
@@ -207,6 +207,31 @@ export class FileStore implements Store {
         if (!MODEL_NAME.test(name)) await rm(this.#path('aside', name), { recursive: true, force: true });
       }
     });
+  }
+
+  /** Not from earlier memories, which have episodes of their own and are deleted as a whole. */
+  eraseAside(ids: readonly number[]): Promise<void> {
+    return this.#guarded(async () => {
+      this.#mayWrite();
+      for (const name of await namesIn(this.#path('aside'))) {
+        if (/^cut-\w+\.bin$/.test(name)) await this.#erase(join('aside', name), ids);
+        else if (/^damaged-\d+$/.test(name)) await this.#eraseCopy(join('aside', name), ids);
+      }
+    });
+  }
+
+  async #eraseCopy(name: string, ids: readonly number[]): Promise<void> {
+    for (const file of ['snapshot.bin', 'journal.bin']) await this.#erase(join(name, file), ids);
+    const gone = new Set(ids);
+    for (const file of await listThumbnails(this.#path(name))) {
+      if (gone.has(Number.parseInt(file, 10))) await rm(this.#path(name, 'thumbnails', file), { force: true });
+    }
+  }
+
+  /** Writes another file in its place: the old one may be a link to the memory's own. */
+  async #erase(name: string, ids: readonly number[]): Promise<void> {
+    const bytes = await readRegular(this.#path(name), MOST_BYTES);
+    if (bytes && eraseEpisodes(bytes, ids)) await this.#writeWhole(name, bytes);
   }
 
   earlier(): Promise<readonly EarlierStore[]> {

@@ -3,6 +3,8 @@
 
 import { deleteDB, openDB, type DBSchema, type IDBPDatabase, type IDBPTransaction } from 'idb';
 
+import { crc32 } from './checksum.js';
+import { eraseRecords } from './engine-bytes.js';
 import { BitMarError, messageOf } from './errors.js';
 import type { Attachments, EarlierStore, Store, StoredState, Thumbnail } from './store.js';
 
@@ -17,6 +19,11 @@ interface Snapshot extends Piece {
   /** The folder of the page that wrote it: other pages of one origin may have other memories. Missing in those of earlier versions. */
   place?: string | undefined;
 }
+
+/** With a checksum of its episode's id and of itself; earlier versions had the text alone. */
+type StoredCaption = string | { text: string; sum: number };
+/** Of its episode's id, its type and its bytes; missing in those of earlier versions. */
+type StoredThumbnail = Thumbnail & { sum?: number };
 
 /** A whole memory of which something could not be read. */
 interface Aside {
@@ -33,8 +40,8 @@ interface Aside {
 interface Schema extends DBSchema {
   state: { key: string; value: Snapshot | Aside };
   journal: { key: number; value: Piece };
-  captions: { key: number; value: string };
-  thumbnails: { key: number; value: Thumbnail };
+  captions: { key: number; value: StoredCaption };
+  thumbnails: { key: number; value: StoredThumbnail };
 }
 
 const VERSION = 1;
@@ -63,6 +70,7 @@ export class IndexedDbStore implements Store {
   #connection: Promise<Database> | undefined;
   #generation: string | undefined; // of the snapshot that our frames build on
   #frames = 0; // in the journal
+  #refused: { captions: number[]; thumbnails: number[] } = { captions: [], thumbnails: [] }; // by the last load
   #closed = false;
 
   /** That of a model. */
@@ -81,11 +89,11 @@ export class IndexedDbStore implements Store {
       const transaction = database.transaction(STORES, 'readonly');
       const at = <Name extends (typeof STORES)[number]>(name: Name) => transaction.objectStore(name);
       const thumbnails = new Map<number, number>();
-      let damaged = 0;
+      const refused = { captions: [] as number[], thumbnails: [] as number[] };
       const measure = async () => {
         for (let cursor = await at('thumbnails').openCursor(); cursor; cursor = await cursor.continue()) {
           if (isThumbnail(cursor.value)) thumbnails.set(cursor.key, cursor.value.bytes.length);
-          else damaged += 1;
+          else refused.thumbnails.push(cursor.key);
         }
       };
       const [state, entries, last, ids, texts] = await Promise.all([
@@ -101,9 +109,14 @@ export class IndexedDbStore implements Store {
       this.#generation = state?.generation;
       this.#frames = last ? last.key + 1 : 0;
       const frames = entries.filter(isPiece);
-      const captions = new Map(ids.map((id, i) => [id, texts[i]!]));
-      for (const [id, text] of captions) if (typeof text !== 'string') captions.delete(id);
-      damaged += this.#frames - frames.length + ids.length - captions.size;
+      const captions = new Map<number, string>();
+      for (const [i, id] of ids.entries()) {
+        const text = textOf(id, texts[i]!);
+        if (text === undefined) refused.captions.push(id);
+        else captions.set(id, text);
+      }
+      this.#refused = refused;
+      const damaged = this.#frames - frames.length + refused.captions.length + refused.thumbnails.length;
       return {
         snapshot: state?.bytes ?? null,
         frames: frames.map(({ bytes }) => bytes),
@@ -143,8 +156,8 @@ export class IndexedDbStore implements Store {
 
   async thumbnail(id: number): Promise<Thumbnail | undefined> {
     const found = await this.#attempt((database) => database.get('thumbnails', id));
-    if (found && !isThumbnail(found)) throw new BitMarError('invalid_state', `The thumbnail of episode ${id} is damaged`);
-    return found;
+    if (found && !(isThumbnail(found) && isSound(id, found))) throw new BitMarError('invalid_state', `The thumbnail of episode ${id} is damaged`);
+    return found && { type: found.type, bytes: found.bytes };
   }
 
   async holds(): Promise<boolean> {
@@ -168,14 +181,32 @@ export class IndexedDbStore implements Store {
       ]);
       const pairs = <Value>(ids: number[], values: Value[]) => ids.map((id, i): [number, Value] => [id, values[i]!]);
       const aside: Aside = { state, journal, captions: pairs(ids, captions), thumbnails: pairs(pictured, thumbnails) };
-      await at('state').put(aside, `aside-${keys.length + 1}`);
+      await Promise.all([
+        at('state').put(aside, `aside-${keys.length + 1}`),
+        ...this.#refused.captions.map((id) => at('captions').delete(id)), // which would be damaged for ever
+        ...this.#refused.thumbnails.map((id) => at('thumbnails').delete(id)),
+      ]);
     });
+    this.#refused = { captions: [], thumbnails: [] };
   }
 
   async dropAside(): Promise<void> {
-    await this.#write(async (transaction) => {
+    await this.#changeAside(() => undefined);
+  }
+
+  async eraseAside(ids: readonly number[]): Promise<void> {
+    await this.#changeAside((aside) => without(aside, ids));
+  }
+
+  /** Undefined: it goes. */
+  #changeAside(change: (aside: Aside) => Aside | undefined): Promise<void> {
+    return this.#write(async (transaction) => {
       const state = transaction.objectStore('state');
-      for (const key of await state.getAllKeys()) if (key !== 'snapshot') await state.delete(key);
+      for (const key of await state.getAllKeys()) {
+        if (key === 'snapshot') continue;
+        const changed = change((await state.get(key)) as Aside);
+        await (changed ? state.put(changed, key) : state.delete(key));
+      }
     });
   }
 
@@ -282,6 +313,16 @@ export class IndexedDbStore implements Store {
   }
 }
 
+/** What was set aside, but for these episodes. */
+function without(aside: Aside, ids: readonly number[]): Aside {
+  for (const piece of [aside.state, ...aside.journal]) {
+    const { bytes } = (piece ?? {}) as Partial<Piece>;
+    if (bytes instanceof Uint8Array) eraseRecords(bytes, ids);
+  }
+  const stays = ([id]: [IDBValidKey, unknown]) => !ids.includes(id as number);
+  return { ...aside, captions: aside.captions.filter(stays), thumbnails: aside.thumbnails.filter(stays) };
+}
+
 /** No tab has it open as its own. */
 async function remove(name: string): Promise<void> {
   await navigator.locks.request(name, { ifAvailable: true }, async (lock) => {
@@ -301,6 +342,25 @@ function isPiece(value: unknown): value is Snapshot {
   return bytes instanceof Uint8Array && Number.isSafeInteger(sequence);
 }
 
+/** Undefined where it is damaged. */
+function textOf(id: number, stored: unknown): string | undefined {
+  if (typeof stored === 'string') return stored;
+  const { text, sum } = (stored ?? {}) as Partial<Exclude<StoredCaption, string>>;
+  return typeof text === 'string' && sum === captionSum(id, text) ? text : undefined;
+}
+
+function captionSum(id: number, text: string): number {
+  return crc32(`${id} `, new TextEncoder().encode(text));
+}
+
+function isSound(id: number, { type, bytes, sum }: StoredThumbnail): boolean {
+  return sum === undefined || sum === thumbnailSum(id, { type, bytes });
+}
+
+function thumbnailSum(id: number, { type, bytes }: Thumbnail): number {
+  return crc32(`${id} ${type} `, bytes);
+}
+
 function isThumbnail(value: unknown): value is Thumbnail {
   const { type, bytes } = (value ?? {}) as Partial<Thumbnail>;
   return typeof type === 'string' && bytes instanceof Uint8Array;
@@ -313,8 +373,8 @@ function attach(transaction: Transaction, { cleared, removed, evicted, captions,
     ...(cleared ? [texts.clear(), images.clear()] : []),
     ...removed.flatMap((id) => [texts.delete(id), images.delete(id)]),
     ...evicted.map((id) => images.delete(id)),
-    ...[...captions].map(([id, text]) => texts.put(text, id)),
-    ...[...thumbnails].map(([id, thumbnail]) => images.put(thumbnail, id)),
+    ...[...captions].map(([id, text]) => texts.put({ text, sum: captionSum(id, text) }, id)),
+    ...[...thumbnails].map(([id, thumbnail]) => images.put({ ...thumbnail, sum: thumbnailSum(id, thumbnail) }, id)),
   ];
 }
 

@@ -9,6 +9,7 @@
 
 import { createHash } from 'node:crypto';
 
+import { eraseRecords } from './engine-bytes.js';
 import type { Attachments } from './store.js';
 
 export const FORMAT = 2;
@@ -17,6 +18,8 @@ const MAGIC_V1 = Buffer.from('BMRM');
 const PREFIX_BYTES = 32;
 const PREFIX_BYTES_V1 = 12;
 const CHECKSUM_BYTES = 8;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 /** More than any memory has to say. */
 const MOST_HEADER_BYTES = 64 << 20;
 /** What looks like a record and is none: chance makes none of them, and a file full of them is not worth the time. */
@@ -65,8 +68,7 @@ export function record(generation: number, header: RecordHeader, body: Uint8Arra
   prefix.writeUInt32LE(text.length, 4);
   prefix.writeUInt32LE(body.length, 8);
   prefix.writeUInt32LE(generation, 12);
-  prefix.write(checksum(text), 16, 'hex');
-  prefix.write(checksum(prefix.subarray(0, 24)), 24, 'hex');
+  writeChecksums(prefix, 0, text);
   return Buffer.concat([prefix, text, body]);
 }
 
@@ -92,6 +94,42 @@ export function snapshotFile(
 export function frameRecord(generation: number, sequence: number, frame: Uint8Array, attachments: Attachments, thumbnails: [number, string][]): Buffer {
   const { cleared, removed, evicted, captions } = attachments;
   return record(generation, { sequence, cleared, removed, evicted, captions: [...captions], thumbnails }, frame);
+}
+
+/**
+ * Erases these episodes from a file of records, whole or damaged: captions, names of thumbnails, and the engine's records. Everything else stays as it is,
+ * in its place and with a right checksum where it had one. Whether there was anything to erase.
+ */
+export function eraseEpisodes(bytes: Buffer, ids: readonly number[]): boolean {
+  let erased = eraseRecords(bytes, ids);
+  const sound: { at: number; headerAt: number; end: number }[] = [];
+  for (let at = bytes.indexOf(MAGIC); at >= 0; at = bytes.indexOf(MAGIC, at + 1)) {
+    const lengths = readPrefix(bytes, at);
+    const headerAt = at + PREFIX_BYTES;
+    const end = headerAt + (lengths?.header ?? 0);
+    if (lengths && end <= bytes.length && isSound(bytes, at, bytes.subarray(headerAt, end))) sound.push({ at, headerAt, end });
+  }
+  for (const id of ids) {
+    const begins = Buffer.from(`[${id},"`);
+    for (let at = bytes.indexOf(begins); at >= 0; at = bytes.indexOf(begins, at + 1)) {
+      const from = at + begins.length;
+      let to = from;
+      while (to < bytes.length && bytes[to] !== QUOTE) to += bytes[to] === BACKSLASH ? 2 : 1;
+      bytes.fill(' ', from, Math.min(to, bytes.length));
+      erased = true;
+    }
+  }
+  for (const { at, headerAt, end } of sound) writeChecksums(bytes, at, bytes.subarray(headerAt, end));
+  return erased;
+}
+
+function isSound(bytes: Buffer, at: number, header: Buffer): boolean {
+  return checksum(header) === bytes.toString('hex', at + 16, at + 24);
+}
+
+function writeChecksums(bytes: Buffer, at: number, header: Buffer): void {
+  bytes.write(checksum(header), at + 16, 'hex');
+  bytes.write(checksum(bytes.subarray(at, at + 24)), at + 24, 'hex');
 }
 
 /** Whether a file may be one of these, by its first bytes. */
@@ -140,7 +178,7 @@ function readRecord(bytes: Buffer, at: number, cut: boolean): Placed | undefined
   const end = bodyAt + lengths.body;
   if (bodyAt > bytes.length || (end > bytes.length && !cut)) return undefined;
   const text = bytes.subarray(headerAt, bodyAt);
-  const sound = checksum(text) === bytes.toString('hex', at + 16, at + 24);
+  const sound = isSound(bytes, at, text);
   return {
     generation: bytes.readUInt32LE(at + 12),
     header: sound ? parseHeader(text) : undefined,

@@ -83,6 +83,8 @@ export interface Store {
   setAside?(): Promise<void>;
   /** Deletes what was set aside. */
   dropAside?(): Promise<void>;
+  /** Erases these episodes from what was set aside, and nothing else. */
+  eraseAside?(ids: readonly number[]): Promise<void>;
   /** What other models remembered in the same place. */
   earlier?(): Promise<readonly EarlierStore[]>;
 }

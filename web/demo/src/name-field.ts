@@ -16,7 +16,7 @@ export function cutName(name: string): string {
   return kept;
 }
 
-/** `maxlength` counts UTF-16 units, the memory bytes of UTF-8. An input method is let finish first. */
+/** `maxlength` counts UTF-16 units and cuts within characters; the memory counts bytes of UTF-8. An input method is let finish first. */
 export function limitName(input: HTMLInputElement, signal?: AbortSignal): void {
   const listen = { ...(signal && { signal }) };
   const cut = () => {

@@ -1,0 +1,2 @@
+import './dying-thread.js';
+import '../../web/bitmar/dist/worker.js';
