@@ -536,7 +536,7 @@ class Critic(Captioning):
     def spoken_of(self) -> np.ndarray:
         """One person's sentence alone is a poor judge"""
         self.labels = [set() if row["captions"] else set().union(*(names(label) for label in row["labels"])) for row in self.train.rows]
-        return np.array([r for r, labels in enumerate(self.labels) if labels or len(self.train.captions[r]) >= 3])
+        return np.array([r for r, labels in enumerate(self.labels) if labels and self.train.said[r] or len(self.train.captions[r]) >= 3])
 
     def reward(self, row: int, caption: str) -> float:
         said, labels = words(caption), self.labels[row]

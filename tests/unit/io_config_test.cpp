@@ -63,7 +63,7 @@ TEST(Config, MayHaveThresholdsOfTheMemory) {
 
 TEST(Config, MayExpectWordsAndBeCalibrated) {
   json c = json::parse(default_config());
-  EXPECT_EQ(parse_config(c.dump()).words->guidance, 8);
+  EXPECT_EQ(parse_config(c.dump()).words->guidance, 12);
   EXPECT_EQ(parse_config(c.dump()).words->length_penalty, 0.5);
   EXPECT_FALSE(parse_config(c.dump()).confidence);
   c.erase("words");
