@@ -55,7 +55,7 @@ if [ -n "${FROM:-}" ]; then
   if [ -n "${AGAIN:-}" ]; then
     said=${said:-$from}
     lasts() { if [ "$gpu" = 1 ]; then echo "--seconds $(($1 * ${TIMES:-1})) --batch $2"; else echo "--steps $3"; fi; }
-    # The ternary encoder begins as a float one that has learned the same: it ends at a lower error (README.md, "The price of ternary").
+    # The ternary encoder begins as a float one that has learned the same: it ends at a lower error (experiments/2026-11-26-closing-the-ternary-gap.md).
     train encoder --name float --float --whole --mixed 0.5 $(lasts 150 256 "${ENCODER_STEPS:-2800}") --rate 1.5e-3 --through "$said" --start "vision=$from"
     train encoder --whole --mixed 0.5 $(lasts 235 256 "${ENCODER_STEPS:-2800}") --rate 2e-3 --through "$said" --start "vision=$work/float.pt"
     train caption $(lasts 230 96 "${CAPTION_STEPS:-820}") --text "${spoken[@]}" --rate 1e-3 --dropout 0.2 --blind 0.1 --tutors "${tutor[@]}" "$said" --start "vision=$from" "$after=$said"
@@ -89,5 +89,5 @@ else
 fi
 train recall --steps "${RECALL_STEPS:-400}" --start "vision,$after=$spoken_by"
 train words --steps "${WORDS_STEPS:-1500}" --start "vision,$after=$work/recall.pt"
-# To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 8 --engine ... (see README.md)
+# To calibrate it, with the engine built: python -m bitmar.calibrate --model default --beams 8 --engine ... (see ../docs/training.md)
 "$python" -m bitmar.export --checkpoint "$work/words.pt" --tokenizer "$work/tokenizer.json" --out default

@@ -13,7 +13,7 @@ import * as view from './view.js';
 
 /** Captions come faster than anyone reads: on a live picture one starts at most this often. */
 const LIVE_INTERVAL_MS = 600;
-// A better caption for a few milliseconds: see the table in the README.
+// A better caption for a few milliseconds: see docs/performance.md.
 const NUM_BEAMS = 8;
 
 /** That something was seen before is said only of what is older than this. */
