@@ -28,7 +28,7 @@ from .data import Views, clean_caption, load_rows, nearest_photos, pad
 from .export import read_checkpoint
 from .metrics import Cider, recall_at_10, score, words
 from .model import BitMar
-from .texts import SHARES, Asked, Said, Speech, answered, clean_answer, names
+from .texts import SHARES, Asked, Said, Speech, answered, clean_answer, holds_one, names
 
 INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
 TEXT_WEIGHT = 0.3  # of lines without pictures, beside those with
@@ -533,17 +533,20 @@ class Critic(Captioning):
         self.references = [[words(c) for c in rows] for rows in self.train.captions]
         self.cider = Cider([rows for rows in self.references if rows])
 
+    @functools.cached_property
+    def labels(self) -> list[set[str]]:
+        """Of each photo that nobody described, the words that name what it is labelled with"""
+        return [set() if row["captions"] else set().union(*(names(label) for label in row["labels"])) for row in self.train.rows]
+
     def spoken_of(self) -> np.ndarray:
         """One person's sentence alone is a poor judge"""
-        self.labels = [set() if row["captions"] else set().union(*(names(label) for label in row["labels"])) for row in self.train.rows]
         return np.array([r for r, labels in enumerate(self.labels) if labels and self.train.said[r] or len(self.train.captions[r]) >= 3])
 
     def reward(self, row: int, caption: str) -> float:
         said, labels = words(caption), self.labels[row]
         if not labels:
             return self.cider(said, self.references[row])
-        named = bool(labels & set(said)) or any(" " in name and name in " ".join(said) for name in labels)
-        return NAMED_REWARD * named
+        return NAMED_REWARD * holds_one(said, labels)
 
     def losses(self) -> dict[str, torch.Tensor]:
         model, train, each, batch = self.model, self.train, self.args.captions_each, self.draw()

@@ -24,7 +24,7 @@ from .export import import_model
 from .metrics import recall_at_10, score, words
 from .ordered import engine_order
 from .prepare import FEWEST_OF_A_KIND, open_at
-from .texts import names
+from .texts import holds_one, names
 from .tokenizer import Tokenizer
 from .views import open_photo, whole
 
@@ -103,8 +103,7 @@ def kinds_of(row: dict) -> list[str]:
 
 def is_named(row: dict, caption: str) -> bool:
     """Whether the caption holds a word of one of the photo's labels"""
-    said = words(caption)
-    return any(set(said) & names(label) or any(" " in name and name in " ".join(said) for name in names(label)) for label in kinds_of(row))
+    return any(holds_one(words(caption), names(label)) for label in kinds_of(row))
 
 
 def naming(rows: list[dict], said: list[str]) -> dict:

@@ -88,6 +88,11 @@ def names(label: str) -> set[str]:
     return {last, last + "s", last + "es", last.rstrip("s"), label.lower()}
 
 
+def holds_one(said: list[str], wanted: set[str]) -> bool:
+    """Whether a caption's words hold one of names(), which may be of several words."""
+    return not wanted.isdisjoint(said) or any(" " in name and name in " ".join(said) for name in wanted)
+
+
 def bare(phrase: str) -> str:
     return re.sub(r"^(a|an|the) ", "", phrase)
 
