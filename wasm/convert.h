@@ -60,7 +60,7 @@ inline val copy_of(std::span<const float> v) {
   return val::global("Float32Array").new_(val(emscripten::typed_memory_view(v.size(), v.data())));
 }
 
-inline val copy_of(const std::vector<std::uint8_t>& v) {
+inline val copy_of(std::span<const std::uint8_t> v) {
   return val::global("Uint8Array").new_(val(emscripten::typed_memory_view(v.size(), v.data())));
 }
 

@@ -45,6 +45,12 @@ constexpr Range kPenalty = {-10, 10, "-10 to 10"};
 // Together, since a few megabytes of weights could else ask for gigabytes of these.
 constexpr double kMaxMemory = 192.0 * (1 << 20);
 
+// Multiply-adds, which no tensor vouches for either: a kernel of a few bytes visits every pixel of a map. Of all that a
+// picture and its prompt take before the first word, about 60 times what ours do, and as many as a ViT-L has; and of a word,
+// about 80 times ours. A processor's core does 10 to 80 billion a second.
+constexpr double kMaxPictureWork = 64e9, kMaxTokenWork = 512e6;
+constexpr int kFewestColumns = 32;  // a product of fewer takes as long
+
 [[noreturn]] void fail(const std::string& field, const std::string& problem) {
   throw Error(ErrorCode::invalid_config, "config.json: " + field + " " + problem);
 }
@@ -64,10 +70,26 @@ class Budget {
     left_ -= floats * sizeof(float);
     if (left_ < 0) fail(field, "takes too much memory");
   }
+  // Multiply-adds of a picture with its prompt, and of each token after it.
+  void work_on_picture(double work, const std::string& field) {
+    picture_work_ -= work;
+    if (picture_work_ < 0) fail(field, "takes too much computing for each picture");
+  }
+  void work_on_token(double work, const std::string& field) {
+    token_work_ -= work;
+    if (token_work_ < 0) fail(field, "takes too much computing for each token");
+  }
 
  private:
-  double left_ = kMaxMemory;
+  double left_ = kMaxMemory, picture_work_ = kMaxPictureWork, token_work_ = kMaxTokenWork;
 };
+
+double product(double rows, double inner, int columns) { return rows * inner * std::max(columns, kFewestColumns); }
+
+// Multiply-adds of transformer layers over `rows` tokens, each of which sees `keys`.
+double layers_work(int layers, double rows, double keys, int width, int intermediate) {
+  return layers * (4 * product(rows, width, width) + 2 * product(rows, width, intermediate) + 2 * rows * keys * width);
+}
 
 // About the floats of a transformer over `rows` tokens: its buffers, and the largest product's scratch.
 double transformer(double rows, int width, int intermediate) { return rows * (8.0 * width + 3.0 * intermediate); }
@@ -168,8 +190,14 @@ void parse_stem(const Section& s, VisionConfig& vision, Budget& budget) {
   for (std::size_t i = 0; i < stem.size(); ++i) {
     const Section entry(stem[i], s.name("stem") + "[" + std::to_string(i) + "]");
     const StemLayerConfig layer = parse_stem_layer(entry, i == 0);
+    const int in_channels = channels;
     size = layer.output_size(size);
     if (layer.type == StemLayerConfig::Type::conv) channels = layer.out_channels;
+    // Pooling is no product, but visits as much of the map.
+    const bool pools = layer.type == StemLayerConfig::Type::max_pool;
+    const double windows = 1.0 * size * size * layer.kernel_size * layer.kernel_size;
+    budget.work_on_picture(pools ? product(windows, channels, 1) : product(windows * (layer.type == StemLayerConfig::Type::residual ? 2 : 1), in_channels, channels),
+                           entry.name("kernel_size"));
     // Three maps are held at a time, the third inside a residual, one as int8, and what Winograd's products read of it.
     const double padded = size + 2.0 * (kMaxKernel / 2), map = padded * padded * channels;
     if (map > largest) {
@@ -202,6 +230,9 @@ VisionConfig parse_vision(const Section& s, Budget& budget) {
   vision.num_heads = s.heads(vision.hidden_size, false);
   vision.intermediate_size = s.packed_width("intermediate_size");
   budget.take(transformer(patches, vision.hidden_size, vision.intermediate_size), s.name("intermediate_size"));
+  budget.work_on_picture(layers_work(vision.num_layers, patches, patches, vision.hidden_size, vision.intermediate_size) +
+                             product(patches, vision.hidden_size, vision.feature_size),
+                         s.name("num_layers"));
   parse_stem(s, vision, budget);
   return vision;
 }
@@ -213,6 +244,9 @@ TextEncoderConfig parse_text_encoder(const Section& s, int width, Budget& budget
                                      .rope_theta = s.number("rope_theta", kTheta),
                                      .max_tokens = s.integer("max_tokens", 1, kMaxTokens)};
   budget.take(transformer(encoder.max_tokens, width, encoder.intermediate_size), s.name("max_tokens"));
+  const double tokens = encoder.max_tokens;
+  budget.work_on_picture(layers_work(encoder.num_layers, tokens, tokens, width, encoder.intermediate_size),
+                         s.name("max_tokens"));
   return encoder;
 }
 
@@ -295,8 +329,20 @@ Config parse_config(std::string_view text) {
   }
 
   const int side = c.vision.grid_size / c.compressor.pool_size;
-  const double conditioning = 1.0 + c.text_encoder.max_tokens + side * side;
+  const double texts = c.text_encoder.max_tokens, visions = side * side, conditioning = 1.0 + texts + visions;
   budget.take(2.0 * c.decoder.num_layers * conditioning * c.hidden_size, "decoder.num_layers");
+  budget.work_on_picture(product(visions, c.vision.feature_size, c.compressor.hidden_size) +
+                             product(visions, c.compressor.hidden_size, c.hidden_size),
+                         "compressor.hidden_size");
+  budget.work_on_picture(c.fusion.num_layers * (2 * product(texts + visions, c.hidden_size, c.hidden_size) +
+                                                2 * texts * visions * c.hidden_size),
+                         "fusion.num_layers");
+  budget.work_on_picture(c.decoder.num_layers * 2 * product(conditioning, c.hidden_size, c.hidden_size),
+                         "decoder.num_layers");
+  const double rows = conditioning + c.decoder.num_sinks + c.decoder.window_size;
+  budget.work_on_token(layers_work(c.decoder.num_layers, 1, rows, c.hidden_size, c.decoder.intermediate_size),
+                       "decoder.num_layers");
+  budget.work_on_token(product(1, c.hidden_size, c.vocab_size), "vocab_size");
   return c;
 }
 

@@ -99,7 +99,7 @@ struct Config {
 };
 
 // Every field but `words`, `confidence` and `ask` must be there, and each in its range: what comes out can be computed
-// with, and cannot ask for more memory than a model of this kind has any use for. Throws invalid_config, naming the
+// with, and cannot ask for more memory or more multiply-adds than a model of this kind has any use for. Throws invalid_config, naming the
 // field.
 Config parse_config(std::string_view json);
 

@@ -1,9 +1,11 @@
 #include "io/image.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
-#include <limits>
-#include <memory>
+#include <new>
 #include <string>
+#include <utility>
 
 #include "io/byte_reader.h"
 #include "io/error.h"
@@ -16,6 +18,9 @@ namespace {
 
 // Of one allocation of the decoder, beside what goes with the file's size: its tables.
 constexpr std::size_t kDecoderSlack = 1 << 20;
+// Bytes that decoding may hold at once, the file among them: with a program around it, 256 MB. Beyond that the bytes
+// that code pixels must be as many as a photo's, which has a byte for 2 to 10 pixels, and for 40 in the worst quality.
+constexpr std::size_t kFreeMemory = std::size_t{230} << 20, kPixelsPerByte = 40;
 
 // The name of a format that is an image, but none for us; nullptr if it is not known.
 const char* other_format(ByteSpan file) {
@@ -41,14 +46,21 @@ ImageHeader read_header(ByteSpan file) {
   throw Error(ErrorCode::invalid_image, file.empty() ? "the file is empty" : "this is no image");
 }
 
-// EXIF's orientation o says where the first row and column of the stored image belong.
-Image upright(const std::uint8_t* rgb, int w, int h, int o) {
-  Image image{
-      .width = o >= 5 ? h : w, .height = o >= 5 ? w : h, .rgb = std::vector<std::uint8_t>(std::size_t{3} * w * h)};
-  if (o == 1) {
-    std::memcpy(image.rgb.data(), rgb, image.rgb.size());
-    return image;
+// Decoding takes its memory before it turns the image; a quarter turn is a copy.
+void check_memory(const ImageHeader& h, std::size_t file_bytes) {
+  const std::size_t pixels = static_cast<std::size_t>(h.width) * h.height;
+  const std::size_t bytes = file_bytes + std::max(h.memory, h.orientation >= 5 ? 6 * pixels : 0);
+  if (bytes > kFreeMemory && h.coded < pixels / kPixelsPerByte) {
+    throw Error(ErrorCode::image_too_large,
+                "decoding the image takes " + std::to_string(bytes >> 20) + " MB, too much for " +
+                    std::to_string(h.coded) + " bytes that code " + std::to_string(pixels) + " pixels");
   }
+}
+
+// EXIF's orientation o says where the first row and column of the stored image belong. An upright one is not copied.
+Image upright(Pixels rgb, int w, int h, int o) {
+  if (o == 1) return {.width = w, .height = h, .rgb = std::move(rgb)};
+  Image image{.width = o >= 5 ? h : w, .height = o >= 5 ? w : h, .rgb = Pixels::of_size(rgb.size())};
   const bool from_right = o == 2 || o == 3 || o == 7 || o == 8;
   const bool from_below = o == 3 || o == 4 || o == 6 || o == 7;
   std::uint8_t* to = image.rgb.data();
@@ -57,13 +69,21 @@ Image upright(const std::uint8_t* rgb, int w, int h, int o) {
       int column = o >= 5 ? y : x, row = o >= 5 ? x : y;
       if (from_right) column = w - 1 - column;
       if (from_below) row = h - 1 - row;
-      std::memcpy(to, rgb + std::size_t{3} * (static_cast<std::size_t>(row) * w + column), 3);
+      std::memcpy(to, rgb.data() + std::size_t{3} * (static_cast<std::size_t>(row) * w + column), 3);
     }
   }
   return image;
 }
 
 }  // namespace
+
+Pixels Pixels::of_size(std::size_t size) {
+  auto* bytes = static_cast<std::uint8_t*>(std::malloc(size));
+  if (!bytes) throw std::bad_alloc();
+  return {bytes, size};
+}
+
+void Pixels::Free::operator()(std::uint8_t* bytes) const { std::free(bytes); }
 
 void check_image_size(int width, int height) {
   if (width > kMaxImageSide || height > kMaxImageSide || std::int64_t{width} * height > kMaxImagePixels) {
@@ -73,12 +93,12 @@ void check_image_size(int width, int height) {
   }
 }
 
-void check_density(int width, int height, std::size_t file_bytes) {
-  constexpr std::uint64_t kFree = 12'000'000, kPixelsPerByte = 100;
-  if (static_cast<std::uint64_t>(width) * height > kFree + kPixelsPerByte * file_bytes) {
+void check_density(int width, int height, std::size_t coded_bytes) {
+  constexpr std::uint64_t kFree = 12'000'000, kMostPixelsPerByte = 100;
+  if (static_cast<std::uint64_t>(width) * height > kFree + kMostPixelsPerByte * coded_bytes) {
     throw Error(ErrorCode::image_too_large, std::to_string(width) + " x " + std::to_string(height) +
-                                                " pixels are too many for a file of " + std::to_string(file_bytes) +
-                                                " bytes");
+                                                " pixels are too many for " + std::to_string(coded_bytes) +
+                                                " bytes that code them");
   }
 }
 
@@ -94,8 +114,11 @@ ImageView image_view(ByteSpan pixels, int width, int height) {
 }
 
 Image decode_image(ByteSpan file) {
-  if (file.size() > std::numeric_limits<int>::max()) throw Error(ErrorCode::image_too_large, "the file has gigabytes");
+  if (file.size() > kMaxImageFile) {
+    throw Error(ErrorCode::image_too_large, "the file has more than " + std::to_string(kMaxImageFile) + " bytes");
+  }
   const ImageHeader header = read_header(file);
+  check_memory(header, file.size());
   const int length = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;
   const auto check_agreement = [&] {
@@ -107,15 +130,15 @@ Image decode_image(ByteSpan file) {
     if (reason == "outofmem") throw Error(ErrorCode::out_of_memory, "decoding the image takes too much memory");
     throw Error(ErrorCode::invalid_image, "the image is damaged: " + reason);
   };
-  const DecoderLimit limit(kDecoderSlack + 2 * (file.size() + header.unpacked));
+  const DecoderLimit limit(kDecoderSlack + std::max(2 * header.coded, header.largest));
   // Before decoding: the decoder must not see a larger image than we did.
   if (!stbi_info_from_memory(file.data(), length, &width, &height, &channels)) fail();
   check_agreement();
-  const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> rgb(
-      stbi_load_from_memory(file.data(), length, &width, &height, &channels, 3), &stbi_image_free);
+  stbi_uc* const rgb = stbi_load_from_memory(file.data(), length, &width, &height, &channels, 3);
   if (!rgb) fail();
+  Pixels pixels(rgb, std::size_t{3} * width * height);  // stbi_image_free() is std::free(): see stb_image.cpp
   check_agreement();
-  return upright(rgb.get(), width, height, header.orientation);
+  return upright(std::move(pixels), width, height, header.orientation);
 }
 
 }  // namespace bitmar

@@ -3,13 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
 
 namespace bitmar {
 
 constexpr int kMaxImageSide = 16384;
 constexpr std::int64_t kMaxImagePixels = 40'000'000;  // 120 MB as RGB; refused before anything is allocated
+constexpr std::size_t kMaxImageFile = 96 << 20;       // bytes; photos of so many pixels have some 60 MB as PNG
 
 // Someone else's pixels, row by row without gaps.
 struct ImageView {
@@ -21,9 +22,31 @@ struct ImageView {
 // Of raw RGB or RGBA; which one, the number of bytes tells. Throws invalid_image or image_too_large.
 ImageView image_view(std::span<const std::uint8_t> pixels, int width, int height);
 
+// Bytes by malloc, as the decoder makes them: a large image is not copied to be kept.
+class Pixels {
+ public:
+  Pixels() = default;
+  Pixels(std::uint8_t* malloced, std::size_t size) : bytes_(malloced), size_(size) {}
+  static Pixels of_size(std::size_t size);
+
+  std::uint8_t* data() { return bytes_.get(); }
+  const std::uint8_t* data() const { return bytes_.get(); }
+  std::size_t size() const { return size_; }
+  const std::uint8_t* begin() const { return data(); }
+  const std::uint8_t* end() const { return data() + size_; }
+  std::uint8_t operator[](std::size_t i) const { return bytes_.get()[i]; }
+
+ private:
+  struct Free {
+    void operator()(std::uint8_t* bytes) const;
+  };
+  std::unique_ptr<std::uint8_t[], Free> bytes_;
+  std::size_t size_ = 0;
+};
+
 struct Image {
   int width = 0, height = 0;
-  std::vector<std::uint8_t> rgb;
+  Pixels rgb;
 
   ImageView view() const { return {rgb.data(), width, height, 3}; }
 };

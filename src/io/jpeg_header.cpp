@@ -106,19 +106,27 @@ class Frame {
     const std::uint64_t bits = !progressive_ ? 2 * blocks : first == 0 ? blocks : 0;
     if (bits > 8 * (std::uint64_t{coded} + 1)) fail("the JPEG claims more pixels than its bytes can hold");
     const std::uint64_t band = !progressive_ ? 63 : first == 0 ? 0 : last - first + 1;
-    work_ += kWorkOfScan + blocks * (1 + band / 4);
     ++scans_;
-    if (work_ > kFreeWork + kWorkPerByte * file_.size()) {
-      throw Error(ErrorCode::image_too_large, "the JPEG has " + std::to_string(scans_) +
-                                                  " scans or more, too much work for a file of " +
-                                                  std::to_string(file_.size()) + " bytes");
-    }
+    coded_ += coded;
+    add_work(kWorkOfScan + blocks * (1 + band / 4));
   }
 
+  void add_huffman_table() {
+    ++tables_;
+    add_work(kWorkOfTable);
+  }
+
+  // Of all scans; what else the file has beside them is no pixel.
+  std::size_t coded() const { return coded_; }
   // Bytes of the largest plane of coefficients, or of the image.
-  std::size_t unpacked() const {
-    const std::size_t pixels = std::size_t{mcus(width_, across_)} * across_ * mcus(height_, down_) * down_ * 64;
-    return std::max(pixels * sizeof(std::int16_t), std::size_t{3} * width_ * height_);
+  std::size_t largest() const {
+    return std::max(plane_pixels({.id = 0, .across = across_, .down = down_}) * sizeof(std::int16_t), image_bytes());
+  }
+  // The planes, of a progressive image with their coefficients, and the image made of them.
+  std::size_t memory() const {
+    std::size_t planes = 0;
+    for (const Component& c : components_) planes += plane_pixels(c);
+    return planes * (progressive_ ? 1 + sizeof(std::int16_t) : 1) + image_bytes();
   }
 
  private:
@@ -127,10 +135,25 @@ class Frame {
     int across, down;  // blocks in a unit of interleaved ones
   };
 
-  // About 10 ns each: a visit to a block, or four of its coefficients. Twelve megapixels by ten scans, as a progressive
-  // photo comes, are 14 million; beyond that the file must have bytes that want to be read.
-  static constexpr std::uint64_t kFreeWork = 24'000'000, kWorkPerByte = 40, kWorkOfScan = 8;
+  // 3 to 10 ns each: a visit to a block, or four of its coefficients. Twelve megapixels by ten scans, as a progressive
+  // photo comes, are 14 million; beyond that there must be coded bytes that want to be read. The largest photo, of 40
+  // megapixels without subsampling, has 76 million; nothing has more than kMostWork.
+  static constexpr std::uint64_t kFreeWork = 24'000'000, kMostWork = 100'000'000, kWorkPerByte = 40, kWorkOfScan = 8;
+  static constexpr std::uint64_t kWorkOfTable = 800;  // built twice where it comes before the frame
 
+  void add_work(std::uint64_t work) {
+    work_ += work;
+    if (work_ > std::min(kMostWork, kFreeWork + kWorkPerByte * coded_)) {
+      throw Error(ErrorCode::image_too_large,
+                  "the JPEG has " + std::to_string(scans_) + " scans and " + std::to_string(tables_) +
+                      " tables or more, too much work for " + std::to_string(coded_) + " coded bytes");
+    }
+  }
+
+  std::size_t image_bytes() const { return std::size_t{3} * width_ * height_; }
+  std::size_t plane_pixels(const Component& c) const {
+    return std::size_t{mcus(width_, across_)} * c.across * mcus(height_, down_) * c.down * 64;
+  }
   static unsigned mcus(int size, int factor) { return static_cast<unsigned>((size + 8 * factor - 1) / (8 * factor)); }
   std::uint64_t blocks_of(const Component& c, bool alone) const {
     if (!alone) return std::uint64_t{mcus(width_, across_)} * mcus(height_, down_) * (c.across * c.down);
@@ -140,13 +163,14 @@ class Frame {
 
   ByteSpan file_;
   bool progressive_ = false;
-  int width_ = 0, height_ = 0, across_ = 1, down_ = 1, scans_ = 0;
+  int width_ = 0, height_ = 0, across_ = 1, down_ = 1, scans_ = 0, tables_ = 0;
   std::vector<Component> components_;
+  std::size_t coded_ = 0;
   std::uint64_t work_ = 0;
 };
 
 // stb_image 2.27 writes a table of more than 256 codes past its end.
-void check_huffman_tables(ByteSpan segment) {
+void check_huffman_tables(ByteSpan segment, Frame& frame) {
   constexpr std::size_t kLengths = 16, kHead = 1 + kLengths;
   while (!segment.empty()) {
     std::size_t codes = 0;
@@ -154,6 +178,7 @@ void check_huffman_tables(ByteSpan segment) {
     for (std::size_t i = 1; i < kHead; ++i) codes += segment[i];
     if (codes > 256 || segment.size() < kHead + codes) fail("the JPEG has a broken Huffman table");
     segment = segment.subspan(kHead + codes);
+    frame.add_huffman_table();
   }
 }
 
@@ -192,7 +217,7 @@ ImageHeader read_jpeg_header(ByteSpan file) {
     const ByteSpan segment = file.subspan(at + 2, length - 2);
     at += length;
     if (marker == DHT) {
-      check_huffman_tables(segment);
+      check_huffman_tables(segment, frame);
     } else if (marker >= SOF0 && marker <= SOF15 && marker != JPG && marker != DAC) {
       frame.read(marker, segment);
     } else if (marker == APP1 && !seen_exif && has_text(segment, 0, "Exif")) {
@@ -207,7 +232,10 @@ ImageHeader read_jpeg_header(ByteSpan file) {
   if (!frame.scans()) fail("the JPEG has no image data");
   header.width = frame.width();
   header.height = frame.height();
-  header.unpacked = frame.unpacked();
+  check_density(header.width, header.height, frame.coded());
+  header.coded = frame.coded();
+  header.largest = frame.largest();
+  header.memory = frame.memory();
   return header;
 }
 

@@ -17,22 +17,52 @@ constexpr std::uint64_t kMostUnpacked = 1032;  // bytes from one of deflate's (R
 
 [[noreturn]] void fail(const char* message) { throw Error(ErrorCode::invalid_image, message); }
 
-// Bytes of the pixels as deflate packed them, a filter byte before each line; of an interlaced image a few are left out.
-std::uint64_t packed_bytes(ByteSpan ihdr) {
+// What IHDR says of the pixels.
+struct Layout {
+  unsigned depth = 0, colour = 0, channels = 0;
+  bool interlaced = false;
+  std::uint64_t pixels = 0;
+  std::uint64_t unpacked = 0;  // bytes, a filter byte before each line; of an interlaced image a few are left out
+};
+
+Layout read_layout(ByteSpan ihdr) {
   constexpr unsigned kChannels[] = {1, 0, 3, 1, 2, 0, 4};  // by colour type
-  const unsigned depth = ihdr[8], colour = ihdr[9];
-  if (colour > 6 || kChannels[colour] == 0 || depth > 16) fail("the PNG has a kind of pixels that no PNG may have");
-  return (1 + (std::uint64_t{big32(ihdr, 0)} * kChannels[colour] * depth + 7) / 8) * big32(ihdr, 4);
+  const std::uint64_t width = big32(ihdr, 0), height = big32(ihdr, 4);
+  Layout layout{.depth = ihdr[8], .colour = ihdr[9], .interlaced = ihdr[12] != 0, .pixels = width * height};
+  if (layout.colour > 6 || kChannels[layout.colour] == 0 || layout.depth > 16) {
+    fail("the PNG has a kind of pixels that no PNG may have");
+  }
+  layout.channels = kChannels[layout.colour];
+  layout.unpacked = (1 + (width * layout.channels * layout.depth + 7) / 8) * height;
+  return layout;
 }
 
-// Flat drawings have a thousandth of their pixels' bytes, but are not that large.
-void check_packing(std::uint64_t unpacked, std::uint64_t packed, std::size_t file_bytes) {
-  constexpr std::uint64_t kFree = 64 << 20, kRatio = 200;
+// Flat drawings have a thousandth of their pixels' bytes, but are not that large. What deflate cannot make smaller it
+// leaves as it is, a few bytes longer; what is much longer codes nothing, at much work.
+void check_packing(std::uint64_t unpacked, std::uint64_t packed) {
+  constexpr std::uint64_t kFree = 64 << 20, kRatio = 200, kFreePacked = 64 << 10;
   if (unpacked > kMostUnpacked * (packed + 1)) fail("the PNG claims more pixels than its bytes can hold");
-  if (unpacked > kFree + kRatio * file_bytes) {
-    throw Error(ErrorCode::image_too_large, "the PNG unpacks to " + std::to_string(unpacked) +
-                                                " bytes, too many for a file of " + std::to_string(file_bytes));
+  if (unpacked > kFree + kRatio * packed || packed > kFreePacked + 2 * unpacked) {
+    throw Error(ErrorCode::image_too_large, "the PNG has " + std::to_string(packed) + " bytes of image data for " +
+                                                std::to_string(unpacked) + " bytes of pixels");
   }
+}
+
+// What the decoder allocates, as it is written: the unpacked lines, the pixels made of them with the channel that a
+// transparent colour adds, and what these are converted to. The lines of an interlaced image have no exact size, and some
+// writers leave bytes behind the last line: where that is cheap, there is room for them.
+void estimate_memory(const Layout& l, bool transparent, std::uint64_t packed, ImageHeader& header) {
+  constexpr unsigned kPalette = 3;
+  constexpr std::uint64_t kFewLines = 32 << 20;
+  const std::uint64_t bytes = l.depth == 16 ? 2 : 1;
+  const std::uint64_t lines = l.interlaced || l.unpacked <= kFewLines ? 2 * l.unpacked : l.unpacked;
+  const std::uint64_t own = l.pixels * bytes * (l.channels + (transparent && l.colour != kPalette ? 1 : 0));
+  const std::uint64_t rgb = 3 * l.pixels * bytes;
+  const std::uint64_t made = l.interlaced ? own + own / 2 : own;
+  const std::uint64_t then = own == rgb ? 0 : own + rgb;
+  header.largest = static_cast<std::size_t>(std::max({lines, own, rgb}));
+  header.memory = static_cast<std::size_t>(
+      std::max({2 * packed + lines, lines + made, l.colour == kPalette ? lines + own + rgb : then}));
 }
 
 }  // namespace
@@ -40,8 +70,9 @@ void check_packing(std::uint64_t unpacked, std::uint64_t packed, std::size_t fil
 ImageHeader read_png_header(ByteSpan file) {
   constexpr std::size_t kSignature = 8, kOverhead = 12;  // length, type and checksum of a chunk
   ImageHeader header;
-  std::uint64_t unpacked = 0, packed = 0;  // bytes of pixels
-  bool data = false;
+  Layout layout;
+  std::uint64_t packed = 0;  // bytes of pixels
+  bool data = false, transparent = false;
   for (std::size_t at = kSignature;;) {
     if (at > file.size() || file.size() - at < kOverhead) fail("the PNG is truncated");
     const std::size_t length = big32(file, at);
@@ -58,9 +89,11 @@ ImageHeader read_png_header(ByteSpan file) {
       header.height = static_cast<int>(height);
       check_image_size(header.width, header.height);
       check_density(header.width, header.height, file.size());
-      unpacked = packed_bytes(chunk);
+      layout = read_layout(chunk);
     } else if (has_text(typed, 0, "acTL")) {
       throw Error(ErrorCode::unsupported_image, "animated PNG is not supported");
+    } else if (has_text(typed, 0, "tRNS")) {
+      transparent = true;
     } else if (has_text(typed, 0, "IDAT")) {
       // Allowed, but nobody writes it, and the decoder would copy nothing to nowhere, which is not defined.
       if (!data && length == 0) {
@@ -70,10 +103,10 @@ ImageHeader read_png_header(ByteSpan file) {
       packed += length;
     } else if (has_text(typed, 0, "IEND")) {
       if (!data) fail("the PNG has no image data");
-      check_packing(unpacked, packed, file.size());
-      // Or what the decoder makes of a palette.
-      header.unpacked =
-          static_cast<std::size_t>(std::max(unpacked, std::uint64_t{4} * header.width * header.height));
+      check_packing(layout.unpacked, packed);
+      check_density(header.width, header.height, packed);
+      header.coded = static_cast<std::size_t>(packed);
+      estimate_memory(layout, transparent, packed, header);
       return header;
     }
     at += kOverhead + length;

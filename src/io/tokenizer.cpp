@@ -63,6 +63,13 @@ std::vector<int> Tokenizer::encode(std::string_view text) const {
   return tokens;
 }
 
+const Tokenizer::Merge* Tokenizer::find_merge(int left, int right) const {
+  const std::uint64_t pair = pair_of(left, right);
+  const auto found =
+      std::lower_bound(merges_.begin(), merges_.end(), pair, [](const Merge& m, std::uint64_t p) { return m.pair < p; });
+  return found != merges_.end() && found->pair == pair ? &*found : nullptr;
+}
+
 // Again and again the pair that was learnt first, the leftmost of equals. A queue of candidates, since a piece
 // may be as long as the text.
 void Tokenizer::encode_piece(std::string_view piece, std::vector<int>& tokens) const {
@@ -80,8 +87,7 @@ void Tokenizer::encode_piece(std::string_view piece, std::vector<int>& tokens) c
   const auto propose = [&](int left) {
     if (left < 0 || symbols[left].next >= n) return;
     const int a = symbols[left].token, b = symbols[symbols[left].next].token;
-    const auto merge = merges_.find(static_cast<std::uint64_t>(a) << 32 | static_cast<std::uint32_t>(b));
-    if (merge != merges_.end()) candidates.emplace(merge->second.rank, left, a, b, merge->second.token);
+    if (const Merge* merge = find_merge(a, b)) candidates.emplace(merge->rank, left, a, b, merge->token);
   };
   for (int i = 0; i + 1 < n; ++i) propose(i);
   while (!candidates.empty()) {

@@ -6,7 +6,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 namespace bitmar {
@@ -29,14 +28,19 @@ class Tokenizer {
 
  private:
   struct Merge {
+    std::uint64_t pair;  // left << 32 | right
     int rank, token;
   };
+  static std::uint64_t pair_of(int left, int right) {
+    return static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right);
+  }
+  const Merge* find_merge(int left, int right) const;
   void encode_piece(std::string_view piece, std::vector<int>& tokens) const;
 
   bool lower_case_ = false;
-  std::vector<std::string> bytes_;                   // of each token
-  std::array<int, 256> byte_tokens_{};               // the token of each single byte
-  std::unordered_map<std::uint64_t, Merge> merges_;  // left << 32 | right
+  std::vector<std::string> bytes_;      // of each token
+  std::array<int, 256> byte_tokens_{};  // the token of each single byte
+  std::vector<Merge> merges_;           // by their pairs; a file that chose what collides could not slow this down
   std::size_t longest_ = 0;
 };
 

@@ -1,5 +1,6 @@
 // tokenizer.json to a Tokenizer. Features that are not implemented here are refused, so no file is half understood.
 #include <algorithm>
+#include <map>
 #include <string>
 
 #include "io/error.h"
@@ -98,9 +99,9 @@ Tokenizer Tokenizer::parse(std::string_view text) {
   if (!added.is_null() && !added.is_array()) fail("added_tokens must be a list");
 
   // Special tokens stand in the vocabulary too, or behind it.
-  std::unordered_map<std::string, int> ids;
+  std::map<std::string, int> ids;  // sorted, not hashed: a file could choose tokens that all have one hash
   const std::size_t limit = vocabulary.size() + added.size();
-  for (const auto& [token, id] : vocabulary.items()) ids[token] = token_id(id, limit);
+  for (const auto& [token, id] : vocabulary.items()) ids.emplace_hint(ids.end(), token, token_id(id, limit));
   std::vector<bool> special(limit);
   for (const json& entry : added) {
     const json& content = field(entry, "content");
@@ -148,9 +149,13 @@ Tokenizer Tokenizer::parse(std::string_view text) {
       fail("a merge of \"" + left + "\" and \"" + right + "\" has no token");
     if (special[a->second] || special[b->second] || special[both->second])
       fail("a merge makes or takes a special token");
-    const std::uint64_t key = static_cast<std::uint64_t>(a->second) << 32 | static_cast<std::uint32_t>(b->second);
-    if (!result.merges_.emplace(key, Merge{rank++, both->second}).second) fail("a merge is there twice");
+    result.merges_.push_back({pair_of(a->second, b->second), rank++, both->second});
   }
+  std::sort(result.merges_.begin(), result.merges_.end(),
+            [](const Merge& a, const Merge& b) { return a.pair < b.pair; });
+  const auto twice = std::adjacent_find(result.merges_.begin(), result.merges_.end(),
+                                        [](const Merge& a, const Merge& b) { return a.pair == b.pair; });
+  if (twice != result.merges_.end()) fail("a merge is there twice");
   return result;
 }
 

@@ -333,18 +333,16 @@ void Engine::replace_memory(int slots) {
 
 EpisodicMemory::LoadReport Engine::load_memory(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames,
                                                bool shrink) {
-  const bool follows = !snapshot && memory().sequence() > 0;
-  if (!shrink && !follows) {
-    const int slots = memory().saved_size(snapshot, frames).slots;
-    if (slots > memory().capacity()) replace_memory(slots);
-  }
-  return memory().load(snapshot, frames);
+  if (memory().follows(snapshot)) return memory().load(snapshot, frames);
+  EpisodicMemory::Saved saved = memory().read_state(snapshot, frames);
+  if (!shrink && saved.capacity() > memory().capacity()) replace_memory(saved.capacity());
+  return memory().load(std::move(saved));
 }
 
 EpisodicMemory::LoadReport Engine::adopt_memory(ByteSpan snapshot, bool shrink) {
-  const EpisodicMemory::SavedSize size = memory().adoptable_size(snapshot);
-  if (!shrink && size.episodes > memory().capacity()) replace_memory(size.slots);
-  return memory().adopt(snapshot);
+  EpisodicMemory::Saved saved = memory().read_import(snapshot);
+  if (!shrink && saved.episodes() > memory().capacity()) replace_memory(saved.capacity());
+  return memory().adopt(std::move(saved));
 }
 
 void Engine::restore(const ImageView& image, const Episode& episode, std::string_view text) {

@@ -339,13 +339,17 @@ void EpisodicMemory::forget(int slot) {
   vacate(slot);
 }
 
-void EpisodicMemory::vacate(int slot) {
-  // Forgotten is gone, not only out of reach.
+// Forgotten is gone, not only out of reach.
+void EpisodicMemory::erase(int slot) {
   std::fill_n(key_data(slot), settings_.width, 0.0f);
   std::fill_n(value_data(slot), settings_.width, 0.0f);
   std::fill_n(codes_.data() + at(slot), settings_.width, std::int8_t{0});
   scales_[slot] = 0;
   slots_[slot] = {};
+}
+
+void EpisodicMemory::vacate(int slot) {
+  erase(slot);
   --size_;
   change(slot);
 }
@@ -356,11 +360,10 @@ void EpisodicMemory::forget_all() {
 }
 
 void EpisodicMemory::vacate_all() {
-  std::fill(keys_.begin(), keys_.end(), 0.0f);
-  std::fill(values_.begin(), values_.end(), 0.0f);
-  std::fill(codes_.begin(), codes_.end(), std::int8_t{0});
-  std::fill(scales_.begin(), scales_.end(), 0.0f);
-  std::fill(slots_.begin(), slots_.end(), Episode{});
+  // Not all of the memory: a journal may clear an almost empty one thousands of times.
+  for (int i = 0; i < end_; ++i) {
+    if (occupied(i)) erase(i);
+  }
   size_ = end_ = 0;
   cleared_ = ++sequence_;
 }

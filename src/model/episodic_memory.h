@@ -130,17 +130,33 @@ class EpisodicMemory {
   // frames build on what is there, without a gap, unless nothing was ever there. A snapshot of another number of slots
   // is taken in, which may count as a change. Throws invalid_state and unsupported_state, and then nothing has changed.
   LoadReport load(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames);
+  // Whether load() then builds on what is there.
+  bool follows(std::optional<ByteSpan> snapshot) const { return !snapshot && sequence_ > 0; }
   // The episodes of a snapshot instead of those that are there, as one more change. It comes from outside: unless every
   // byte is sound and leaves room for as many changes again, it throws invalid_state, and then nothing has changed.
   LoadReport adopt(ByteSpan snapshot);
 
-  struct SavedSize {
-    int slots = 0, episodes = 0;
+  // Both in two steps, for the memory to be made large enough in between: what was read is any memory's to take in that
+  // has its width. Where each slot's last record is, in bytes that are the caller's and must live as long.
+  struct Saved {
+    struct Place {
+      int reader = -1, index = 0;  // none: free
+      int clearing = 0;            // put there after so many clearings; one more frees it
+      Episode episode;
+    };
+    std::vector<MemoryStateReader> readers;
+    std::vector<Place> slots;
+    std::uint64_t sequence = 0, next_id = 1;
+    int dropped_slots = 0, dropped_frames = 0, gaps = 0;
+
+    int capacity() const { return static_cast<int>(slots.size()); }
+    int episodes() const;
   };
-  // Of what load() would read. Throws as load() does.
-  SavedSize saved_size(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames) const;
-  // Of what adopt() would take. Throws as adopt() does.
-  SavedSize adoptable_size(ByteSpan snapshot) const;
+  // Throw as load() and adopt() do.
+  Saved read_state(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames) const;
+  Saved read_import(ByteSpan snapshot) const;
+  LoadReport load(Saved saved) { return take(saved, std::nullopt); }
+  LoadReport adopt(Saved saved) { return take(saved, sequence_ + 1); }
   // What load() would read of any memory, whatever its width, as one snapshot. Throws as load() does.
   static std::vector<std::uint8_t> merged(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames,
                                           const Kernels& kernels);
@@ -149,8 +165,6 @@ class EpisodicMemory {
   std::uint64_t next_id() const { return next_id_; }
 
  private:
-  struct Saved;
-
   std::size_t at(int i) const { return static_cast<std::size_t>(i) * settings_.width; }
   float* key_data(int i) { return keys_.data() + at(i); }
   float* value_data(int i) { return values_.data() + at(i); }
@@ -167,13 +181,12 @@ class EpisodicMemory {
   Written write_gated(std::span<const float> key, std::span<const float> value, double now_ms);
   Written write_additive(std::span<const float> key, std::span<const float> value, double now_ms);
   void change(int i) { changed_[i] = ++sequence_; }
+  void erase(int slot);
   void vacate(int slot);
   void vacate_all();
   void put_back(int slot, const Episode& episode, std::span<const float> key, std::span<const float> value);
   bool fits(const Episode& episode, std::span<const float> key, std::span<const float> value) const;
   bool read_record(const MemoryStateReader& reader, int index, MemoryRecord& record) const;
-  Saved read_state(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames) const;
-  Saved read_import(ByteSpan snapshot) const;
   std::optional<MemoryStateReader> read_frame(ByteSpan bytes) const;
   LoadReport take(Saved& saved, std::optional<std::uint64_t> as);
   LoadReport follow(std::span<const ByteSpan> frames);

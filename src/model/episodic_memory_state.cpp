@@ -49,21 +49,9 @@ std::vector<std::uint8_t> EpisodicMemory::changes_since(std::uint64_t since) con
 
 // ---- And back ----
 
-// Where each slot's last record is, in bytes that are the caller's.
-struct EpisodicMemory::Saved {
-  struct Place {
-    int reader = -1, index = 0;  // none: free
-    Episode episode;
-  };
-  std::vector<MemoryStateReader> readers;
-  std::vector<Place> slots;
-  std::uint64_t sequence = 0, next_id = 1;
-  int dropped_slots = 0, dropped_frames = 0, gaps = 0;
-
-  int episodes() const {
-    return static_cast<int>(std::count_if(slots.begin(), slots.end(), [](const Place& p) { return p.reader >= 0; }));
-  }
-};
+int EpisodicMemory::Saved::episodes() const {
+  return static_cast<int>(std::count_if(slots.begin(), slots.end(), [](const Place& p) { return p.reader >= 0; }));
+}
 
 // False of what could not have been written here. Earlier versions took any finite time, also one that no calendar has.
 bool EpisodicMemory::read_record(const MemoryStateReader& reader, int index, MemoryRecord& record) const {
@@ -78,6 +66,7 @@ EpisodicMemory::Saved EpisodicMemory::read_state(std::optional<ByteSpan> snapsho
                                                  std::span<const ByteSpan> frames) const {
   Saved saved;
   MemoryRecord record;
+  int clearings = 0;
   const auto add = [&](const MemoryStateReader& reader) {
     saved.readers.push_back(reader);
     const MemoryStateHeader& h = reader.header();
@@ -86,7 +75,7 @@ EpisodicMemory::Saved EpisodicMemory::read_state(std::optional<ByteSpan> snapsho
     saved.next_id = std::max(saved.next_id, h.next_id);
   };
   const auto put = [&](int index) {
-    saved.slots[record.slot] = {static_cast<int>(saved.readers.size()) - 1, index, record.episode};
+    saved.slots[record.slot] = {static_cast<int>(saved.readers.size()) - 1, index, clearings, record.episode};
   };
   if (snapshot) {
     add(MemoryStateReader(*snapshot, settings_.width));
@@ -107,26 +96,25 @@ EpisodicMemory::Saved EpisodicMemory::read_state(std::optional<ByteSpan> snapsho
     if (reader->header().sequence <= saved.sequence) continue;
     if (reader->header().base > saved.sequence) ++saved.gaps;
     add(*reader);
-    if (reader->header().cleared) std::fill(saved.slots.begin(), saved.slots.end(), Saved::Place{});
+    // Counted, not done: a frame of sixty bytes may clear 65,536 slots, and a journal has many.
+    if (reader->header().cleared) ++clearings;
     for (const std::uint32_t slot : reader->header().freed) saved.slots[slot] = {};
     for (int i = 0; i < reader->records(); ++i) {
       read_record(*reader, i, record);
       put(i);
     }
   }
+  for (Saved::Place& place : saved.slots) {
+    if (place.clearing < clearings) place = {};
+  }
   return saved;
-}
-
-EpisodicMemory::SavedSize EpisodicMemory::saved_size(std::optional<ByteSpan> snapshot,
-                                                     std::span<const ByteSpan> frames) const {
-  const Saved saved = read_state(snapshot, frames);
-  return {static_cast<int>(saved.slots.size()), saved.episodes()};
 }
 
 // A snapshot of which every byte is as some memory wrote it.
 EpisodicMemory::Saved EpisodicMemory::read_import(ByteSpan snapshot) const {
   // No memory counts so far; one that began there would soon come to what cannot be saved.
   constexpr std::uint64_t kMost = Episode::kMaxId / 2;
+  check_room(1);
   Saved saved = read_state(snapshot, {});
   const MemoryStateReader& reader = saved.readers[0];
   const MemoryStateHeader& h = reader.header();
@@ -145,12 +133,6 @@ EpisodicMemory::Saved EpisodicMemory::read_import(ByteSpan snapshot) const {
   return saved;
 }
 
-EpisodicMemory::SavedSize EpisodicMemory::adoptable_size(ByteSpan snapshot) const {
-  check_room(1);
-  const Saved saved = read_import(snapshot);
-  return {static_cast<int>(saved.slots.size()), saved.episodes()};
-}
-
 std::vector<std::uint8_t> EpisodicMemory::merged(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames,
                                                  const Kernels& kernels) {
   if (!snapshot && frames.empty()) throw Error(ErrorCode::invalid_state, "nothing was saved");
@@ -164,7 +146,7 @@ std::vector<std::uint8_t> EpisodicMemory::merged(std::optional<ByteSpan> snapsho
   };
   // As large as what is there, not as what its header claims.
   const int episodes =
-      with_slots(1, [&](const EpisodicMemory& memory) { return memory.saved_size(snapshot, frames).episodes; });
+      with_slots(1, [&](const EpisodicMemory& memory) { return memory.read_state(snapshot, frames).episodes(); });
   return with_slots(std::max(episodes, 1), [&](EpisodicMemory& memory) {
     memory.load(snapshot, frames);
     return memory.snapshot();
@@ -193,15 +175,11 @@ std::optional<MemoryStateReader> EpisodicMemory::read_frame(ByteSpan bytes) cons
 }
 
 EpisodicMemory::LoadReport EpisodicMemory::load(std::optional<ByteSpan> snapshot, std::span<const ByteSpan> frames) {
-  if (!snapshot && sequence_ > 0) return follow(frames);
-  Saved saved = read_state(snapshot, frames);
-  return take(saved, std::nullopt);
+  return follows(snapshot) ? follow(frames) : load(read_state(snapshot, frames));
 }
 
 EpisodicMemory::LoadReport EpisodicMemory::adopt(ByteSpan snapshot) {
-  check_room(1);
-  Saved saved = read_import(snapshot);
-  return take(saved, sequence_ + 1);
+  return adopt(read_import(snapshot));
 }
 
 // The saved episodes instead of those that are there, as change number `as`, or the saved one.

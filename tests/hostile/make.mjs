@@ -2,8 +2,8 @@
 //
 //     node tests/hostile/make.mjs FOLDER
 //
-// FOLDER then has the inputs and table.json, a list of { name, kind, path, codes }. A case passes if it ends with one of `codes`,
-// soon and in little memory; 'ok' is what ends without an error. Natively tests/hostile/run.cpp tries each in a process of its own,
+// FOLDER then has the inputs and table.json, a list of { name, kind, path, codes, frames, honest }. A case passes if it ends with one of `codes`,
+// soon and in little memory; 'ok' is what ends without an error. What is `honest` may take as long and as much memory as it does. A journal with `frames` is several, each behind four bytes of its length. Natively tests/hostile/run.cpp tries each in a process of its own,
 // under node tests/node/hostile.test.mjs.
 import { mkdir, open, readFile, symlink, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -71,6 +71,29 @@ async function jpegs(add) {
   photo('scans-dc-refinement', jpeg(TABLES, frame({ progressive: true, width: 4000, height: 3000 }), scan([1], 24000, [0, 0, 0, 1]), ...dcOnly), ...ANY_IMAGE);
   photo('scans-baseline', jpeg(TABLES, frame({ width: 3000, height: 3000 }), ...Array.from({ length: 60 }, () => scan([1], 36000))), 'image_too_large');
   photo('scans-of-8x8', jpeg(TABLES, frame({ progressive: true, width: 8, height: 8 }), ...Array.from({ length: 20000 }, () => scan([1], 1, [1, 63, 0, 0]))), ...ANY_IMAGE);
+  // Work and pixels paid for with what is no pixel: comments, tables, a text behind the image.
+  const comments = (bytes) => Array(Math.ceil(bytes / 65533)).fill(segment(0xfe, Array(65533).fill(65)));
+  const refinements = Array.from({ length: 118 }, () => scan([1], 4, [1, 63, 1, 0]));
+  const dc = scan([1], 24000, [0, 0, 0, 1]);
+  photo('scans-padded', jpeg(TABLES, ...comments(8 << 20), frame({ progressive: true, width: 4000, height: 3000 }), dc, ...refinements), 'image_too_large');
+  photo('scans-padded-behind', jpeg(TABLES, frame({ progressive: true, width: 4000, height: 3000 }), dc, ...refinements, ...comments(8 << 20)), 'image_too_large');
+  photo('scans-of-coded-bytes', jpeg(TABLES, frame({ progressive: true, width: 4000, height: 3000 }), scan([1], 8 << 20, [0, 0, 0, 1]), ...refinements), 'image_too_large');
+  const most = { width: 8000, height: 5000, parts: [[1, 0x11], [2, 0x11], [3, 0x11]] };
+  photo('40-megapixels-padded', jpeg(TABLES, ...comments(400000), frame({ ...most, progressive: true, parts: [[1, 0x11]] }), scan([1], 80000, [0, 0, 0, 0])), 'image_too_large');
+  photo('40-megapixels-thin', jpeg(TABLES, frame({ ...most, progressive: true }), scan([1, 2, 3], 300000, [0, 0, 0, 0])), 'image_too_large');
+  photo('40-megapixels-baseline', jpeg(TABLES, frame(most), scan([1, 2, 3], 480000)), ...ANY_IMAGE);
+  // And as many in as many bytes as a camera writes: each coefficient takes three bits, 100.
+  const bits = (blocks) => Buffer.alloc(Math.ceil((blocks * 64 * 3) / 8) + 8, Buffer.from([0x92, 0x49, 0x24]));
+  const coded = (ids, blocks, band) => Buffer.concat([scan(ids, 0, band), bits(blocks)]);
+  const honest = (name, progressive, ...scans) =>
+    add('photo', `honest-${name}`, jpeg(TABLES, frame({ width: 8000, height: 5000, parts: YCC, progressive }), ...scans), ['ok'], { honest: true });
+  honest('40-megapixels', false, coded([1, 2, 3], 500 * 313 * 6));
+  honest('40-megapixels-progressive', true, coded([1, 2, 3], (500 * 313 * 6) / 32, [0, 0, 0, 1]), ...[1, 2, 3].map((id) => coded([id], id === 1 ? 625000 : 157000, [1, 63, 0, 1])));
+  photo('tables-10-megabytes', jpeg(Buffer.concat(Array(209715).fill(TABLES)), frame({ width: 16, height: 16 }), scan([1], 40)), 'image_too_large');
+  photo('tables-packed', jpeg(TABLES, ...Array(160).fill(segment(0xc4, Array(3400).fill([0x10, 1, 1, ...Array(14).fill(0), 0, 1]))), frame({ width: 16, height: 16 }), scan([1], 40)), 'image_too_large');
+  photo('tables-coded', jpeg(frame({ width: 16, height: 16 }), ...Array(3).fill(scan([1], 1 << 20)), ...Array(80).fill(segment(0xc4, Array(3400).fill([0x10, 1, 1, ...Array(14).fill(0), 0, 1]))), scan([1], 40)), 'image_too_large');
+  photo('quantisation-10-megabytes', jpeg(Buffer.concat(Array(150000).fill(DQT)), TABLES, frame({ width: 16, height: 16 }), scan([1], 40)), ...ANY_IMAGE);
+  photo('97-megabytes', jpeg(TABLES, frame({ width: 16, height: 16 }), scan([1], 97 << 20)), 'image_too_large');
   // Segments that contradict themselves.
   const small = { width: 16, height: 16 }, data = scan([1], 40);
   const broken = {
@@ -136,6 +159,20 @@ function ihdr(width, height, depth = 8, colour = 2, interlaced = 0) {
 }
 const png = (...chunks) => Buffer.concat([SIGNATURE, ...chunks, chunk('IEND')]);
 
+/** Deflate's blocks of own codes (RFC 1951, 3.2.7), 100 bits each, that hold nothing. */
+function emptyBlocks(bytes) {
+  let bits = '';
+  const put = (value, n) => { for (let i = 0; i < n; i += 1) bits += (value >> i) & 1; };
+  for (let block = 0; block < 8; block += 1) {
+    put(0, 1), put(2, 2), put(0, 5), put(0, 5), put(14, 4);
+    for (const length of [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1]) put(length === 18 || length === 1 ? 1 : 0, 3);
+    put(1, 1), put(127, 7), put(1, 1), put(107, 7); // 138 and 118 symbols without a code
+    put(0, 1), put(0, 1), put(0, 1); // the end's code, a distance's, and the end
+  }
+  const eight = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt([...byte].reverse().join(''), 2)));
+  return Buffer.concat(Array(Math.ceil(bytes / eight.length)).fill(eight));
+}
+
 async function pngs(add) {
   const photo = (name, file, ...codes) => add('photo', `png-${name}`, file, codes.length ? codes : ['invalid_image']);
   const zeros = (bytes) => chunk('IDAT', deflateSync(Buffer.alloc(bytes)));
@@ -148,6 +185,19 @@ async function pngs(add) {
   photo('claims-2147483647', png(ihdr(0x7fffffff, 0x7fffffff), zeros(100)), 'image_too_large');
   photo('claims-4294967295', png(ihdr(0xffffffff, 1), zeros(100)));
   photo('flat-12-megapixels', png(ihdr(4000, 3000, 8, 0), zeros(4001 * 3000)), 'ok');
+  // A thousandth of its pixels' bytes, and what makes up the rest is no pixel; and what is nothing but blocks of nothing.
+  const text = (bytes) => chunk('tEXt', Buffer.alloc(bytes, 65));
+  photo('40-megapixels-padded', png(ihdr(8000, 5000), text(350000), zeros(5000 * 24001)), 'image_too_large');
+  photo('40-megapixels-1-bit', png(ihdr(8000, 5000, 1, 0), text(350000), zeros(5000 * 1001)), 'image_too_large');
+  photo('40-megapixels-palette', png(ihdr(8000, 5000, 8, 3), chunk('PLTE', Buffer.alloc(768)), text(350000), zeros(5000 * 8001)), 'image_too_large');
+  photo('40-megapixels-rgba', png(ihdr(8000, 5000, 8, 6), text(600000), zeros(5000 * 32001)), 'image_too_large');
+  photo('30-megapixels-rgba16', png(ihdr(6000, 5000, 16, 6), chunk('IDAT', Buffer.alloc(600000))), 'image_too_large');
+  photo('29-megapixels-interlaced', png(ihdr(5800, 5000, 8, 2, 1), chunk('IDAT', Buffer.alloc(500000))), 'image_too_large');
+  photo('blocks-of-nothing', png(ihdr(16, 12), chunk('IDAT', Buffer.concat([Buffer.from([0x78, 1]), emptyBlocks(10 << 20)]))), 'image_too_large');
+  photo('blocks-stored', png(ihdr(16, 12), chunk('IDAT', Buffer.concat([Buffer.from([0x78, 1]), Buffer.alloc(10 << 20, Buffer.from([0, 0, 0, 255, 255]))]))), 'image_too_large');
+  for (const type of ['zTXt', 'iCCP', 'iTXt']) {
+    photo(`bomb-in-${type}`, png(ihdr(16, 12), chunk(type, Buffer.concat([Buffer.from('a\0\0'), deflateSync(Buffer.alloc(200 << 20))])), zeros(12 * 49)), 'ok');
+  }
   photo('flat-rgba16', png(ihdr(3464, 3464, 16, 6), zeros(1000 + 3464 * (1 + 3464 * 8))), 'image_too_large');
   photo('bomb', png(ihdr(16, 12), zeros(200 << 20)), ...ANY_IMAGE);
   photo('bomb-interlaced', png(ihdr(16, 12, 8, 2, 1), zeros(50 << 20)), ...ANY_IMAGE);
@@ -284,6 +334,17 @@ async function configs(add) {
     path.slice(0, -1).reduce((at, key) => at[key], copy)[path.at(-1)] = value;
     return copy;
   };
+  // Convolutions of a few bytes over every pixel: minutes for a picture. And what is long for a word.
+  const conv = { type: 'conv', out_channels: 8, kernel_size: 15, stride: 1, weights: 'ternary', activation: 'relu' };
+  for (const [name, layers] of [['conv', Array(20).fill(conv)], ['residual', Array(10).fill({ type: 'residual', kernel_size: 15 })], ['pool', Array(60).fill({ type: 'max_pool', kernel_size: 15, stride: 1 })]]) {
+    const slow = structuredClone(whole);
+    Object.assign(slow.vision, { image_size: 945, grid_size: 63, stem: [{ ...conv, kernel_size: 1, weights: 'int8' }, ...layers, { type: 'max_pool', kernel_size: 3, stride: 15 }, { ...conv, kernel_size: 1, out_channels: whole.vision.hidden_size }] });
+    slow.compressor.pool_size = 63;
+    file(`work-${name}`, slow);
+  }
+  file('work-vision', { ...whole, vision: { ...whole.vision, num_layers: 64, intermediate_size: 512, image_size: 512, grid_size: 64, hidden_size: 256, num_heads: 4, stem: [{ ...conv, kernel_size: 1, out_channels: 256, stride: 8, weights: 'int8' }] } });
+  file('work-text', { ...whole, text_encoder: { ...whole.text_encoder, num_layers: 64, max_tokens: 4096, intermediate_size: 1024 } });
+  file('work-decoder', { ...whole, hidden_size: 2048, decoder: { ...whole.decoder, num_layers: 32, intermediate_size: 4096 } });
   walk(whole, [], (path, number) => {
     const name = path.join('.');
     file(`${name}-2^32`, changed(path, 2 ** 32 + number));
@@ -291,6 +352,24 @@ async function configs(add) {
     if (Number.isInteger(number)) file(`${name}-half`, changed(path, number + 0.5), path.at(-1).match(/theta|guidance|choice|penalty/) ? ['ok'] : CONFIG);
     if (path.length < 3) file(`${name}-large`, changed(path, number * 64 + 64), other);
   });
+}
+
+/** Words of eight letters that libc++ hashes alike where a pointer has 32 bits: the last four undo what the first four did. */
+function wordsOfOneHash(count) {
+  const m = 0x5bd1e995, back = [1, 2, 3, 4, 5].reduce((x) => Math.imul(x, 2 - Math.imul(m, x)), m); // of MurmurHash2; its inverse
+  const times = (a, b) => Math.imul(a, b) >>> 0;
+  const mix = (k) => times(k ^ (k >>> 24), m);
+  const undo = (k) => times(times(k, back) ^ (times(k, back) >>> 24), back);
+  const letters = (v) => [0, 8, 16, 24].map((shift) => String.fromCharCode((v >>> shift) & 255)).join('');
+  const found = new Set();
+  const draw = random(5);
+  while (found.size < count) {
+    const first = [0, 8, 16, 24].reduce((v, shift) => v | ((35 + draw(57)) << shift), 0) >>> 0;
+    const hash = times(8, m) ^ mix(times(first, m));
+    const last = letters(undo(times(hash, m) ^ 0x12345678));
+    if (/^[!#-[\]-~]{4}$/.test(last)) found.add(letters(first) + last);
+  }
+  return [...found];
 }
 
 async function tokenizers(add) {
@@ -303,6 +382,10 @@ async function tokenizers(add) {
   file('values', `[${'0,'.repeat(1500000)}0]`);
   file('strings', `[${'"",'.repeat(1000000)}""]`);
   file('keys', `{${Array.from({ length: 500000 }, (_, i) => `"${i}":0`).join()}}`);
+  const oneHash = JSON.parse(text);
+  oneHash.model.vocab = Object.fromEntries(wordsOfOneHash(100000).map((token) => [token, 0]));
+  oneHash.model.merges = [];
+  file('one-hash', oneHash);
   const changes = {
     'no-model': (t) => delete t.model, 'no-vocabulary': (t) => delete t.model.vocab, 'vocabulary-empty': (t) => (t.model.vocab = {}), 'vocabulary-array': (t) => (t.model.vocab = []),
     'merges-text': (t) => (t.model.merges = 'x'), 'merge-of-nothing': (t) => t.model.merges.push('zz zz'), 'merge-of-one': (t) => t.model.merges.push('a'), 'merge-twice': (t) => t.model.merges.push(t.model.merges[0]),
@@ -374,6 +457,9 @@ function memories(add) {
     add('memory', `memory-${name}`, file, codes);
     add('journal', `journal-${name}`, file, ['ok', 'unsupported_state']); // a damaged frame is dropped and counted
   }
+  // Frames of sixty bytes that clear 65,536 slots, one after another.
+  const clearing = Array.from({ length: 3000 }, (_, i) => state({ slots: 65536, base: BigInt(i), sequence: BigInt(i + 1) }));
+  add('journal', 'journal-clears', Buffer.concat(clearing.flatMap((f) => { const size = Buffer.alloc(4); size.writeUInt32LE(f.length); return [size, f]; })), ['ok'], { frames: true });
   const next = random(11);
   for (let round = 0; round < 20; round += 1) {
     const file = state({ records: [record({}), record({ slot: 3, id: 4n })], freed: [1, 2] });
@@ -397,7 +483,7 @@ function prompts(add) {
 /** Writes it all to a folder. -> the table */
 export async function makeTable(folder) {
   const cases = [];
-  const add = (kind, name, bytes, codes) => cases.push({ kind, name, bytes, codes });
+  const add = (kind, name, bytes, codes, more = {}) => cases.push({ kind, name, bytes, codes, more });
   await jpegs(add);
   await pngs(add);
   await damaged(add);
@@ -408,7 +494,7 @@ export async function makeTable(folder) {
   memories(add);
   prompts(add);
   const table = [];
-  for (const { kind, name, bytes, codes } of cases) {
+  for (const { kind, name, bytes, codes, more } of cases) {
     let path = name.replace(/[^\w.^-]/g, '_');
     if (kind in FILES) {
       // The tiny model with one file of its own.
@@ -421,7 +507,7 @@ export async function makeTable(folder) {
       await mkdir(folder, { recursive: true });
       await writeFile(join(folder, path), bytes);
     }
-    table.push({ name, kind, path, codes });
+    table.push({ name, kind, path, codes, ...more });
   }
   // A hundred megabytes and more that no disk has to hold.
   for (const kind of ['config', 'preprocessor', 'tokenizer', 'safetensors']) {

@@ -1,7 +1,8 @@
 // Tries every input of a table of hostile ones (make.mjs) in a process of its own: it must end with one of the codes that
 // the table names, without a crash or a hang. usage: bitmar_hostile FOLDER [NAME...]
 //
-// Prints what took most of the processor's time and most memory. An optimised build without sanitizers also holds each to 256 MB.
+// Prints what took most of the processor's time and most memory. An optimised build without sanitizers also holds each to a
+// second of the processor and 256 MB.
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "io/byte_reader.h"
 #include "io/error.h"
 #include "io/image.h"
 #include "io/model_files.h"
@@ -25,26 +27,41 @@
 namespace bitmar {
 namespace {
 
-// Seconds of the processor, which a busy machine does not change, and of the clock. Sanitizers are slow.
-constexpr unsigned kMostWork = 20, kHang = 300;
 constexpr std::size_t kMostFile = 256 << 20;
+// Seconds of the processor, which a busy machine does not change, and of the clock. An optimised build holds every input to
+// what SECURITY.md promises; sanitizers are slow.
+constexpr unsigned kStopWork = 20, kHang = 300;
 #if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__)
-constexpr double kMostMegabytes = 256;
+constexpr double kMostWork = 1, kMostMegabytes = 256;
 #else
-constexpr double kMostMegabytes = 1e9;
+constexpr double kMostWork = kStopWork, kMostMegabytes = 1e9;
 #endif
 
-void try_input(const std::string& kind, const std::filesystem::path& path, Engine& tiny) {
+// Frames, each behind four bytes of its length.
+std::vector<ByteSpan> frames_of(ByteSpan journal) {
+  std::vector<ByteSpan> frames;
+  for (std::size_t at = 0; journal.size() - at > 4;) {
+    const std::size_t size = little32(journal, at);
+    frames.push_back(journal.subspan(at + 4, size));
+    at += 4 + size;
+  }
+  return frames;
+}
+
+void try_input(const nlohmann::json& entry, const std::filesystem::path& path, Engine& tiny) {
+  const std::string kind = entry["kind"];
   if (kind == "photo") {
     const Image image = decode_image(read_file(path, kMostFile));
     tiny.caption(image.view(), {.max_tokens = 2});
   } else if (kind == "memory") {
     const auto bytes = read_file(path, kMostFile);
-    tiny.memory().load(bytes, {});
+    tiny.load_memory(ByteSpan(bytes), {}, false);
   } else if (kind == "journal") {
     const auto bytes = read_file(path, kMostFile);
-    const ByteSpan frame = bytes;
-    tiny.memory().load(std::nullopt, {&frame, 1});
+    const std::vector<ByteSpan> frames =
+        entry.value("frames", false) ? frames_of(bytes) : std::vector<ByteSpan>{ByteSpan(bytes)};
+    tiny.load_memory(std::nullopt, frames, false);
+    if (frames.size() > 1) tiny.load_memory(std::nullopt, frames, false);  // again, on top of what is there
   } else if (kind == "prompt") {
     const auto bytes = read_file(path, kMostFile);
     tiny.caption_text({.prompt = std::string(bytes.begin(), bytes.end()), .max_tokens = 2});
@@ -55,9 +72,9 @@ void try_input(const std::string& kind, const std::filesystem::path& path, Engin
   }
 }
 
-std::string code_of(const std::string& kind, const std::filesystem::path& path, Engine& tiny) {
+std::string code_of(const nlohmann::json& entry, const std::filesystem::path& path, Engine& tiny) {
   try {
-    try_input(kind, path, tiny);
+    try_input(entry, path, tiny);
     return "ok";
   } catch (const Error& error) {
     return std::string(to_string(error.code()));
@@ -80,10 +97,10 @@ Outcome run(const nlohmann::json& entry, const std::filesystem::path& folder, En
   if (child < 0) throw std::runtime_error("no process");
   if (child == 0) {
     close(ends[0]);
-    const rlimit work{kMostWork, kMostWork + 1};
+    const rlimit work{kStopWork, kStopWork + 1};
     setrlimit(RLIMIT_CPU, &work);
     alarm(kHang);
-    const std::string code = code_of(entry["kind"], folder / entry["path"].get<std::string>(), tiny);
+    const std::string code = code_of(entry, folder / entry["path"].get<std::string>(), tiny);
     const bool told = write(ends[1], code.data(), code.size()) == static_cast<ssize_t>(code.size());
     _exit(told ? 0 : 1);
   }
@@ -120,7 +137,8 @@ int main(const std::filesystem::path& folder, const std::vector<std::string>& na
     const Outcome& o = outcomes.back();
     const auto& codes = entry["codes"];
     const bool expected = std::find(codes.begin(), codes.end(), o.code) != codes.end();
-    if (expected && o.megabytes <= kMostMegabytes) continue;
+    const bool limited = !entry.value("honest", false);
+    if (expected && (!limited || (o.seconds <= kMostWork && o.megabytes <= kMostMegabytes))) continue;
     ++failed;
     std::printf("FAILED %s: %s after %.1f s, %.0f MB; expected %s\n", o.name.c_str(), o.code.c_str(), o.seconds,
                 o.megabytes, codes.dump().c_str());

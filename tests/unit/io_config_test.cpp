@@ -193,8 +193,46 @@ TEST(Config, RefusesWhatWouldTakeGigabytes) {
   c = json::parse(default_config());
   c["vision"]["image_size"] = 1024;
   c["vision"]["stem"][0]["stride"] = 1;
+  c["vision"]["stem"][0]["kernel_size"] = 1;
   c["vision"]["stem"][0]["out_channels"] = 4096;
   expect_error(c.dump(), "vision.stem[0].out_channels takes too much memory");
+}
+
+// Of a picture: every part of the model counts, and a convolution of few channels as one of 32.
+TEST(Config, RefusesWhatWouldTakeMinutes) {
+  const auto changed = [](const auto& change) {
+    json c = json::parse(default_config());
+    change(c);
+    return c.dump();
+  };
+  const char* const picture = "takes too much computing for each picture";
+  const auto stem = [](json& c, const json& layer, int times) {
+    c["vision"]["image_size"] = 945;
+    auto& layers = c["vision"]["stem"];
+    layers[0]["stride"] = 1;
+    layers[0]["kernel_size"] = 1;
+    layers[0]["out_channels"] = 8;
+    for (int i = 0; i < times; ++i) layers.insert(layers.begin() + 1, layer);
+  };
+  const json conv = {{"type", "conv"}, {"out_channels", 8},      {"kernel_size", 15},
+                     {"stride", 1},    {"weights", "ternary"}, {"activation", "relu"}};
+  expect_error(changed([&](json& c) { stem(c, conv, 3); }), picture);
+  expect_error(changed([&](json& c) { stem(c, {{"type", "residual"}, {"kernel_size", 15}}, 2); }), picture);
+  expect_error(changed([&](json& c) { stem(c, {{"type", "max_pool"}, {"kernel_size", 15}, {"stride", 1}}, 50); }), picture);
+  expect_error(changed([](json& c) { c["text_encoder"].update({{"num_layers", 64}, {"max_tokens", 2048}}); }), picture);
+  expect_error(changed([](json& c) {
+                 c["decoder"].update({{"num_layers", 64}, {"intermediate_size", 4096}, {"window_size", 100}});
+                 c["hidden_size"] = 1024;
+                 c["text_encoder"]["num_layers"] = 0;
+               }),
+               "decoder.num_layers takes too much computing for each token");
+  // Ten times as deep as ours is still a model.
+  EXPECT_NO_THROW(parse_config(changed([](json& c) {
+    c["decoder"]["num_layers"] = 40;
+    c["text_encoder"]["num_layers"] = 20;
+    c["vision"]["num_layers"] = 20;
+    c["fusion"]["num_layers"] = 20;
+  })));
 }
 
 // Either alone is taken.
