@@ -77,9 +77,10 @@ Outcome use(bitmar::Engine& engine, const bitmar::RandomModel::Picture& picture,
     return grid.empty() ? engine.caption(picture.view(), options) : engine.caption_features(grid, options);
   };
   Outcome outcome;
-  const auto first = caption({.max_tokens = 3, .num_beams = beams, .write_memory = true, .now_ms = 1});
+  const auto first = caption({.max_tokens = 3, .num_beams = beams});
   outcome.tokens = first.tokens;
   outcome.log_probability = first.log_probability;
+  engine.remember(1, first.text);
   engine.teach(2, "a mug");
   if (engine.can_ask()) {
     const auto answer = grid.empty() ? engine.ask(picture.view(), "what is it") : engine.ask_features(grid, "what is it");
@@ -93,7 +94,7 @@ Outcome use(bitmar::Engine& engine, const bitmar::RandomModel::Picture& picture,
   outcome.memory = engine.memory().snapshot();
   bitmar::require(engine.load_memory(bitmar::ByteSpan(outcome.memory), {}, false).dropped_slots == 0);
   bitmar::require(engine.memory().snapshot() == outcome.memory);
-  outcome.later = caption({.prompt = "a", .max_tokens = 2, .read_memory = true, .now_ms = 3}).tokens;
+  outcome.later = caption({.prompt = "a", .max_tokens = 2, .read_memory = true}).tokens;
   return outcome;
 }
 
