@@ -88,9 +88,8 @@ def report(args) -> None:
         for start in range(0, len(images), 20):
             pixels = whole(images[start:start + 20], size).transpose(0, 3, 1, 2)
             stem = model.vision.run_stem(torch.from_numpy(pixels).float() - 128, 0, STEM_LAYERS)  # ternary in any case
-            quant.ternary = path.stem != "float"
-            grids.append(at_teachers_grid(model.vision.transform(model.vision.run_stem(stem, STEM_LAYERS))))
-            quant.ternary = True
+            with quant.computing(model, ternary=path.stem != "float"):
+                grids.append(at_teachers_grid(model.vision.transform(model.vision.run_stem(stem, STEM_LAYERS))))
         million = products(model.vision) / 1e6
         grid, said = torch.cat(grids), []
         for start in range(0, len(grid), 50):
