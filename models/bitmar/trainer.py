@@ -60,6 +60,8 @@ class Trainer:
         """Whether there is a step to do. False at the end of the stage, which is saved. Saves and exits with a failure at the end of this
         run's time. What a step draws depends on its number alone: all processes draw the same, also after an interruption."""
         if self.progress() == 1:
+            if self.recent:
+                self.log_losses()
             if self.step > self.began:
                 self.save()
             return False
@@ -98,11 +100,15 @@ class Trainer:
         for name, value in losses.items():
             self.recent.setdefault(name, []).append(value.detach().clone())  # a number would wait for the GPU
         if self.step % 50 == 0:
-            means = self.processes.mean_of_rows({name: float(torch.stack(values).mean()) for name, values in self.recent.items()})
-            self.log({name: round(value, 4) for name, value in means.items()})
-            self.recent = {}
+            self.log_losses()
         if time.time() - self.saved > 180:
             self.save()
+
+    def log_losses(self) -> None:
+        """Means since the last row"""
+        means = self.processes.mean_of_rows({name: float(torch.stack(values).mean()) for name, values in self.recent.items()})
+        self.log({name: round(value, 4) for name, value in means.items()})
+        self.recent = {}
 
     def log(self, row: dict) -> None:
         self.count_time()
