@@ -107,6 +107,10 @@ class Processes:
         if self.count > 1:
             dist.barrier()
 
+    def end(self) -> None:
+        if self.count > 1:
+            dist.destroy_process_group()
+
     @property
     def device(self) -> str:
         return "cuda" if dist.get_backend() == "nccl" else "cpu"

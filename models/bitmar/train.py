@@ -292,6 +292,7 @@ def main() -> None:
     products = getattr(torch, args.products) if args.products else fast_products(args.device)
     processes = parallel.of_torchrun(args.device)
     do_all(chosen, Run(data, work, chosen.config, args.device, products, Deadline(args.minutes), processes, args.shipped, args.cache), args.only)
+    processes.end()
 
 
 if __name__ == "__main__":

@@ -44,6 +44,16 @@ class Shipped(unittest.TestCase):
             self.assertIn("export", [kind for kind, _ in chosen.stages.values()])
 
 
+    def test_the_one_in_the_documents_is_a_recipe(self):
+        text = (recipe.FOLDER.parents[1] / "docs/training.md").read_text()
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "my.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+            chosen = recipe.load(f"{folder}/my.toml")
+        self.assertEqual(list(chosen.stages), ["tokenizer", "views", "seen", "caption"])
+        for kind in train.LEARN | train.MAKE:
+            self.assertIn(f"| `{kind}` |", text)
+
+
 class Refused(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
