@@ -22,15 +22,14 @@ import torch.nn.functional as F
 from . import quant
 from .captioning import Seen
 from .data import Views, clean_caption, load_rows
+from .encoder import at_teachers_grid
 from .export import read_checkpoint
 from .metrics import score
 from .model import BitMar, load_config
 from .prepare import open_at
 from .stem import STEM_LAYERS
 from .tokenizer import Tokenizer
-from .train import at_teachers_grid
 from .views import open_photo, whole
-
 
 ALL = ["kept", "whole", "float", "float-to-ternary", "image-96", "image-160", "pairs-1", "pairs-5", "layers-0", "layers-4", "width-192", "width-320"]
 

@@ -1,5 +1,6 @@
 """The stages that learn to caption.
 
+  language  the decoder, without pictures
   caption   from the teacher's grid: compressor, text encoder, fusion, memory and decoder
   joint     from pixels: everything after the frozen stem
   critic    joint, rewarded for the CIDEr of its own samples, or for naming what the label does (self-critical training, arXiv 1612.00563, with the mean
@@ -30,7 +31,8 @@ from .metrics import Cider, recall_at_10, score, words
 from .model import BitMar
 from .parallel import ALONE
 from .quant import Precision, computing, round_weights, set_precision
-from .settings import Caption, Critic as CriticSettings, Joint, Run
+from .settings import Caption, Joint, Language, Run
+from .settings import Critic as CriticSettings
 from .texts import SHARES, Asked, Said, Speech, answered, holds_one, names, same_answer
 from .trainer import Trainer
 
@@ -610,6 +612,14 @@ class Critic(Captioning):
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, rows, batch.view))
         described = torch.tensor([not self.labels[r] for r in rows])
         return {**losses, **{name: rewards[which].mean().to(self.device) for name, which in (("reward", described), ("named", ~described)) if which.any()}}
+
+
+def language(settings: Language, run: Run, model, tokenizer) -> None:
+    """Captions as plain text, without pictures."""
+    text = Text(run, model.config, tokenizer, settings.text)
+    trainer = Trainer(settings, run, model, [*model.decoder.parameters(), *model.embedding.parameters()])
+    while trainer.running():
+        trainer.update({"lm": text.loss(model, settings.batch)}, {"lm": 1.0})
 
 
 def caption(settings: Caption, run: Run, model, tokenizer) -> None:

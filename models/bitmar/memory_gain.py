@@ -16,11 +16,11 @@ import torch
 
 from .captioning import Seen, Split, episode_values, greedy_captions
 from .data import pad
+from .inputs import StemCache
 from .metrics import score
 from .model import BitMar
 from .texts import Speech
 from .tokenizer import Tokenizer
-from .inputs import StemCache
 
 COUNT = 8
 

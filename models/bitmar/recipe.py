@@ -22,7 +22,7 @@ from . import settings
 from .model import load_config
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-KINDS = {"photos": settings.Photos, "tokenizer": settings.Tokens, "views": settings.Views, "stem": settings.Stem, "tell": settings.Tell,
+KINDS = {"photos": settings.Photos, "tokenizer": settings.Tokens, "views": settings.Pack, "stem": settings.Stem, "tell": settings.Tell,
          "language": settings.Language, "encoder": settings.Encoder, "see": settings.See, "caption": settings.Caption, "joint": settings.Joint,
          "critic": settings.Critic, "mix": settings.Mix, "recall": settings.Recall, "words": settings.Words, "export": settings.Export,
          "evaluate": settings.Evaluate}

@@ -179,7 +179,7 @@ class Tokens(Stage):
 
 
 @dataclass(frozen=True)
-class Views(Stage):
+class Pack(Stage):
     """WORK/NAME: packed views of every photo, with the teacher's grid of each (views.py)."""
 
     teacher: str = "ensemble"

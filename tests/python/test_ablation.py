@@ -9,7 +9,7 @@ import torch
 
 from bitmar import ablation, recipe
 from bitmar.model import VisionEncoder, load_config
-from bitmar.train import at_teachers_grid
+from bitmar.encoder import at_teachers_grid
 from prepared import run
 
 KEPT = load_config(Path(ablation.__file__).with_name("default_config.json"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bitmar import recipe, train
+from bitmar import recipe, stages, train
 from bitmar.data import load_rows
 from bitmar.export import import_model
 from bitmar.prepare import open_at
@@ -38,7 +38,7 @@ class Shipped(unittest.TestCase):
             made = {"shipped"}
             for name, (kind, settings) in chosen.stages.items():
                 self.assertLessEqual(named_by(settings), made, f"{file.name}: {name}")
-                self.assertIn(kind, {**train.LEARN, **train.MAKE})
+                self.assertIn(kind, {**stages.LEARN, **stages.MAKE})
                 made.add(name)
             self.assertIn("tokenizer", made)
             self.assertIn("export", [kind for kind, _ in chosen.stages.values()])
@@ -50,7 +50,7 @@ class Shipped(unittest.TestCase):
             (Path(folder) / "my.toml").write_text(text.split("```toml\n")[1].split("```")[0])
             chosen = recipe.load(f"{folder}/my.toml")
         self.assertEqual(list(chosen.stages), ["tokenizer", "views", "seen", "caption"])
-        for kind in train.LEARN | train.MAKE:
+        for kind in stages.LEARN | stages.MAKE:
             self.assertIn(f"| `{kind}` |", text)
 
 

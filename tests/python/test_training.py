@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from bitmar import settings
 from bitmar.captioning import INFO_NCE_TEMPERATURE, Split, distil_loss, info_nce
 from bitmar.data import Views
+from bitmar.encoder import encoder
 from bitmar.inputs import Pixels, StemCache
 from bitmar.mix import mix
 from bitmar.ordered import engine_order
@@ -21,7 +22,6 @@ from bitmar.quant import BitLinear, quantize_activation, quantize_weight
 from bitmar.settings import Deadline
 from bitmar.stem import STEM_LAYERS
 from bitmar.texts import Speech
-from bitmar.train import encoder
 from bitmar.trainer import Trainer
 from bitmar.words import FEWEST, bags, losses, rarities, shares, strange_summaries, summaries, words
 from prepared import run_in, tiny_model, tiny_tokenizer, write_rows

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitmar import recipe, see, tokenizer, train, trainer, views
+from bitmar import recipe, see, stages, tokenizer, trainer, views
 from bitmar.captioning import NAMED_REWARD, Critic
 from bitmar.data import ResidentViews, Views, nearest_photos
 from bitmar.model import BitMar, load_config
@@ -193,7 +193,7 @@ class Stages(Photos):
         stage = recipe.stage_of(kind, {"steps": 2, "batch": 8, **more}, "test")
         wrote = self.folder / f"{stage.name}.jsonl"
         with contextlib.redirect_stdout(io.StringIO()):
-            train.do(kind, stage, Run(self.data, self.folder, load_config(self.folder / "config.json")))
+            stages.do(kind, stage, Run(self.data, self.folder, load_config(self.folder / "config.json")))
         return [json.loads(line) for line in wrote.read_text().splitlines()] if wrote.exists() else []
 
     def test_each_starts_where_the_last_one_ended(self):
