@@ -430,6 +430,7 @@ class SmokeTeacher(nn.Module):
     """No network that was trained: colours, edges and fixed random filters, for drawn shapes (shapes.py)."""
 
     image_size = 64
+    shares = [3.0, 1.0]
 
     def __init__(self, cache: Path, weights: Path | None = None):
         super().__init__()

@@ -35,6 +35,7 @@ from PIL import Image
 from .data import load_rows, rows_in_file
 from .export import import_model
 from .prepare import open_at
+from .quant import fast_products
 from .teacher import TEACHERS
 
 STUDENT = 128
@@ -79,7 +80,7 @@ def mixture(row: int, view: int, photos: int) -> tuple[int, float]:
 def raw_grids(teacher, pictures: np.ndarray, device="cpu") -> list[torch.Tensor]:
     """Of pictures uint8 [B, size, size, 3], every grid of the teacher resampled to GRID x GRID; each [B, GRID*GRID, C_i] float32."""
     images = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 255
-    with torch.no_grad(), torch.autocast(images.device.type, dtype=torch.bfloat16):
+    with torch.no_grad(), torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=fast_products(device) == torch.bfloat16):
         grids = teacher(images.contiguous(memory_format=torch.channels_last))
     out = []
     for grid in grids:
