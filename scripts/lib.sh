@@ -49,6 +49,17 @@ cmake_build() {
   (cd "$ROOT" && cmake --build --preset "$preset" -j "$JOBS" ${1:+--target "$@"})
 }
 
+# The python that has what models/pyproject.toml names: the one on PATH, or that of scripts/setup.sh. Fails where neither has it all.
+training_python() {
+  local python
+  for python in python3 "$CACHE/python/bin/python"; do
+    "$python" -c 'import torch, numpy, PIL, regex, safetensors, tokenizers, sklearn' 2>/dev/null || continue
+    echo "$python"
+    return
+  done
+  return 1
+}
+
 # The node that the wasm of the relaxed build needs: node 20 has relaxed SIMD behind a flag, later ones have it without.
 relaxed_node() {
   local flag=--experimental-wasm-relaxed-simd

@@ -55,9 +55,14 @@ setup_npm() {
   echo "$sum" >"$stamp"
 }
 
-# The PyTorch reference and its tests: whichever python has torch, else Debian's.
+# The PyTorch reference and its tests: whichever python has all that they need, else Debian's. Debian 12 lacks safetensors and tokenizers:
+# a virtual environment on top of its packages has them, in the versions of the lock.
 setup_python() {
-  python3 -c 'import torch, numpy, PIL, regex' 2>/dev/null || need python3-torch python3-numpy python3-pil python3-regex
+  ! training_python >/dev/null || return 0
+  need python3-torch python3-numpy python3-pil python3-regex python3-sklearn python3-venv
+  say "Installing safetensors and tokenizers into .cache/python"
+  /usr/bin/python3 -m venv --system-site-packages "$CACHE/python"
+  "$CACHE/python/bin/pip" install -q --disable-pip-version-check -c "$ROOT/models/requirements.lock" safetensors tokenizers
 }
 
 setup_browser() {

@@ -49,8 +49,8 @@ test_wasm() {
 
 test_python() {
   "$ROOT/scripts/setup.sh" python
-  local python=python3
-  "$python" -c 'import torch' 2>/dev/null || python=/usr/bin/python3  # Debian's, where another one comes first on PATH
+  local python
+  python=$(training_python)
   say "Python"
   (cd "$ROOT" && PYTHONPATH=models PYTHONDONTWRITEBYTECODE=1 "$python" -m unittest discover -s tests/python)
 }

@@ -1,10 +1,12 @@
 """What each choice in the vision encoder is worth: short runs of the encoder stage that differ in one thing each.
 
-usage: python -m bitmar.ablation configs --out DIR            writes DIR/NAME.json for each variant of the configuration
-       python -m bitmar.ablation report --data DIR --views DIR --captioner MODEL CHECKPOINT...
+usage: python -m bitmar.ablation recipe --out DIR [--steps N] [VARIANT...]
+       python -m bitmar.train DIR/ablation.toml --data DATA --work WORK
+       python -m bitmar.ablation report --data DATA --views WORK/views --captioner MODEL WORK/ablation-*.pt
 
-The report: of each checkpoint the error of its grid on Flickr8k's validation photos (all that are described, where there are none of them), and the CIDEr of what `captioner` (a model
-that is trained; its own encoder is not used) says of that grid. models/ablate.sh runs them all.
+The first writes DIR/NAME.json for each variant of the configuration, and a recipe of all of them or of those named. WORK is that of the recipe
+from-scratch, whose views, stem and tokenizer are taken. The report: of each checkpoint the error of its grid on Flickr8k's validation photos (all that are described, where there are none of them), and the CIDEr of what `captioner` (a model
+that is trained; its own encoder is not used) says of that grid.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ import torch.nn.functional as F
 from . import quant
 from .captioning import Seen
 from .data import Views, clean_caption, load_rows
+from .encoder import at_teachers_grid
 from .export import read_checkpoint
 from .metrics import score
 from .model import BitMar, load_config
 from .prepare import open_at
 from .stem import STEM_LAYERS
 from .tokenizer import Tokenizer
-from .train import at_teachers_grid
 from .views import open_photo, whole
+
+ALL = ["kept", "whole", "float", "float-to-ternary", "image-96", "image-160", "pairs-1", "pairs-5", "layers-0", "layers-4", "width-192", "width-320"]
 
 
 def variants(kept: dict) -> dict[str, dict]:
@@ -52,6 +56,30 @@ def variants(kept: dict) -> dict[str, dict]:
         changed = variant(f"width-{width}", hidden_size=width, intermediate_size=4 * width)
         next(step for step in reversed(changed["stem"]) if step["type"] == "conv")["out_channels"] = width
     return out
+
+
+def recipe_of(folder: Path, names: list[str], steps: int, views: int) -> str:
+    """Short runs of the encoder stage in TOML. Besides the variants of the configuration, which are files in the folder: `whole` (the first convolutions
+    learn too), `float`, and `float-to-ternary` (half of the steps each)."""
+    out = ['about = "What each choice in the vision encoder is worth."']
+
+    def stage(do: str, name: str, **settings) -> None:
+        out.extend(["", "[[stage]]", f'do = "{do}"', f'name = "{name}"', *(f"{key} = {value}" for key, value in settings.items())])
+
+    def learn(name: str, config: str, steps: int, views="views", **settings) -> None:
+        stage("encoder", f"ablation-{name}", config=json.dumps(str(folder / f"{config}.json")), steps=steps, views=f'"{views}"', stem='"stem"', **settings)
+
+    for name in names:
+        if name.startswith("image-"):
+            packed = f"views-{name.removeprefix('image-')}"
+            stage("views", packed, size=name.removeprefix("image-"), views=views, grids_of='"views"')
+            learn(name, name, steps, packed)
+        elif name == "float-to-ternary":
+            learn("half-float", "kept", steps // 2, ternary="false")
+            learn(name, "kept", steps // 2, start='{ vision = "ablation-half-float" }')
+        else:
+            learn(name, "kept" if name in ("whole", "float") else name, steps, **{"whole": {"whole": "true"}, "float": {"ternary": "false"}}.get(name, {}))
+    return "\n".join(out) + "\n"
 
 
 def products(vision) -> int:
@@ -83,14 +111,13 @@ def report(args) -> None:
     teacher = held.grids(described, 0, captioner.config["vision"]["feature_size"]).float()
     print("| variant | vision parameters, M | products, M | squared error | cosine | CIDEr |\n|---|---|---|---|---|---|")
     for path in args.checkpoints:
-        model = restore(path)
+        model, ternary = restore(path), read_checkpoint(path).get("ternary", True)
         size, grids = model.config["vision"]["image_size"], []
         for start in range(0, len(images), 20):
             pixels = whole(images[start:start + 20], size).transpose(0, 3, 1, 2)
             stem = model.vision.run_stem(torch.from_numpy(pixels).float() - 128, 0, STEM_LAYERS)  # ternary in any case
-            quant.ternary = path.stem != "float"
-            grids.append(at_teachers_grid(model.vision.transform(model.vision.run_stem(stem, STEM_LAYERS))))
-            quant.ternary = True
+            with quant.computing(model, ternary=ternary):
+                grids.append(at_teachers_grid(model.vision.transform(model.vision.run_stem(stem, STEM_LAYERS))))
         million = products(model.vision) / 1e6
         grid, said = torch.cat(grids), []
         for start in range(0, len(grid), 50):
@@ -112,8 +139,11 @@ def restore(path: Path) -> BitMar:
 def main() -> None:
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", required=True)
-    configs = commands.add_parser("configs")
-    configs.add_argument("--out", type=Path, required=True)
+    making = commands.add_parser("recipe")
+    making.add_argument("--out", type=Path, required=True)
+    making.add_argument("--steps", type=int, default=400)
+    making.add_argument("--views", type=int, default=8, help="that WORK/views has, to pack as many of other sizes")
+    making.add_argument("variants", nargs="*", help=f"all, where none is named: {' '.join(ALL)}")
     table = commands.add_parser("report")
     for name in ("--data", "--views", "--captioner"):
         table.add_argument(name, type=Path, required=True)
@@ -122,9 +152,14 @@ def main() -> None:
     if args.command == "report":
         report(args)
         return
-    args.out.mkdir(parents=True, exist_ok=True)
+    unknown = set(args.variants) - set(ALL)
+    if unknown:
+        raise SystemExit(f"no variant is called {' or '.join(sorted(unknown))}; there are {' '.join(ALL)}")
+    folder = args.out.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
     for name, config in variants(load_config(Path(__file__).with_name("default_config.json"))).items():
-        (args.out / f"{name}.json").write_text(json.dumps(config, indent=2) + "\n")
+        (folder / f"{name}.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "ablation.toml").write_text(recipe_of(folder, args.variants or ALL, args.steps, args.views))
 
 
 if __name__ == "__main__":

@@ -18,33 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from .texts import normalised, same_answer
 from .views import open_photo, read_photos
 
 READ_BY_ENGINE = {".png", ".jpg", ".jpeg"}  # other formats are decoded here
-SMALL = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-         "eighteen nineteen").split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 BINS = 10
-
-
-def number_word(digits: str) -> str:
-    """'24' -> 'twenty-four'; from 100 on the digits stay."""
-    n = int(digits)
-    if n >= 100:
-        return digits
-    tens, ones = divmod(n, 10)
-    return SMALL[n] if n < 20 else TENS[tens - 2] + (f"-{SMALL[ones]}" if ones else "")
-
-
-def normalised(answer: str) -> str:
-    """Lower case, digits as words, without articles and final punctuation."""
-    words = answer.lower().strip().rstrip(".,;:!?").split()
-    words = [number_word(w) if w.isdecimal() else w for w in words]
-    return " ".join([w for w in words if w not in ("a", "an", "the")] or words)
-
-
-def right(said: str, wanted: str) -> bool:
-    return normalised(said) == normalised(wanted)
 
 
 def engine_answers(command: list[str], directory: Path, asked: list[tuple[Path, str]], beams: int) -> list[dict]:
@@ -80,7 +58,7 @@ def by_type(rows: list[dict], answers: list[dict]) -> dict[str, dict]:
     for kind in sorted({row["type"] for row in rows}):
         own = [(row, answer) for row, answer in zip(rows, answers) if row["type"] == kind]
         (most, count), = Counter(normalised(row["answer"]) for row, _ in own).most_common(1)
-        table[kind] = {"questions": len(own), "right": sum(right(a["answer"], row["answer"]) for row, a in own) / len(own),
+        table[kind] = {"questions": len(own), "right": sum(same_answer(a["answer"], row["answer"]) for row, a in own) / len(own),
                        "declined": sum(a["declined"] for _, a in own) / len(own), "floor": count / len(own), "majority": most}
     table["all"] = {"questions": len(rows), "majority": ""}
     for share in ("right", "declined", "floor"):
@@ -101,7 +79,7 @@ def report(rows: list[dict], answers: list[dict]) -> str:
     for kind, row in by_type(rows, answers).items():
         most = f" ({row['majority'] or 'none'})" if kind != "all" else ""
         lines.append(f"| {kind} | {row['questions']} | {row['right']:.1%} | {row['floor']:.1%}{most} | {row['declined']:.1%} |")
-    error, bins = reliability([a["confidence"] for a in answers], [right(a["answer"], row["answer"]) for row, a in zip(rows, answers)])
+    error, bins = reliability([a["confidence"] for a in answers], [same_answer(a["answer"], row["answer"]) for row, a in zip(rows, answers)])
     lines += ["", f"expected calibration error of the confidence, {BINS} bins: {error:.3f}", "",
               "| answers | mean confidence | right |", "|---|---|---|"]
     lines += [f"| {n} | {mean:.2f} | {share:.1%} |" for n, mean, share in bins]
@@ -127,7 +105,7 @@ def main() -> None:
     if args.out:
         args.out.write_text("".join(
             json.dumps({**row, "said": a["answer"], "declined": a["declined"], "confidence": a["confidence"],
-                        "right": right(a["answer"], row["answer"])}) + "\n" for row, a in zip(rows, answers)))
+                        "right": same_answer(a["answer"], row["answer"])}) + "\n" for row, a in zip(rows, answers)))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageEnhance, ImageOps
+from sklearn.linear_model import LogisticRegression
 
 from .data import load_rows
 from .evaluate import FEWEST_REFERENCES, engine_captions, engine_embeddings, is_named, kinds_of, references_of, write_pngs
@@ -44,15 +45,11 @@ def right(said: list[list[str]], references, seed=0) -> list[bool]:
 
 
 def fit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Slopes and offset of 1 / (1 + exp(-(slopes . x + offset))), x [N, n], by Newton's method on the log-likelihood."""
-    features = torch.cat([x, torch.ones(len(x), 1)], 1).double()
-    theta, ridge = torch.zeros(features.shape[1]).double(), 1e-3 * torch.eye(features.shape[1]).double()
-    for _ in range(50):
-        p = torch.sigmoid(features @ theta)
-        gradient = features.t() @ (y - p) - ridge @ theta
-        hessian = features.t() @ (features * (p * (1 - p))[:, None]) + ridge
-        theta = theta + torch.linalg.solve(hessian, gradient)
-    return theta
+    """Slopes and offset of 1 / (1 + exp(-(slopes . x + offset))), x [N, n], of the greatest likelihood. A ridge of 1e-3 keeps them finite where
+    one line parts right from wrong."""
+    features = torch.cat([x, torch.ones(len(x), 1)], 1).double().numpy()
+    found = LogisticRegression(C=1e3, fit_intercept=False, solver="newton-cholesky", tol=1e-10, max_iter=100).fit(features, y.numpy() > 0.5)
+    return torch.from_numpy(found.coef_[0])
 
 
 def area_under_curve(x: torch.Tensor, y: torch.Tensor) -> float:

@@ -1,5 +1,6 @@
 """The stages that learn to caption.
 
+  language  the decoder, without pictures
   caption   from the teacher's grid: compressor, text encoder, fusion, memory and decoder
   joint     from pixels: everything after the frozen stem
   critic    joint, rewarded for the CIDEr of its own samples, or for naming what the label does (self-critical training, arXiv 1612.00563, with the mean
@@ -17,18 +18,23 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import quant
 from .data import Views, clean_caption, load_rows, nearest_photos, pad
 from .export import read_checkpoint
+from .inputs import inputs_of
 from .metrics import Cider, recall_at_10, score, words
 from .model import BitMar
-from .texts import SHARES, Asked, Said, Speech, answered, clean_answer, holds_one, names
+from .parallel import ALONE
+from .quant import Precision, computing, round_weights, set_precision
+from .settings import Caption, Joint, Language, Run
+from .settings import Critic as CriticSettings
+from .texts import SHARES, Asked, Said, Speech, answered, holds_one, names, same_answer
+from .trainer import Trainer
 
 INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
 TEXT_WEIGHT = 0.3  # of lines without pictures, beside those with
@@ -58,43 +64,48 @@ def token_loss(model, logits, tokens, smoothing=0.05):
 
 def by_length(tokens: torch.Tensor, pad: int, parts=2) -> list[tuple[torch.Tensor, int]]:
     """Rows of tokens [B, n] in parts of like lengths, and the longest of each: so that little padding is computed with."""
+    if not len(tokens):
+        return []
     lengths = (tokens != pad).sum(1)
     return [(rows, int(lengths[rows].max())) for rows in lengths.argsort().chunk(parts)]
 
 
-def spoken_loss(model, tokens, sequence, mask, smoothing=0.05):
+def loss_of_parts(model, parts: Iterable[tuple], smoothing: float, processes=ALONE):
+    """token_loss of several parts together: tokens [N, n], the first one given, with their conditioning [N, c, d] and its mask"""
+    total = count = torch.zeros((), device=model.embedding.weight.device)
+    for tokens, sequence, mask in parts:
+        own = (tokens[:, 1:] != model.config["pad_token_id"]).sum()
+        total = total + own * token_loss(model, model.logits(tokens[:, :-1], sequence, mask), tokens, smoothing)
+        count = count + own
+    return total / count.clamp_min(1) * processes.weight(count)
+
+
+def spoken_loss(model, tokens, sequence, mask, smoothing=0.05, processes=ALONE):
     """token_loss of captions tokens [B, n], BOS first, by their conditioning [B, c, d] and its mask"""
-    pad, total = model.config["pad_token_id"], 0.0
-    for rows, longest in by_length(tokens, pad):
-        own = tokens[rows, :longest]
-        count = (own[:, 1:] != pad).sum()
-        total = total + count * token_loss(model, model.logits(own[:, :-1], sequence[rows], mask[rows]), own, smoothing)
-    return total / (tokens[:, 1:] != pad).sum()
+    parts = ((tokens[rows, :longest], sequence[rows], mask[rows]) for rows, longest in by_length(tokens, model.config["pad_token_id"]))
+    return loss_of_parts(model, parts, smoothing, processes)
 
 
-def answered_loss(model, questions, answers, vision=None):
+def answered_loss(model, questions, answers, vision=None, processes=ALONE):
     """Mean cross entropy of the answers' [Q, n] next tokens; questions [Q, n], pictures [Q, m, d] or none"""
-    pad, total = model.config["pad_token_id"], 0.0
-    for rows, longest in by_length(questions, pad):
-        own = answers[rows]
-        condition = model.asked(questions[rows, :longest], None if vision is None else vision[rows])
-        total = total + (own[:, 1:] != pad).sum() * token_loss(model, model.logits(own[:, :-1], *condition), own, 0.0)
-    return total / (answers[:, 1:] != pad).sum()
+    parts = ((answers[rows], *model.asked(questions[rows, :longest], None if vision is None else vision[rows]))
+             for rows, longest in by_length(questions, model.config["pad_token_id"]))
+    return loss_of_parts(model, parts, 0.0, processes)
 
 
-def distil_loss(logits, targets, real):
+def distil_loss(logits, targets, real, processes=ALONE):
     """Mean cross entropy of logits [T, n, V] against probabilities [T, n, V] (arXiv 1503.02531, at temperature 1) where
     real [T, n]."""
     spoken = logits.logsumexp(-1) - (targets * logits).sum(-1)
-    return spoken[real].mean()
+    return spoken[real].mean() * processes.weight(real.sum())
 
 
-def contrast(queries, keys, own):
+def contrast(queries, keys, own, processes=ALONE):
     """Mean over a query's own keys of -log softmax(q . k / temperature) among them and the keys of others (arXiv 2103.00020,
     for several own keys): unit vectors [Q, C] and [K, C], own [Q, K] bool."""
     similarity = queries @ keys.t() / INFO_NCE_TEMPERATURE
     others = similarity.masked_fill(own, float("-inf")).logsumexp(1, keepdim=True)
-    return (torch.logaddexp(similarity, others) - similarity)[own].mean()
+    return (torch.logaddexp(similarity, others) - similarity)[own].mean() * processes.weight(own.sum())
 
 
 def info_nce(images, captions, owner):
@@ -116,19 +127,20 @@ def memory_mask(batch: int, device) -> torch.Tensor:
 
 
 class Text:
-    """Lines to learn without pictures: those of --text and the captions of people to train on, each once."""
+    """Lines to learn without pictures: the captions of people to train on and, if wanted, the data's other lines, each once."""
 
-    def __init__(self, args, config, tokenizer):
-        lines = {clean_caption(line) for path in args.text for line in path.read_text().splitlines()}
-        lines |= {clean_caption(t) for row in load_rows(args.data, "train") for t, kind in row["captions"] if kind == "human"}
+    def __init__(self, run: Run, config, tokenizer, more: bool):
+        lines = {clean_caption(line) for line in (run.data / "text.txt").read_text().splitlines()} if more else set()
+        lines |= {clean_caption(t) for row in load_rows(run.data, "train") for t, kind in row["captions"] if kind == "human"}
         self.rows = [wrap(config, tokenizer.encode(line)) for line in sorted(lines) if 3 <= len(line.split()) <= 24]
         self.rows.sort(key=len)
-        self.pad, self.device = config["pad_token_id"], args.device
+        self.pad, self.device, self.processes = config["pad_token_id"], run.device, run.processes
 
     def loss(self, model, count: int) -> torch.Tensor:
         start = random.randrange(max(1, len(self.rows) - count + 1))  # neighbours have the same length: no padding
-        tokens = pad(self.rows[start:start + count], self.pad).to(self.device)
-        return token_loss(model, model.logits(tokens[:, :-1]), tokens)
+        lines = self.rows[start:start + count]
+        tokens = pad(lines[self.processes.part(len(lines))], self.pad).to(self.device)
+        return token_loss(model, model.logits(tokens[:, :-1]), tokens) * self.processes.weight((tokens[:, 1:] != self.pad).sum())
 
 
 class Questions:
@@ -144,17 +156,18 @@ class Questions:
 class Split:
     """Photos of one split with what is said and asked of them."""
 
-    def __init__(self, args, name: str, speech: Speech, inputs=None):
-        """inputs: from views to what the encoder takes of them (train.Pixels or train.StemCache); without it the teacher's grid is seen"""
-        self.views = Views(args.work / "views", name)
+    def __init__(self, views: Path, data: Path, name: str, speech: Speech, inputs=None, found: Path | None = None):
+        """inputs: from views to what the encoder takes of them (inputs.py); without it the packed grid is seen. found: further sentences for photos to
+        train on (tell.py)"""
+        self.views = Views(views, name)
         self.inputs = inputs(self.views) if inputs else None
-        self.rows = load_rows(args.data, name)
-        if name == "train" and getattr(args, "found", None):
-            more = {row["id"]: row["captions"] for row in map(json.loads, args.found.read_text().splitlines())}
+        self.rows = load_rows(data, name)
+        if name == "train" and found:
+            more = {row["id"]: row["captions"] for row in map(json.loads, found.read_text().splitlines())}
             for row in self.rows:
                 row["captions"] = row["captions"] + [[text, "found"] for text in more.get(row["id"], [])]
         if len(self.rows) != len(self.views):
-            raise SystemExit(f"{len(self.views)} photos were packed, {args.data} has {len(self.rows)}")
+            raise SystemExit(f"{len(self.views)} photos were packed, {data} has {len(self.rows)}")
         self.said: list[list[Said]] = [speech.said(row) for row in self.rows]
         self.asked: list[list[Asked]] = [speech.asked(row) for row in self.rows]
         human = [[s for s in said if s.kind == "human"] if row["captions"] else [] for row, said in zip(self.rows, self.said)]
@@ -190,15 +203,17 @@ class Seen:
 
 @dataclass
 class Batch:
-    """B photos and T captions of theirs, the photo's own ones together, the same number each."""
+    """B photos and T captions of theirs, the photo's own ones together, the same number each. Of several processes, this one's part of the
+    batch: only `allowed` tells of all W photos, of which its own begin with `first`."""
 
+    first: int
     rows: np.ndarray  # [B] photos
     view: np.ndarray  # [B] and the view of each
     owner: torch.Tensor  # [T] whose caption each is, as an index into rows
     said: torch.Tensor  # [T, n] captions, BOS first
     prompts: torch.Tensor  # [T, n] what is asked for each, BOS first
     tokens: torch.Tensor  # [T, n] captions from BOS to EOS
-    allowed: torch.Tensor  # [B, B] bool: which photos' episodes each photo may read
+    allowed: torch.Tensor  # [B, W] bool: which photos' episodes each photo may read
     asked: torch.Tensor  # [Q] of which photo each question is, as an index into rows
     questions: torch.Tensor  # [Q, n] the mark of a question and the question
     answers: torch.Tensor  # [Q, n] the mark, the answer, EOS
@@ -219,12 +234,9 @@ def caption_query(model, captions) -> torch.Tensor:
 
 def captions_of(model, split: Split, photos: np.ndarray, say: Callable[[np.ndarray, Seen], list[str]]) -> list[str]:
     """Of whole photos, by exact products; say: from rows of photos and what is seen of them to captions"""
-    exact, quant.matmul_dtype = quant.matmul_dtype, torch.float32
-    with torch.no_grad():
-        said = [caption for rows in np.split(photos, range(50, len(photos), 50))
+    with torch.no_grad(), computing(model, products=torch.float32):
+        return [caption for rows in np.split(photos, range(50, len(photos), 50))
                 for caption in say(rows, Seen(model, split.features(model, rows, 0)))]
-    quant.matmul_dtype = exact
-    return said
 
 
 def greedy_captions(model, tokenizer, split: Split, photos: np.ndarray, memory=None) -> list[str]:
@@ -246,21 +258,21 @@ def ask(model, tokenizer, seen: Seen, questions: list[list[int]], owner: torch.T
     return [tokenizer.decode(ids).strip() for ids in model.generate(*condition, model.config["ask"]["max_tokens"], start=mark)]
 
 
-def read_weights(path, device="cpu") -> dict:
-    """A checkpoint's "config" and "model". Where this process computes in float (--float), ternary weights as the numbers that
-    they stand for, or they would be others."""
+def read_weights(path, device="cpu", ternary=True) -> dict:
+    """A checkpoint's "config" and "model". For a model that computes in float, ternary weights as the numbers that they stand for, or
+    they would be others."""
     state = read_checkpoint(path, device)
-    if not quant.ternary and state.get("ternary", True):
+    if not ternary and state.get("ternary", True):
         model = BitMar(state["config"])
         model.load_state_dict(state["model"])
-        quant.round_weights(model)
+        round_weights(model)
         state["model"] = model.to(device).state_dict()
     return state
 
 
-def load_tutor(path, device):
-    state = read_weights(path, device)
-    tutor = BitMar(state["config"]).to(device).requires_grad_(False).eval()
+def load_tutor(path, device, precision=Precision()):
+    state = read_weights(path, device, precision.ternary)
+    tutor = set_precision(BitMar(state["config"]), precision).to(device).requires_grad_(False).eval()
     tutor.load_state_dict(state["model"])
     return tutor
 
@@ -269,7 +281,8 @@ class Anchors:
     """What a tutor makes of every training photo and of every caption, in the memory's space: fixed, so that a batch is
     held against all of them and the space cannot drift."""
 
-    def __init__(self, tutor, split: Split):
+    def __init__(self, tutor, split: Split, processes=ALONE):
+        self.processes = processes
         config, images, captions = tutor.config, [], []
         at_once = 50 if tutor.embedding.weight.device.type == "cpu" else 500
         with torch.no_grad():
@@ -286,22 +299,25 @@ class Anchors:
     def __call__(self, images, captions, rows, owner) -> torch.Tensor:
         """images [B, C] of the photos in rows, captions [T, C], of which the i-th belongs to image owner[i]."""
         photos = torch.from_numpy(rows).to(images.device)
-        towards_captions = contrast(images, self.captions, photos[:, None] == self.owner)
-        return (towards_captions + contrast(captions, self.images, photos[owner][:, None] == self.photo)) / 2
+        towards_captions = contrast(images, self.captions, photos[:, None] == self.owner, self.processes)
+        return (towards_captions + contrast(captions, self.images, photos[owner][:, None] == self.photo, self.processes)) / 2
 
 
 class Captioning:
     labelled_share = LABELLED_SHARE
 
-    def __init__(self, args, model, tokenizer, trainer_of, inputs=None):
-        self.args, self.model, self.tokenizer, self.device = args, model, tokenizer, args.device
+    def __init__(self, settings: Caption, run: Run, model, tokenizer, inputs=None):
+        self.settings, self.model, self.tokenizer, self.device, self.processes = settings, model, tokenizer, run.device, run.processes
+        if settings.batch % (GROUP * run.processes.count):
+            raise SystemExit(f"{settings.name}: a batch of {settings.batch} photos is no multiple of {GROUP} for each of {run.processes.count} processes")
         self.speech = Speech(tokenizer, model.config)
-        self.train, self.held = (Split(args, name, self.speech, inputs) for name in ("train", "val"))
-        self.tutors = [load_tutor(path, args.device) for path in args.tutors]
-        self.anchors = Anchors(self.tutors[0], self.train) if self.tutors and args.anchors else None
-        self.text = Text(args, model.config, tokenizer) if args.text else None
-        self.unseen = Questions(args.data / "questions.jsonl", self.speech).asked
-        self.photos = self.spoken_of()[:args.photos]
+        found = run.checkpoint(settings.found, "jsonl") if settings.found else None
+        self.train, self.held = (Split(run.work / settings.views, run.data, name, self.speech, inputs, found) for name in ("train", "val"))
+        self.tutors = [load_tutor(run.checkpoint(name), run.device, run.precision(settings.ternary)) for name in settings.tutors]
+        self.anchors = Anchors(self.tutors[0], self.train, run.processes) if self.tutors and settings.anchors else None
+        self.text = Text(run, model.config, tokenizer, more=True) if settings.text else None
+        self.unseen = Questions(run.data / "questions.jsonl", self.speech).asked
+        self.photos = self.spoken_of()[:settings.photos]
         self.near = self.photos[nearest_photos(self.train.views, self.photos)]
         sets = [self.train.rows[r]["set"] if self.train.rows[r]["set"] in SOURCE_SHARES else "labelled" for r in self.photos]
         counts = Counter(sets)
@@ -310,8 +326,8 @@ class Captioning:
         frozen.requires_grad_(False)
         model.train()
         for layer in model.decoder.layers:
-            layer.dropout = args.dropout
-        self.trainer = trainer_of(model.parameters())
+            layer.dropout = settings.dropout
+        self.trainer = Trainer(settings, run, model, model.parameters())
         self.pad = model.config["pad_token_id"]
 
     def spoken_of(self) -> np.ndarray:
@@ -319,9 +335,9 @@ class Captioning:
         return np.array([r for r, said in enumerate(self.train.said) if said])
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Photos in groups of GROUP near neighbours, each photo once, and a view of each; sources by their shares."""
+        """Photos in groups of GROUP near neighbours, each photo once, and a view of each; sources by their shares. Of all processes."""
         rows: list[int] = []
-        while len(rows) < (self.args.batch or 32):
+        while len(rows) < self.settings.batch:
             seed = int(np.searchsorted(self.draws, random.random() * self.draws[-1]))
             group = [int(self.photos[seed]), *random.sample(self.near[seed].tolist(), GROUP - 1)]
             if not set(group) & set(rows):
@@ -339,15 +355,15 @@ class Captioning:
     def hide(self, mask):
         """The mask [T, 1, 1, c] of the captions' conditioning with some vision tokens hidden."""
         count = (self.model.config["vision"]["grid_size"] // self.model.config["compressor"]["pool_size"]) ** 2
-        hidden = torch.rand(len(mask), 1, 1, count, device=mask.device) < self.args.dropout
+        hidden = torch.rand(len(mask), 1, 1, count, device=mask.device) < self.settings.dropout
         return torch.cat([mask[..., :-count], mask[..., -count:].masked_fill(hidden, float("-inf"))], -1)
 
     def blindfold(self, mask, batch: Batch, drawn):
         """The mask with all hidden but what was read, from captions whose photo read episodes like it and whose number drawn [T]
         of 0 to 1 is small: by a picture in full view nobody learns to read."""
-        group = torch.arange(len(batch.rows), device=mask.device) // GROUP
-        alike = (batch.allowed & (group[:, None] == group)).any(1)[batch.owner]
-        blind = alike & (drawn < self.args.blind)
+        group = torch.arange(batch.allowed.shape[1], device=mask.device) // GROUP
+        alike = (batch.allowed & (group[batch.first:][:len(batch.rows), None] == group)).any(1)[batch.owner]
+        blind = alike & (drawn < self.settings.blind)
         return torch.cat([mask[..., :1], mask[..., 1:].masked_fill(blind[:, None, None, None], float("-inf"))], -1)
 
     def padded(self, rows) -> torch.Tensor:
@@ -360,18 +376,27 @@ class Captioning:
         return [said[i % len(said)] for i in range(count)]
 
     def draw(self) -> Batch:
-        each, bos = self.args.captions_each, self.speech.bos
+        each, bos = self.settings.captions_each, self.speech.bos
         rows, view = self.batch()
+        # All processes draw the whole batch; from here on it is about the part of this one.
+        photos = self.processes.part(len(rows))
+        captions, first = slice(photos.start * each, photos.stop * each), photos.start
         chosen = [said for r in rows for said in self.texts(r, each)]
         asked = [(i, a) for i, r in enumerate(rows) for a in self.questions(r)] or [(0, self.speech.to_decline())]
-        return Batch(rows, view, torch.arange(len(rows), device=self.device).repeat_interleave(each),
-                     self.padded([[bos, *said.tokens[:MAX_TOKENS]] for said in chosen]),
-                     self.padded([self.prompt(said) for said in chosen]),
-                     self.padded([[self.speech.beginning(said), *wrap(self.model.config, said.tokens)[1:]] for said in chosen]),
-                     memory_mask(len(rows), self.device),
-                     torch.tensor([i for i, _ in asked], device=self.device),
-                     *self.questioned([a for _, a in asked]),
-                     torch.tensor([bool(self.train.rows[r]["captions"]) for r in rows], device=self.device))
+        prompts = [self.prompt(said) for said in chosen]
+        tokens = [[self.speech.beginning(said), *wrap(self.model.config, said.tokens)[1:]] for said in chosen]
+        allowed = memory_mask(len(rows), self.device)
+        of, questions = zip(*((i - first, q) for (i, _), q in zip(asked, self.spelled_out([a for _, a in asked]))))
+        mine = [j for j, i in enumerate(of) if 0 <= i < photos.stop - first]
+        rows = rows[photos]
+        batch = Batch(first, rows, view[photos], torch.arange(len(rows), device=self.device).repeat_interleave(each),
+                      self.padded([[bos, *said.tokens[:MAX_TOKENS]] for said in chosen[captions]]),
+                      self.padded(prompts[captions]), self.padded(tokens[captions]), allowed[photos],
+                      torch.tensor([of[j] for j in mine], dtype=torch.long, device=self.device),
+                      *self.questioned([questions[j] for j in mine]),
+                      torch.tensor([bool(self.train.rows[r]["captions"]) for r in rows], device=self.device))
+        self.trainer.draw_apart()
+        return batch
 
     def questions(self, row: int) -> list[Asked]:
         """Some that are asked of a photo, now and then one that is not answered"""
@@ -379,10 +404,14 @@ class Captioning:
         some = random.sample(asked, min(len(asked), ASKED_EACH))
         return some + [self.speech.to_decline()] * (random.random() < DECLINED_EACH)
 
-    def questioned(self, asked: list[Asked]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Questions [Q, n] and answers [Q, n], each behind the mark"""
+    def spelled_out(self, asked: list[Asked]) -> list[tuple[list[int], list[int]]]:
+        """Each question and its answer, behind the mark"""
         mark, end = self.speech.ask, self.model.config["eos_token_id"]
-        return self.padded([[mark, *self.spelled(a.question)] for a in asked]), self.padded([[mark, *a.answer, end] for a in asked])
+        return [([mark, *self.spelled(a.question)], [mark, *a.answer, end]) for a in asked]
+
+    def questioned(self, spelled: list[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Questions [Q, n] and answers [Q, n]"""
+        return self.padded([question for question, _ in spelled]), self.padded([answer for _, answer in spelled])
 
     def spelled(self, question: list[int]) -> list[int]:
         """With or without the sign at its end, as people type it"""
@@ -395,25 +424,27 @@ class Captioning:
         return self.tokenizer.encode("what?")[-1]
 
     def contrast(self, seen: Seen, said_query: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """InfoNCE of the photos that somebody wrote of"""
-        told = batch.told
+        """InfoNCE of the photos that somebody wrote of, of all processes"""
+        gather = self.processes.gather
+        query, said_query, told, owner = gather(seen.query), gather(said_query), gather(batch.told.long()) > 0, gather(batch.owner + batch.first)
         place = told.long().cumsum(0) - 1
-        mine = told[batch.owner]
-        return info_nce(seen.query[told], said_query[mine], place[batch.owner[mine]]) if told.sum() > 1 else seen.query.sum() * 0
+        mine = told[owner]
+        return info_nce(query[told], said_query[mine], place[owner[mine]]) if told.sum() > 1 else query.sum() * 0
 
     def answer_loss(self, model, seen: Seen, batch: Batch) -> torch.Tensor:
-        return answered_loss(model, batch.questions, batch.answers, seen.vision[batch.asked])
+        return answered_loss(model, batch.questions, batch.answers, seen.vision[batch.asked], self.processes)
 
-    def unseen_loss(self, model, photos: int) -> torch.Tensor:
-        """Of some questions whose pictures are not here, beside so many photos"""
-        questions, answers = self.questioned(random.sample(self.unseen, min(len(self.unseen), UNSEEN_EACH * photos)))
-        return answered_loss(model, questions, answers)
+    def unseen_loss(self, model) -> torch.Tensor:
+        """Of some questions whose pictures are not here"""
+        asked = self.spelled_out(random.sample(self.unseen, min(len(self.unseen), UNSEEN_EACH * self.settings.batch)))
+        return answered_loss(model, *self.questioned(asked[self.processes.part(len(asked))]), processes=self.processes)
 
     def conditioning(self, model, seen: Seen, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each caption, by its own prompt; what is read is read once a photo, by its picture alone."""
         owner = batch.owner
         values = episode_values(model, seen, batch.said[::len(batch.said) // len(batch.rows)])
-        retrieved, found = model.memory.read(seen.query, seen.query.detach(), values, batch.allowed)
+        gather = self.processes.gather
+        retrieved, found = model.memory.read(seen.query, gather(seen.query.detach()), gather(values), batch.allowed)
         vision = seen.vision[owner]
         text, keep = model.encode_text(batch.prompts)
         return model.condition(retrieved[owner], model.fuse(text, keep, vision)[0], keep, vision, found[owner])
@@ -425,25 +456,25 @@ class Captioning:
         losses = {"infonce": self.contrast(seen, said_query, batch)}
         if self.anchors:
             losses["anchors"] = self.anchors(seen.query, said_query, batch.rows, batch.owner)
-        if self.args.consistency:
+        if self.settings.consistency:
             # |M' - M|^2 for the paper's write M' = M + alpha w q^T.
-            w = seen.query @ seen.query.t() / model.memory.temperature
+            w = seen.query @ self.processes.gather(seen.query).t() / model.memory.temperature
             w = w.masked_fill(~batch.allowed, -1e9).softmax(-1)
             losses["memory"] = (model.memory.alpha * w).square().sum(1).mean()
 
         sequence, mask = self.conditioning(model, seen, batch)
         mask = self.blindfold(self.hide(mask), batch, torch.rand(len(mask), device=mask.device))
         if self.tutors:
-            logits = model.logits(batch.tokens[:, :-1], sequence, mask)
-            losses["lm"] = token_loss(model, logits, batch.tokens)
-            losses["distil"] = distil_loss(logits, self.tutored(batch), batch.tokens[:, 1:] != self.pad)
+            logits, real = model.logits(batch.tokens[:, :-1], sequence, mask), batch.tokens[:, 1:] != self.pad
+            losses["lm"] = token_loss(model, logits, batch.tokens) * self.processes.weight(real.sum())
+            losses["distil"] = distil_loss(logits, self.tutored(batch), real, self.processes)
         else:
-            losses["lm"] = spoken_loss(model, batch.tokens, sequence, mask)
+            losses["lm"] = spoken_loss(model, batch.tokens, sequence, mask, processes=self.processes)
         losses["answer"] = self.answer_loss(model, seen, batch)
         if self.unseen:
-            losses["unseen"] = self.unseen_loss(model, len(batch.rows))
+            losses["unseen"] = self.unseen_loss(model)
         if self.text:
-            losses["text"] = self.text.loss(model, len(batch.tokens) // 2)
+            losses["text"] = self.text.loss(model, self.settings.batch * self.settings.captions_each // 2)
         if train.inputs:
             losses["feature"] = F.mse_loss(seen.features, train.teacher(model, batch.rows, batch.view))
         return losses
@@ -460,7 +491,6 @@ class Captioning:
 
     def evaluate(self, limit: int) -> None:
         """Of at most so many photos and questions of each kind"""
-        self.train.views.look()
         net, held = self.trainer.average, self.held
         row: dict = {}
         for name in ("flickr8k", "coco"):
@@ -474,7 +504,7 @@ class Captioning:
         labelled = labelled[::max(1, len(labelled) // limit)]
         if len(labelled):
             said = greedy_captions(net, self.tokenizer, held, labelled)
-            named = [any(names(label) & set(words(c)) for label in held.rows[r]["labels"]) for r, c in zip(labelled, said)]
+            named = [any(holds_one(words(c), names(label)) for label in held.rows[r]["labels"]) for r, c in zip(labelled, said)]
             row |= {"named": round(sum(named) / len(named), 4), "named_said": said[:3]}
         self.trainer.log({"photos": limit, **self.held_losses(min(limit, 300)), **row, **self.held_answers(limit)})
 
@@ -491,7 +521,7 @@ class Captioning:
             for (_, a), answer in zip(asked, said):
                 kind = a.text[2]
                 kind = "cocoqa" if kind in ("object", "color", "number", "location") else kind.split(":")[0]
-                right[kind].append(clean_answer(answer) == a.text[1])
+                right[kind].append(same_answer(answer, a.text[1]))
         return {f"answer_{kind}": round(sum(r) / len(r), 4) for kind, r in right.items()}
 
     def held_losses(self, limit: int) -> dict[str, float]:
@@ -513,12 +543,15 @@ class Captioning:
         return {"val_lm": round(loss, 4), "val_recall": round(found, 4)}
 
     def run(self, losses, weights: dict[str, float]) -> None:
-        every = self.args.evaluate_every
-        while self.trainer.running():
-            self.trainer.update(losses(), weights)
-            if every and self.trainer.step % every == 0 and self.trainer.progress() < 1:
-                self.evaluate(300)
-        if every and self.trainer.step > self.trainer.began:
+        every, trainer = self.settings.evaluate_every, self.trainer
+        while trainer.running():
+            trainer.update(losses(), weights)
+            if every and trainer.step % every == 0 and trainer.progress() < 1:
+                if self.processes.count == 1:  # several might not find the same number of views
+                    self.train.views.look()
+                if self.processes.first:
+                    self.evaluate(300)
+        if every and trainer.step > trainer.began and self.processes.first:
             self.evaluate(1000)
 
 
@@ -528,8 +561,8 @@ class Critic(Captioning):
 
     labelled_share = NAMED_SHARE
 
-    def __init__(self, *rest, **named):
-        super().__init__(*rest, **named)
+    def __init__(self, *rest):
+        super().__init__(*rest)
         self.references = [[words(c) for c in rows] for rows in self.train.captions]
         self.cider = Cider([rows for rows in self.references if rows])
 
@@ -549,7 +582,7 @@ class Critic(Captioning):
         return NAMED_REWARD * holds_one(said, labels)
 
     def losses(self) -> dict[str, torch.Tensor]:
-        model, train, each, batch = self.model, self.train, self.args.captions_each, self.draw()
+        model, train, each, batch = self.model, self.train, self.settings.captions_each, self.draw()
         rows, owner = batch.rows, batch.owner
         batch.prompts = torch.full((len(owner), 1), model.config["bos_token_id"], device=self.device)  # unasked
         seen = Seen(model, train.features(model, rows, batch.view))
@@ -565,14 +598,14 @@ class Critic(Captioning):
         logits = model.logits(batch.tokens[:, :-1], sequence, mask)
         spoken = F.cross_entropy(logits.transpose(1, 2), batch.tokens[:, 1:], ignore_index=self.pad, reduction="none")
         real = batch.tokens[:, 1:] != self.pad
-        losses = {"critic": (spoken.sum(1) * advantage / real.sum(1).float().mean()).mean(),
+        losses = {"critic": (spoken.sum(1) * advantage / self.processes.mean(real.sum(1).float().mean())).mean(),
                   "infonce": self.contrast(seen, said_query, batch), "answer": self.answer_loss(model, seen, batch)}
         if self.unseen:
-            losses["unseen"] = self.unseen_loss(model, len(rows))
+            losses["unseen"] = self.unseen_loss(model)
         if self.tutors:
             # What the tutors would say next in the model's own sentences (arXiv 2306.13649): without it the model ends in a
             # few sentences that suit many photos.
-            losses["distil"] = distil_loss(logits, self.tutored(batch), real)
+            losses["distil"] = distil_loss(logits, self.tutored(batch), real, self.processes)
         if self.anchors:
             losses["anchors"] = self.anchors(seen.query, said_query, rows, owner)
         if train.inputs:
@@ -581,16 +614,27 @@ class Critic(Captioning):
         return {**losses, **{name: rewards[which].mean().to(self.device) for name, which in (("reward", described), ("named", ~described)) if which.any()}}
 
 
-def caption(args, model, tokenizer, trainer_of, inputs=None) -> None:
-    stage = Captioning(args, model, tokenizer, trainer_of, inputs)
+def language(settings: Language, run: Run, model, tokenizer) -> None:
+    """Captions as plain text, without pictures."""
+    text = Text(run, model.config, tokenizer, settings.text)
+    trainer = Trainer(settings, run, model, [*model.decoder.parameters(), *model.embedding.parameters()])
+    while trainer.running():
+        trainer.update({"lm": text.loss(model, settings.batch)}, {"lm": 1.0})
+
+
+def caption(settings: Caption, run: Run, model, tokenizer) -> None:
+    """Also the stage joint, which sees pixels."""
+    inputs = (lambda views: inputs_of(model, views, settings.whole, run.device)) if isinstance(settings, Joint) else None
+    stage = Captioning(settings, run, model, tokenizer, inputs)
     share = DISTIL_SHARE if stage.tutors else 0.0
-    stage.run(stage.losses, {"lm": 1.0 - share, "distil": share, "infonce": INFO_NCE_WEIGHT * args.infonce,
-                             "anchors": args.anchors, "memory": CONSISTENCY_WEIGHT, "text": TEXT_WEIGHT, "answer": ANSWER_WEIGHT,
+    stage.run(stage.losses, {"lm": 1.0 - share, "distil": share, "infonce": INFO_NCE_WEIGHT * settings.infonce,
+                             "anchors": settings.anchors, "memory": CONSISTENCY_WEIGHT, "text": TEXT_WEIGHT, "answer": ANSWER_WEIGHT,
                              "unseen": UNSEEN_WEIGHT,
                              "feature": FEATURE_WEIGHT})
 
 
-def critic(args, model, tokenizer, trainer_of, inputs) -> None:
-    stage = Critic(args, model, tokenizer, trainer_of, inputs)
-    stage.run(stage.losses, {"critic": 1.0, "distil": args.imitation, "infonce": INFO_NCE_WEIGHT * args.infonce,
-                             "anchors": args.anchors, "answer": ANSWER_WEIGHT / 3, "unseen": UNSEEN_WEIGHT / 3, "feature": FEATURE_WEIGHT, "reward": 0.0, "named": 0.0})
+def critic(settings: CriticSettings, run: Run, model, tokenizer) -> None:
+    inputs = None if settings.on_grid else lambda views: inputs_of(model, views, settings.whole, run.device)
+    stage = Critic(settings, run, model, tokenizer, inputs)
+    stage.run(stage.losses, {"critic": 1.0, "distil": settings.imitation, "infonce": INFO_NCE_WEIGHT * settings.infonce,
+                             "anchors": settings.anchors, "answer": ANSWER_WEIGHT / 3, "unseen": UNSEEN_WEIGHT / 3, "feature": FEATURE_WEIGHT, "reward": 0.0, "named": 0.0})

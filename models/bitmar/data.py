@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-import time
 from pathlib import Path
 from typing import Callable, Iterable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from .settings import Deadline
 
 AT_ONCE = 64  # photos that a model sees
 
@@ -26,6 +28,13 @@ def mirrored_grid(grid):
 def fingerprint(weights: Iterable[torch.Tensor]) -> str:
     """Of weights, for the names of files that hold what they made."""
     return hashlib.sha256(b"".join(w.detach().cpu().numpy().tobytes() for w in weights)).hexdigest()[:8]
+
+
+def rows_in_file(path: Path, dtype, shape: tuple[int, ...], mode="r+") -> np.ndarray:
+    """The array in a file, which is made of zeros where it is not there; several processes may do so at once."""
+    with path.open("ab") as file:
+        file.truncate(math.prod(shape) * np.dtype(dtype).itemsize)
+    return np.memmap(path, dtype, mode, shape=shape)
 
 
 class Views:
@@ -107,7 +116,7 @@ class ResidentViews(Views):
         return self._rows(self._resident[1], rows, view, mirrored_grid)[..., :features]
 
 
-def kept_beside(views: Views, view: int, name: str, width: int, see: Callable[[np.ndarray], torch.Tensor], deadline: float) -> torch.Tensor:
+def kept_beside(views: Views, view: int, name: str, width: int, see: Callable[[np.ndarray], torch.Tensor], deadline: Deadline) -> torch.Tensor:
     """[photos, width]: what `see` makes of every photo, from rows to [rows, width], AT_ONCE rows at a time. Kept in a file of that
     name beside the view, where photos not seen yet are NaN. Exits with a failure at the deadline, to be gone on with by the next call."""
     path, photos = views.file(view, name), len(views)
@@ -119,7 +128,7 @@ def kept_beside(views: Views, view: int, name: str, width: int, see: Callable[[n
     for rows in np.split(np.arange(photos), range(AT_ONCE, photos, AT_ONCE)):
         if not np.isnan(kept[rows]).any():
             continue
-        if time.time() > deadline:
+        if deadline.passed():
             raise SystemExit(f"{path}: the time is up at photo {rows[0]} of {photos}; run again to go on")
         with torch.no_grad():
             kept[rows] = see(rows).cpu().numpy()
@@ -155,7 +164,7 @@ def clean_caption(text: str) -> str:
 
 
 def pad(rows: list[list[int]], value: int) -> torch.Tensor:
-    out = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.long)
+    out = torch.full((len(rows), max(map(len, rows), default=0)), value, dtype=torch.long)
     for i, row in enumerate(rows):
         out[i, :len(row)] = torch.tensor(row)
     return out

@@ -39,7 +39,7 @@ def torch_captions(directory: Path, photos: list[bytes]) -> list[str]:
     for start in range(0, len(photos), 20):
         images = [open_photo(p) for p in photos[start:start + 20]]
         pixels = torch.from_numpy(whole(images, size)).permute(0, 3, 1, 2)
-        with engine_order():
+        with engine_order(model):
             vision = model.compressor(model.vision(pixels))
             text, keep = model.encode_text(torch.full((len(images), 1), bos))
             fused, _ = model.fuse(text, keep, vision)
@@ -127,6 +127,35 @@ def reliability(rows: list[dict], lines: list[dict], limit: float) -> dict:
     return {"limit": limit, "spoken_of": round(sum(everyday) / max(1, len(everyday)), 4), "named_when_spoken_of": round(sum(spoken) / max(1, len(spoken)), 4)}
 
 
+def rows_by_set(data: Path, sets: list[str] = []) -> dict[str, list[dict]]:
+    """Validation photos of these sets (all, where none is named) that have enough references, or labels that a caption can name"""
+    by_set: dict[str, list[dict]] = {}
+    for row in load_rows(data, "val"):
+        if (not sets or row["set"] in sets) and (len(references_of(row)) >= FEWEST_REFERENCES or kinds_of(row)):
+            by_set.setdefault(row["set"], []).append(row)
+    return by_set
+
+
+def scores_of(rows: list[dict], said: list[str]) -> dict[str, dict]:
+    """By set, of photos with enough references; and how many of those with labels are named"""
+    out = {}
+    for name in dict.fromkeys(row["set"] for row in rows):
+        pairs = [(caption, references_of(row)) for row, caption in zip(rows, said) if row["set"] == name and len(references_of(row)) >= FEWEST_REFERENCES]
+        if pairs:
+            captions, references = map(list, zip(*pairs))
+            out[name] = {"photos": len(pairs), **score(captions, references), "distinct": len(set(captions))}
+    if any(map(kinds_of, rows)):
+        out["labelled"] = naming(rows, said)
+    return out
+
+
+def by_torch(directory: Path, data: Path, limit: int) -> dict[str, dict]:
+    """Scores of greedy captions of so many validation photos of each set, and the first of these captions"""
+    rows = [row for part in rows_by_set(data).values() for row in part[:limit]]
+    said = torch_captions(directory, [open_at(row) for row in rows])
+    return {**scores_of(rows, said), "captions": {row["id"]: caption for row, caption in list(zip(rows, said))[:8]}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
@@ -143,26 +172,20 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="photos by name with caption and a reference or label each, as text")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    by_set: dict[str, list[dict]] = {}
-    for row in load_rows(args.data, "val"):
-        if (not args.set or row["set"] in args.set) and (len(references_of(row)) >= FEWEST_REFERENCES or kinds_of(row)):
-            by_set.setdefault(row["set"], []).append(row)
+    by_set = rows_by_set(args.data, args.set)
     rows = [row for part in by_set.values() for row in part[:args.limit]]
     photos = [open_at(row) for row in rows]
     described = {name: at for name in by_set if (at := [i for i, row in enumerate(rows) if row["set"] == name and len(references_of(row)) >= FEWEST_REFERENCES])}
 
     def report(who: str, said: list[str]) -> None:
-        for name, at in described.items():
-            captions = [said[i] for i in at]
-            print(who, name, json.dumps({"photos": len(at), **score(captions, [references_of(rows[i]) for i in at]), "distinct": len(set(captions))}), flush=True)
-        if any(map(kinds_of, rows)):
-            print(who, "labelled", json.dumps(naming(rows, said)), flush=True)
+        for name, row in scores_of(rows, said).items():
+            print(who, name, json.dumps(row), flush=True)
 
-    by_torch = None
+    reference = None
     if not args.no_torch:
-        by_torch = torch_captions(args.model, photos)
-        report("pytorch", by_torch)
-    said = by_torch
+        reference = torch_captions(args.model, photos)
+        report("pytorch", reference)
+    said = reference
     if args.engine:
         with tempfile.TemporaryDirectory() as folder:
             paths = write_pngs(photos, Path(folder))
@@ -179,8 +202,8 @@ def main() -> None:
         report("engine ", said)
         print("engine  reliability", json.dumps(reliability(rows, lines, args.limit_said)),
               json.dumps({f"median_{part}": round(float(np.median([line[part] for line in lines])), 2) for part in ("vision_ms", "text_ms")}))
-        if by_torch:
-            same = sum(a == b for a, b in zip(said, by_torch))
+        if reference:
+            same = sum(a == b for a, b in zip(said, reference))
             print(f"the engine and PyTorch agree on {same} of {len(said)} captions")
         if args.out:
             args.out.write_text("".join(json.dumps({"id": row["id"], **line}) + "\n" for row, line in zip(rows, lines)))

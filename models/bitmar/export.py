@@ -16,43 +16,16 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file, save_file
 
 from .model import BitMar
 from .quant import BitConv2d, BitLinear, quantize_int8_rows, quantize_weight
 
 LIMIT = 12 << 20  # bytes of model.safetensors: what a web page may ask a visitor to download
-DTYPES = {"F32": np.float32, "I32": np.int32, "I8": np.int8, "U8": np.uint8}
-
-
-def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    """Widest elements first, so that every tensor is aligned and no byte is padding."""
-    names = {np.dtype(t): name for name, t in DTYPES.items()}
-    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
-    header, offset = {}, 0
-    for name in order:
-        array = tensors[name]
-        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape),
-                        "data_offsets": [offset, offset + array.nbytes]}
-        offset += array.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name in order:
-            file.write(np.ascontiguousarray(tensors[name]).tobytes())
-
-
-def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    data = Path(path).read_bytes()
-    (length,) = struct.unpack_from("<Q", data)
-    header, body = json.loads(data[8:8 + length]), data[8 + length:]
-    return {name: np.frombuffer(body[slice(*entry["data_offsets"])], DTYPES[entry["dtype"]]).reshape(entry["shape"])
-            for name, entry in header.items() if name != "__metadata__"}
 
 
 def pack_ternary(t: np.ndarray) -> np.ndarray:
@@ -81,12 +54,12 @@ def model_tensors(model: BitMar) -> dict[str, np.ndarray]:
         layer, value = layers[owner], value.detach().cpu().float()
         if leaf == "weight" and (layer is model.embedding or getattr(layer, "int8_weights", False)):
             q, scale = quantize_int8_rows(matrix_of(value))
-            tensors[name], tensors[name + "_scale"] = q.numpy().astype(np.int8), scale[:, 0].numpy()
+            tensors[name], tensors[name + "_scale"] = q.numpy().astype(np.int8), scale[:, 0].contiguous().numpy()
         elif leaf == "weight" and isinstance(layer, (BitLinear, BitConv2d)):
             t, gamma = quantize_weight(matrix_of(value))
             tensors[name], tensors[name + "_scale"] = pack_ternary(t.numpy().astype(np.int8)), gamma.reshape(1).numpy()
         else:
-            tensors[name] = value.numpy()
+            tensors[name] = value.contiguous().numpy()
     return tensors
 
 
@@ -95,7 +68,8 @@ def export_model(model: BitMar, tokenizer: Path, out: Path, limit: int = LIMIT) 
     config, out = model.config, Path(out)
     out.mkdir(parents=True, exist_ok=True)
     file = out / "model.safetensors"
-    write_safetensors(file, model_tensors(model))
+    # Widest elements first, as the library writes them: every tensor is aligned and no byte is padding.
+    save_file(model_tensors(model), file)
     if (size := file.stat().st_size) > limit:
         file.unlink()
         raise ValueError(f"the weights take {size} bytes, more than {limit}")
@@ -129,7 +103,7 @@ def latent_ternary(t: np.ndarray, gamma: float) -> torch.Tensor:
 def import_model(directory: Path) -> BitMar:
     """The exported model back in PyTorch; it computes what the engine computes."""
     config = json.loads((Path(directory) / "config.json").read_text())
-    tensors = read_safetensors(Path(directory) / "model.safetensors")
+    tensors = load_file(Path(directory) / "model.safetensors")
     model = BitMar(config).requires_grad_(False)
     layers, state = dict(model.named_modules()), {}
     for name, wanted in model.state_dict().items():
@@ -166,6 +140,13 @@ def read_checkpoint(path: Path, device="cpu") -> dict:
     return {"config": model.config, "model": model.state_dict()}
 
 
+def export_checkpoint(path: Path, tokenizer: Path, out: Path) -> int:
+    checkpoint = read_checkpoint(path)
+    model = BitMar(checkpoint["config"])
+    model.load_state_dict(checkpoint["model"])
+    return export_model(model.eval(), tokenizer, out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", type=Path, required=True)
@@ -173,10 +154,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    checkpoint = read_checkpoint(args.checkpoint)
-    model = BitMar(checkpoint["config"])
-    model.load_state_dict(checkpoint["model"])
-    size = export_model(model.eval(), args.tokenizer, args.out)
+    size = export_checkpoint(args.checkpoint, args.tokenizer, args.out)
     print(f"{args.out}: {size} bytes of weights")
 
 

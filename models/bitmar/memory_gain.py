@@ -16,11 +16,11 @@ import torch
 
 from .captioning import Seen, Split, episode_values, greedy_captions
 from .data import pad
+from .inputs import StemCache
 from .metrics import score
 from .model import BitMar
 from .texts import Speech
 from .tokenizer import Tokenizer
-from .train import StemCache
 
 COUNT = 8
 
@@ -51,7 +51,7 @@ def main() -> None:
     model, tokenizer = BitMar(state["config"]).eval(), Tokenizer(args.work / "tokenizer.json")
     model.load_state_dict(state["model"])
     cache = None if args.teacher_grid else lambda views: StemCache(model, views, "cpu")
-    train, held = (Split(args, name, Speech(tokenizer, model.config), cache) for name in ("train", "val"))
+    train, held = (Split(args.work / "views", args.data, name, Speech(tokenizer, model.config), cache) for name in ("train", "val"))
     keys, values = episodes(model, train, train.where(*args.sets, captions=1))
     photos = held.where(*args.sets, captions=5)[:args.limit]
     references = [held.captions[r] for r in photos]

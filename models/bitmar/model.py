@@ -17,7 +17,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from . import ordered
-from .quant import BitConv2d, BitLinear, fake_int8_rows, int8_head, product
+from .quant import BitConv2d, BitLinear, Layer, fake_int8_rows, int8_head, product
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -39,7 +39,7 @@ class _RMSNorm(torch.autograd.Function):
         return (grad * weight).addcmul_(normed, along, value=-1).mul_(inverse), gw, None
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(Layer):
     """x / sqrt(mean(x^2) + eps) * weight (arXiv 1910.07467)."""
 
     def __init__(self, width: int, eps: float):
@@ -48,7 +48,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x):
-        if ordered.enabled:
+        if self.precision.engine_order:
             return ordered.rms_norm(x, self.weight, self.eps)
         return _RMSNorm.apply(x, self.weight, self.eps)
 
@@ -66,12 +66,7 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
-def similarities(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-    """[B, H, n, k] and [B, H, m, k] -> dot products [B, H, n, m]"""
-    return ordered.dots(q, k) if ordered.enabled else product(q, k.transpose(-1, -2))
-
-
-class Attention(nn.Module):
+class Attention(Layer):
     """Multi-head attention with ternary projections and a norm before the output projection."""
 
     def __init__(self, width: int, heads: int, eps: float):
@@ -85,12 +80,16 @@ class Attention(nn.Module):
         """[B, n, d] -> [B, H, n, d / H]"""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+    def similarities(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        """[B, H, n, k] and [B, H, m, k] -> dot products [B, H, n, m]"""
+        return ordered.dots(q, k) if self.precision.engine_order else product(q, k.transpose(-1, -2), self.precision.products)
+
     def mix(self, scores: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """scores [B, H, n, keys] (masked with -inf), values [B, H, keys, d / H] -> [B, n, d]"""
-        if ordered.enabled:
+        if self.precision.engine_order:
             out = ordered.weighted_sum(ordered.softmax(scores), values)
         else:
-            out = product(scores.softmax(-1), values)
+            out = product(scores.softmax(-1), values, self.precision.products)
         return self.o_proj(self.sub_norm(out.transpose(1, 2).flatten(2)))
 
     def forward(self, x, context, mask=None, rope=None):
@@ -98,7 +97,7 @@ class Attention(nn.Module):
         q, k, v = self.split(self.q_proj(x)), self.split(self.k_proj(context)), self.split(self.v_proj(context))
         if rope is not None:
             q, k = rotate(q, *rope), rotate(k, *rope)
-        scores = similarities(q, k) * q.shape[-1] ** -0.5
+        scores = self.similarities(q, k) * q.shape[-1] ** -0.5
         return self.mix(scores if mask is None else scores + mask, v)
 
 
@@ -191,7 +190,7 @@ class VisionEncoder(nn.Module):
         return self.transform(self.run_stem(pixels.float() - 128))
 
 
-class Compressor(nn.Module):
+class Compressor(Layer):
     """The paper's: pool x pool average pooling of the grid, then a two-layer ReLU MLP; -> [B, m, d]."""
 
     def __init__(self, c: dict, features: int, grid: int, width: int, eps: float):
@@ -202,7 +201,7 @@ class Compressor(nn.Module):
 
     def forward(self, features):
         grid = features.transpose(1, 2).unflatten(-1, (self.grid, self.grid))
-        average = ordered.average_pool if ordered.enabled else F.avg_pool2d
+        average = ordered.average_pool if self.precision.engine_order else F.avg_pool2d
         pooled = average(grid, self.pool).flatten(2).transpose(1, 2)
         return self.norm(self.fc2(F.relu(self.fc1(pooled))))
 
@@ -302,7 +301,7 @@ class DecoderLayer(nn.Module):
         if cache:
             k, v = torch.cat([cache["k"], k], -2), torch.cat([cache["v"], v], -2)
         # The conditioning sequence has no order, so its keys meet the query before rotation.
-        scores = similarities(rotate(q, *rope), k) * scale
+        scores = a.similarities(rotate(q, *rope), k) * scale
         if causal is not None:
             scores = scores + causal
         values = v
@@ -312,7 +311,7 @@ class DecoderLayer(nn.Module):
             else:
                 ck = a.split(self.conditioning["k_proj"](conditioning))
                 cv = a.split(self.conditioning["v_proj"](conditioning))
-            to_conditioning = similarities(q, ck) * scale
+            to_conditioning = a.similarities(q, ck) * scale
             if conditioning_mask is not None:
                 to_conditioning = to_conditioning + conditioning_mask
             scores, values = torch.cat([to_conditioning, scores], -1), torch.cat([cv, v], -2)
@@ -391,7 +390,7 @@ class Words(nn.Module):
         return torch.where(squares > 0, values / squares.clamp_min(1e-12).sqrt(), torch.zeros_like(values))
 
 
-class BitMar(nn.Module):
+class BitMar(Layer):
     def __init__(self, config: dict):
         super().__init__()
         self.config = config
@@ -411,7 +410,7 @@ class BitMar(nn.Module):
         if self.fixed_embedding is not None:
             q, scale = self.fixed_embedding
             return F.embedding(tokens, q * scale)
-        return F.embedding(tokens, fake_int8_rows(self.embedding.weight))
+        return F.embedding(tokens, fake_int8_rows(self.embedding.weight) if self.precision.ternary else self.embedding.weight)
 
     def encode_text(self, tokens):
         """Prompt tokens [B, n] (BOS first, or the ask token, padded) -> states [B, n, d] and keep [B, n] (False on padding)."""
@@ -439,11 +438,11 @@ class BitMar(nn.Module):
     def logits(self, tokens, conditioning=None, conditioning_mask=None, caches=None):
         """Next-token logits [B, n, V] of decoder tokens [B, n]"""
         states = self.decoder(self.embed(tokens), conditioning, conditioning_mask, caches)
-        return int8_head(states, self.embedding.weight, self.fixed_embedding)
+        return int8_head(states, self.embedding.weight, self.precision, self.fixed_embedding)
 
     def word_logits(self, summary):
         """Of what Words.summary makes of pictures, [B, 2 f + 2 d] -> [B, V]"""
-        return int8_head(self.words.state(summary), self.embedding.weight, self.fixed_embedding) + self.words.bias
+        return int8_head(self.words.state(summary), self.embedding.weight, self.precision, self.fixed_embedding) + self.words.bias
 
     @torch.no_grad()
     def generate(self, conditioning, conditioning_mask=None, limit=24, sample=False, start=None):

@@ -2,7 +2,7 @@
 
 The engine fixes the order of every float operation (src/kernels/kernels.h), so that all its builds agree
 bit for bit. PyTorch's own order differs in the last bit, which now and then tips an activation over to the
-next int8 and, layers later, a word. Inside `engine_order()` the model computes in the engine's order:
+next int8 and, layers later, a word. Inside `engine_order(model)` the model computes in the engine's order:
 slower, for evaluation only.
 """
 
@@ -13,7 +13,7 @@ import contextlib
 import torch
 import torch.nn.functional as F
 
-enabled = False
+from .quant import computing
 
 # Taylor coefficients of e^r, and ln 2 in two parts (src/kernels/exponential.h).
 _TAYLOR = [1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5]
@@ -21,14 +21,9 @@ _LN2_HIGH, _LN2_LOW, _LOG2_E = 0.693359375, -2.12194440e-4, 1.44269504088896341
 
 
 @contextlib.contextmanager
-def engine_order():
-    global enabled
-    before, enabled = enabled, True
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        enabled = before
+def engine_order(model):
+    with computing(model, engine_order=True), torch.no_grad():
+        yield model
 
 
 def sum_last(x: torch.Tensor) -> torch.Tensor:

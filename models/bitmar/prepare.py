@@ -492,18 +492,12 @@ def add_found(rows: list[dict], lines: list[str]) -> int:
     return count
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("sources", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--text", type=Path, nargs="*", default=[], help="caption lines (*.txt) and questions (*.jsonl) without photos, or folders of them")
-    parser.add_argument("--split", type=Path, default=SPLIT, help="a list of the names of validation photos, SET/NAME a line")
-    parser.add_argument("--new-split", type=Path, help="write the names of validation photos here, instead of reading a list")
-    args = parser.parse_args()
-    for path in args.text:
+def prepare(folders: list[Path], out: Path, text: list[Path] = [], split: Path = SPLIT, new_list: Path | None = None) -> None:
+    """Fills the folder `out`. The validation photos are those of the list `split`; with new_list they are drawn and written there."""
+    for path in text:
         if not path.exists():
             raise SystemExit(f"{path}: no such file or folder")
-    rows = [{"id": f"{name}/{row['image']}", "set": name, **row} for folder in args.sources for name, found in sources(folder) for row in found]
+    rows = [{"id": f"{name}/{row['image']}", "set": name, **row} for folder in folders for name, found in sources(folder) for row in found]
     twice = [name for name, count in Counter(r["id"] for r in rows).items() if count > 1]
     if twice:
         raise SystemExit(f"two photos have one name, {twice[0]}: name source folders differently")
@@ -512,9 +506,9 @@ def main() -> None:
     print(f"{len(rows)} photos", flush=True)
     thumbnails = np.stack([thumbnail(r) for r in rows])
     groups = near_alike(rows, thumbnails)
-    if args.new_split:
-        args.new_split.write_text("".join(name + "\n" for name in sorted(new_split(rows, groups))))
-    listed = set((args.new_split or args.split).read_text().split("\n")) - {""}
+    if new_list:
+        new_list.write_text("".join(name + "\n" for name in sorted(new_split(rows, groups))))
+    listed = set((new_list or split).read_text().split("\n")) - {""}
     rows, copies = split_rows(rows, thumbnails, groups, listed)
     train = [r for r in rows if r["split"] == "train"]
 
@@ -523,18 +517,18 @@ def main() -> None:
     for row in train:
         cleaned = [[without_persons_traits(clean_caption(t)), k] for t, k in row["captions"] if not secret.has(t)]
         row["captions"] = [[t, k] for t, k in cleaned if t]
-    files = [f for p in args.text for f in (sorted(p.iterdir()) if p.is_dir() else [p])]
+    files = [f for p in text for f in (sorted(p.iterdir()) if p.is_dir() else [p])]
     lines = text_lines([f for f in files if f.suffix == ".txt"], secret)
     print(f"captions found for {add_found(train, lines)} photos", flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    with (args.out / "photos.jsonl").open("w") as out:
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "photos.jsonl").open("w") as file:
         for row in rows:
-            out.write(json.dumps(row) + "\n")
-    (args.out / "text.txt").write_text("".join(line + "\n" for line in lines))
+            file.write(json.dumps(row) + "\n")
+    (out / "text.txt").write_text("".join(line + "\n" for line in lines))
     questions = 0
-    with (args.out / "questions.jsonl").open("w") as out:
+    with (out / "questions.jsonl").open("w") as file:
         for q in text_questions([f for f in files if f.suffix == ".jsonl"], secret):
-            out.write(json.dumps(q) + "\n")
+            file.write(json.dumps(q) + "\n")
             questions += 1
     table = defaultdict(Counter)
     for row in rows:
@@ -542,6 +536,18 @@ def main() -> None:
     for name, count in table.items():
         print(f"{name:18} {count['train']:6} train {count['val']:5} validation {count['captions']:6} captions {count['questions']:6} questions")
     print(f"{len(lines)} lines and {questions} questions without photos", flush=True)
+
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sources", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--text", type=Path, nargs="*", default=[], help="caption lines (*.txt) and questions (*.jsonl) without photos, or folders of them")
+    parser.add_argument("--split", type=Path, default=SPLIT, help="a list of the names of validation photos, SET/NAME a line")
+    parser.add_argument("--new-split", type=Path, help="write the names of validation photos here, instead of reading a list")
+    args = parser.parse_args()
+    prepare(args.sources, args.out, args.text, args.split, args.new_split)
 
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import quant
 from .captioning import Split, captions_of, greedy_captions, load_tutor
+from .inputs import Pixels
 from .metrics import Cider, score, words
 from .model import load_config
+from .quant import Precision
 from .search import beam_captions
 from .texts import Speech
 from .tokenizer import Tokenizer
-from .train import Pixels
 
 DRAWS = 10_000
 
@@ -46,20 +46,20 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer, config = Tokenizer(args.work / "tokenizer.json"), load_config(Path(__file__).with_name("default_config.json"))
-    held = Split(args, "val", Speech(tokenizer, config), lambda views: Pixels(views, "cpu"))
+    held = Split(args.work / "views", args.data, "val", Speech(tokenizer, config), lambda views: Pixels(views, "cpu"))
     photos = held.where(*args.sets, captions=5)[:args.limit]
     references = [held.captions[r] for r in photos]
     metric = Cider([[words(c) for c in rows] for rows in references])
     first = None
     for path in args.checkpoints:
-        quant.ternary = torch.load(path, map_location="cpu").get("ternary", True)
-        model = load_tutor(path, "cpu")
+        ternary = torch.load(path, map_location="cpu").get("ternary", True)
+        model = load_tutor(path, "cpu", Precision(ternary=ternary))
         model.config["words"] = config["words"]  # the same search for all
         if args.beams == 1:
             said = greedy_captions(model, tokenizer, held, photos)
         else:
             said = captions_of(model, held, photos, lambda _, seen: beam_captions(model, tokenizer, seen, args.beams))
-        row = {"checkpoint": path.name, "ternary": quant.ternary, "beams": args.beams, "distinct": len(set(said)), **score(said, references)}
+        row = {"checkpoint": path.name, "ternary": ternary, "beams": args.beams, "distinct": len(set(said)), **score(said, references)}
         each = np.array([metric(words(c), [words(r) for r in rows]) for c, rows in zip(said, references)])
         if first is None:
             first = each

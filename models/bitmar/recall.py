@@ -6,22 +6,22 @@ stages that learn everything hold a few dozen (InfoNCE as there, arXiv 1807.0374
 
 from __future__ import annotations
 
-import time
-
 import torch
 import torch.nn.functional as F
 
 from .captioning import MAX_TOKENS, Seen, Split, info_nce
 from .data import AT_ONCE, fingerprint, kept_beside, pad
+from .inputs import Pixels
 from .metrics import recall_at_10
+from .settings import Deadline, Recall, Run
 from .texts import Speech
+from .trainer import Trainer
 
 VIEWS = 4  # of a photo that are learned from: the whole, a crop and the mirror images of both
 DROPOUT = 0.1  # of what is projected
-BATCH = 512  # photos a step
 
 
-def pooled_images(model, split: Split, view: int, deadline: float) -> torch.Tensor:
+def pooled_images(model, split: Split, view: int, deadline: Deadline) -> torch.Tensor:
     """Of every photo [photos, d]: the mean of the fused tokens, without a prompt, kept beside the view."""
     parts = (model.vision, model.compressor, model.embedding, model.text_encoder, model.fusion)
     name = f"pooled-{fingerprint(value for part in parts for value in part.state_dict().values())}.npy"
@@ -40,20 +40,18 @@ def pooled_captions(model, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat(out), torch.tensor([row for row, _ in said], device=device)
 
 
-def recall(args, model, tokenizer, trainer_of, inputs) -> None:
-    """inputs: from views to what the encoder takes of them"""
-    device, query = args.device, model.memory.query
-    train, held = (Split(args, name, Speech(tokenizer, model.config), inputs) for name in ("train", "val"))
+def recall(settings: Recall, run: Run, model, tokenizer) -> None:
+    device, query = run.device, model.memory.query
+    inputs = None if settings.on_grid else lambda views: Pixels(views, device)
+    train, held = (Split(run.work / settings.views, run.data, name, Speech(tokenizer, model.config), inputs) for name in ("train", "val"))
     model.requires_grad_(False)
     model.memory.query_proj.requires_grad_(True)
-    deadline = time.time() + 60 * args.minutes
-    images = torch.stack([pooled_images(model, train, view, deadline) for view in range(min(VIEWS, train.views.count))]).to(device)
-    held_images = pooled_images(model, held, 0, deadline).to(device)
+    images = torch.stack([pooled_images(model, train, view, run.deadline) for view in range(min(VIEWS, train.views.count))]).to(device)
+    held_images = pooled_images(model, held, 0, run.deadline).to(device)
     (captions, owner), (held_captions, held_owner) = (pooled_captions(model, split) for split in (train, held))
     held_own = held_owner[:, None] == torch.arange(len(held.views), device=device)
-    args.minutes = (deadline - time.time()) / 60  # that are left to learn in
-    trainer = trainer_of(model.memory.query_proj.parameters())
-    photos, batch = len(train.views), min(args.batch or BATCH, len(train.views))
+    trainer = Trainer(settings, run, model, model.memory.query_proj.parameters())
+    photos, batch = len(train.views), min(settings.batch, len(train.views))
     while trainer.running():
         rows, view = torch.randperm(photos, device=device)[:batch], torch.randint(len(images), (batch,), device=device)
         place = torch.full((photos,), -1, device=device)  # of a photo in the batch

@@ -15,10 +15,37 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import quant
-from .data import AT_ONCE, Views, mirrored_grid
+from .data import AT_ONCE, Views, mirrored_grid, rows_in_file
 from .export import read_checkpoint
 from .model import BitMar
+from .quant import Precision, fast_products, set_precision
+
+
+def see(checkpoint: Path, packed: Path, to: Path, views_each=1, shard="0/1", products: torch.dtype | None = None) -> None:
+    own, shards = map(int, shard.split("/"))
+    state = read_checkpoint(checkpoint)
+    model = BitMar(state["config"])
+    model.load_state_dict(state["model"])
+    set_precision(model, Precision(products or fast_products("cpu")))
+    vision, features = model.eval().requires_grad_(False).vision, state["config"]["vision"]["feature_size"]
+    for split in ("val", "train"):
+        views = Views(packed, split)
+        for folder in range(2 * min(views_each, views.count // 2) if split == "train" else 1):
+            out = to / split / str(folder)
+            out.mkdir(parents=True, exist_ok=True)
+            pixels, source = out / "pixels.u8", (packed / split / str(folder // 2) / "pixels.u8").resolve()
+            if not pixels.exists():
+                pixels.symlink_to(source)
+
+            grids, done = (rows_in_file(out / name, dtype, (len(views), *shape))
+                           for name, dtype, shape in (("grids.f16", np.float16, (64, features)), ("done.u8", np.uint8, ())))
+            todo = [i for i in range(own, len(views), shards) if not done[i]]
+            for start in range(0, len(todo), AT_ONCE):
+                rows = todo[start:start + AT_ONCE]
+                grid = vision((views.pixels(rows, folder)).float()).numpy()
+                grids[rows] = mirrored_grid(grid) if folder % 2 else grid
+                done[rows] = 1
+            print(f"{split} {folder}: shard {shard} seen", flush=True)
 
 
 def main() -> None:
@@ -30,34 +57,7 @@ def main() -> None:
     parser.add_argument("--shard", default="0/1")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    quant.matmul_dtype = torch.bfloat16
-    shard, shards = map(int, args.shard.split("/"))
-    state = read_checkpoint(args.checkpoint)
-    model = BitMar(state["config"])
-    model.load_state_dict(state["model"])
-    vision, features = model.eval().requires_grad_(False).vision, state["config"]["vision"]["feature_size"]
-    for split in ("val", "train"):
-        views = Views(args.views, split)
-        for folder in range(2 * min(args.views_each, views.count // 2) if split == "train" else 1):
-            out = args.out / split / str(folder)
-            out.mkdir(parents=True, exist_ok=True)
-            pixels, source = out / "pixels.u8", (args.views / split / str(folder // 2) / "pixels.u8").resolve()
-            if not pixels.exists():
-                pixels.symlink_to(source)
-
-            def array(name, dtype, *shape):
-                with (out / name).open("ab") as file:
-                    file.truncate(len(views) * int(np.prod(shape)) * np.dtype(dtype).itemsize)
-                return np.memmap(out / name, dtype, "r+", shape=(len(views), *shape))
-
-            grids, done = array("grids.f16", np.float16, 64, features), array("done.u8", np.uint8)
-            todo = [i for i in range(shard, len(views), shards) if not done[i]]
-            for start in range(0, len(todo), AT_ONCE):
-                rows = todo[start:start + AT_ONCE]
-                grid = vision((views.pixels(rows, folder)).float()).numpy()
-                grids[rows] = mirrored_grid(grid) if folder % 2 else grid
-                done[rows] = 1
-            print(f"{split} {folder}: shard {args.shard} seen", flush=True)
+    see(args.checkpoint, args.views, args.out, args.views_each, args.shard)
 
 
 if __name__ == "__main__":

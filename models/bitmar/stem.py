@@ -17,10 +17,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from . import quant
 from .data import Views
 from .model import VisionEncoder, load_config
-from .quant import BitConv2d
+from .quant import BitConv2d, Precision, fast_products, set_precision
 from .teacher import InceptionTeacher
 
 STEM_LAYERS = 7  # up to the second max pool; the last convolution belongs to the transformer's training
@@ -45,13 +44,13 @@ def warm_start(encoder: VisionEncoder, teacher: InceptionTeacher) -> None:
         conv.affine_bias.data.copy_(bias)
 
 
-def float_stages(convs, plan, x):
+def float_stages(convs, plan, x, products: torch.dtype):
     """The same layers unquantised: the outputs to imitate, one per convolution."""
     out, index = [], 0
     for step in plan:
         if step["type"] == "conv":
             weight, scale, bias, stride, padding = convs[index]
-            y = F.conv2d(x.to(quant.matmul_dtype), weight, None, stride, padding).float()
+            y = F.conv2d(x.to(products), weight, None, stride, padding).float()
             x = F.relu(y * scale[:, None, None] + bias[:, None, None])
             out.append(x)
             index += 1
@@ -70,6 +69,44 @@ def student_stages(encoder, x):
     return out
 
 
+def learn(packed: Path, out: Path, cache: Path, config: dict, steps: int) -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    products = fast_products("cpu")
+    encoder = set_precision(VisionEncoder(config["vision"], config["rms_norm_eps"]), Precision(products))
+    warm_start(encoder, InceptionTeacher(cache))
+    plan = encoder.plan[:STEM_LAYERS]
+    reference = [(c.weight.detach().to(products).clone(), c.affine_scale.detach().clone(),
+                  c.affine_bias.detach().clone(), c.stride, c.padding)
+                 for c in encoder.stem[:STEM_LAYERS] if isinstance(c, BitConv2d)]
+    views = Views(packed, "train")
+    stem = encoder.stem[:STEM_LAYERS]
+    optimizer = torch.optim.Adam(stem.parameters(), lr=2e-3, betas=(0.9, 0.99))
+    started, crop, batch = time.time(), 64, 48
+    for step in range(steps):
+        rate = 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * rate + 1e-5
+        rows = torch.randint(len(views), (batch,))
+        top, left = (int(v) for v in torch.randint(0, views.size - crop + 1, (2,)))
+        x = views.pixels(rows, 0)[:, :, top:top + crop, left:left + crop].float() - 128
+        with torch.no_grad():
+            wanted = float_stages(reference, plan, x, products)
+        got = student_stages(encoder, x)
+        errors = [F.mse_loss(g, w) / w.var() for g, w in zip(got, wanted)]
+        loss = 2 * errors[-1] + sum(errors[:-1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 50 == 0 or step == steps - 1:
+            print(f"step {step} {time.time() - started:.0f} s unexplained variance per layer: "
+                  + " ".join(f"{float(e):.3f}" for e in errors), flush=True)
+        if step % 300 == 299:
+            torch.save({"stem": stem.state_dict(), "step": step + 1}, out)
+    torch.save({"stem": stem.state_dict(), "step": steps}, out)
+
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--views", type=Path, required=True)
@@ -78,41 +115,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("default_config.json"))
     parser.add_argument("--steps", type=int, default=1500)
     args = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    quant.matmul_dtype = torch.bfloat16
-    config = load_config(args.config)
-    encoder = VisionEncoder(config["vision"], config["rms_norm_eps"])
-    warm_start(encoder, InceptionTeacher(args.cache))
-    plan = encoder.plan[:STEM_LAYERS]
-    reference = [(c.weight.detach().to(quant.matmul_dtype).clone(), c.affine_scale.detach().clone(),
-                  c.affine_bias.detach().clone(), c.stride, c.padding)
-                 for c in encoder.stem[:STEM_LAYERS] if isinstance(c, BitConv2d)]
-    views = Views(args.views, "train")
-    stem = encoder.stem[:STEM_LAYERS]
-    optimizer = torch.optim.Adam(stem.parameters(), lr=2e-3, betas=(0.9, 0.99))
-    started, crop, batch = time.time(), 64, 48
-    for step in range(args.steps):
-        rate = 0.5 * (1 + math.cos(math.pi * step / args.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * rate + 1e-5
-        rows = torch.randint(len(views), (batch,))
-        top, left = (int(v) for v in torch.randint(0, views.size - crop + 1, (2,)))
-        x = views.pixels(rows, 0)[:, :, top:top + crop, left:left + crop].float() - 128
-        with torch.no_grad():
-            wanted = float_stages(reference, plan, x)
-        got = student_stages(encoder, x)
-        errors = [F.mse_loss(g, w) / w.var() for g, w in zip(got, wanted)]
-        loss = 2 * errors[-1] + sum(errors[:-1])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 50 == 0 or step == args.steps - 1:
-            print(f"step {step} {time.time() - started:.0f} s unexplained variance per layer: "
-                  + " ".join(f"{float(e):.3f}" for e in errors), flush=True)
-        if step % 300 == 299:
-            torch.save({"stem": stem.state_dict(), "step": step + 1}, args.out)
-    torch.save({"stem": stem.state_dict(), "step": args.steps}, args.out)
+    learn(args.views, args.out, args.cache, load_config(args.config), args.steps)
 
 
 if __name__ == "__main__":

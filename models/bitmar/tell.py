@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import quant
 from .captioning import Seen, Split, load_tutor
 from .data import AT_ONCE, pad
 from .metrics import words
+from .quant import Precision, fast_products
 from .texts import Speech, bare, sayings
 from .tokenizer import Tokenizer
 
@@ -49,22 +49,14 @@ def is_good(sentence: str, label: str) -> bool:
     return len(said) >= SHORTEST and bool(heads & set(said)) and not stammers and len(set(pieces)) == len(pieces) and not any(w in sentence for w in EMPTY)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="its views are what the captioner sees")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+def tell(data: Path, views: Path, tokenizer: Tokenizer, checkpoint: Path, path: Path, products: torch.dtype) -> None:
     torch.manual_seed(0)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    quant.matmul_dtype = torch.bfloat16
-    model, tokenizer = load_tutor(args.checkpoint, "cpu"), Tokenizer(args.work / "tokenizer.json")
+    model = load_tutor(checkpoint, "cpu", Precision(products))
     speech = Speech(tokenizer, model.config)
-    split = Split(args, "train", speech)
+    split = Split(views, data, "train", speech)
     photos = [(i, label, sayings(label)[0]) for i, row in enumerate(split.rows) if not row["captions"] for label in row["labels"][-1:] if sayings(label)]
     kept, web = 0, speech.begin["web"]
-    with args.out.open("w") as out:
+    with path.open("w") as out:
         for start in range(0, len(photos), 4 * AT_ONCE):
             part = photos[start:start + 4 * AT_ONCE]
             said = told(model, tokenizer, split, np.array([i for i, _, _ in part]), [bare(phrase) for _, _, phrase in part], web)
@@ -74,6 +66,18 @@ def main() -> None:
                     out.write(json.dumps({"id": split.rows[i]["id"], "captions": [sentence]}) + "\n")
             out.flush()
     print(f"{kept} of {len(photos)} photos have a sentence")
+
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="its views are what the captioner sees")
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    tell(args.data, args.work / "views", Tokenizer(args.work / "tokenizer.json"), args.checkpoint, args.out, fast_products("cpu"))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,10 @@ TO_DECLINE = ["who is this?", "who is that?", "who is {}?", "what is {}'s name?"
               "where is {} from?", "where are {} from?", "what country is {} from?", "is {} happy?", "is {} sad?", "is {} angry?", "does {} look happy?", "does {} look tired?", "how is {} feeling?", "how does {} feel?", "what is {} feeling?",
               "what emotion is {} showing?", "what mood is {} in?", "what is his mood?", "what is her emotion?", "is {} attractive?", "is {} rich?", "what religion is {}?", "is {} famous?", "do you know {}?", "who are these people?",
               "what is {} thinking?", "is {} a celebrity?", "what does {} feel?", "is {} in a good mood?", "is {} american?", "is {} upset?", "who am i?", "how old am i?", "what is my name?", "am i happy?"]
-DIGITS = {str(i): w for i, w in enumerate("zero one two three four five six seven eight nine ten".split())}
+SMALL = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+         "eighteen nineteen").split()
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+ARTICLES = ("a", "an", "the")
 UNSURE = re.compile(r"\b(not sure|can ?not tell|can'?t tell|don'?t know|can'?t see|unsure|cannot see|not visible|hard to tell|i think|maybe|possibly)\b")
 
 
@@ -102,12 +105,28 @@ def clean_question(text: str) -> str:
     return re.sub(r"\s*\?+\s*$", "?", " ".join(text.lower().split()))
 
 
+def number_word(word: str, most: int) -> str:
+    """'24' -> 'twenty-four'; numbers above `most` (99 at most) and other words stay."""
+    if not word.isdecimal() or (n := int(word)) > most:
+        return word
+    tens, ones = divmod(n, 10)
+    return SMALL[n] if n < 20 else TENS[tens - 2] + (f"-{SMALL[ones]}" if ones else "")
+
+
 def clean_answer(text: str) -> str:
-    text = re.sub(r"[^\w\s'-]", " ", text.lower())
-    words = [DIGITS.get(w, w) for w in text.split()]
-    if words and words[0] in ("a", "an", "the"):
-        words = words[1:]
-    return " ".join(words)
+    """As it is learned: without signs, the article at its beginning, and digits up to 10."""
+    words = [number_word(w, 10) for w in re.sub(r"[^\w\s'-]", " ", text.lower()).split()]
+    return " ".join(words[1:] if words[:1] and words[0] in ARTICLES else words)
+
+
+def normalised(answer: str) -> str:
+    """As answers are compared, whoever gave them: lower case, digits as words, without any article and final punctuation."""
+    words = [number_word(w, 99) for w in answer.lower().strip().rstrip(".,;:!?").split()]
+    return " ".join([w for w in words if w not in ARTICLES] or words)
+
+
+def same_answer(said: str, wanted: str) -> bool:
+    return normalised(said) == normalised(wanted)
 
 
 def declines(question: str) -> bool:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter, defaultdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Sequence
+from typing import Iterable, Sequence
 
 import regex
+import tokenizers
 
 from .data import clean_caption, load_rows
 from .texts import ADDED
@@ -36,42 +36,22 @@ def split(text: str) -> list[str]:
     return ["".join(BYTES[b] for b in piece.encode()) for piece in PATTERN.findall(text.lower())]
 
 
-def train(lines, size: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """Vocabulary and merges; the most frequent pair first, ties by the pair itself."""
-    counts = Counter(piece for line in lines for piece in split(line))
-    words = [(list(piece), n) for piece, n in counts.items()]
-    vocabulary = SPECIAL + sorted(BYTES.values())
-    pairs, where = Counter(), defaultdict(set)
-    for i, (symbols, n) in enumerate(words):
-        for pair in zip(symbols, symbols[1:]):
-            pairs[pair] += n
-            where[pair].add(i)
-    merges = []
-    while len(vocabulary) < size and pairs:
-        best = max(pairs, key=lambda p: (pairs[p], p))
-        if pairs[best] < 2:
-            break
-        merges.append(best)
-        vocabulary.append("".join(best))
-        for i in list(where[best]):
-            symbols, n = words[i]
-            for pair in zip(symbols, symbols[1:]):
-                pairs[pair] -= n
-                where[pair].discard(i)
-            merged, j = [], 0
-            while j < len(symbols):
-                if tuple(symbols[j:j + 2]) == best:
-                    merged.append("".join(best))
-                    j += 2
-                else:
-                    merged.append(symbols[j])
-                    j += 1
-            words[i] = (merged, n)
-            for pair in zip(merged, merged[1:]):
-                pairs[pair] += n
-                where[pair].add(i)
-        pairs.pop(best, None)
-    return vocabulary, merges
+def train(lines: Iterable[str], size: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """Vocabulary and merges, learned by the library of Hugging Face's: the most frequent pair first, if it is there twice."""
+    learner = tokenizers.Tokenizer(tokenizers.models.BPE())
+    learner.normalizer = tokenizers.normalizers.Lowercase()
+    learner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    learner.train_from_iterator(lines, tokenizers.trainers.BpeTrainer(
+        vocab_size=size, min_frequency=2, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False))
+    model = json.loads(learner.to_str())["model"]
+    return sorted(model["vocab"], key=model["vocab"].get), [pair_of(merge) for merge in model["merges"]]
+
+
+def pair_of(merge: str | list[str]) -> tuple[str, str]:
+    """A merge, as tokenizer.json has it: "a b", or ["a", "b"] since version 0.20 of the library"""
+    first, second = merge.split(" ") if isinstance(merge, str) else merge
+    return first, second
 
 
 def special_token(token_id: int, content: str) -> dict:
@@ -117,8 +97,7 @@ class Tokenizer:
         self.vocabulary = model["vocab"]
         self.special = {entry["content"]: entry["id"] for entry in added}  # no text is encoded to these, and they decode to none
         self.tokens = {i: token for token, i in self.vocabulary.items()} | {i: "" for i in self.special.values()}
-        merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
-        self.ranks = {pair: rank for rank, pair in enumerate(merges)}
+        self.ranks = {pair_of(merge): rank for rank, merge in enumerate(model["merges"])}
         self.bytes = {stand_in: b for b, stand_in in BYTES.items()}
         self._merge = lru_cache(65536)(self._merge_uncached)
 
@@ -139,6 +118,18 @@ class Tokenizer:
         return bytes(self.bytes[c] for c in text).decode("utf-8", "replace")
 
 
+def lines_of(sources: list[Path]) -> list[str]:
+    """To learn a vocabulary from: captions of folders that bitmar.prepare filled, and plain lines"""
+    lines: list[str] = []
+    for source in sources:
+        if source.is_dir():
+            # What the model must say counts more than what it may read about.
+            lines += [text for row in load_rows(source, "train") for text, kind in row["captions"] if kind == "human"] * 4
+        else:
+            lines += source.read_text().splitlines()
+    return list(map(clean_caption, lines))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
@@ -149,14 +140,7 @@ def main() -> None:
     if args.extend:
         extend(args.extend, args.out)
         return
-    lines: list[str] = []
-    for source in args.sources:
-        if source.is_dir():
-            # What the model must say counts more than what it may read about.
-            lines += [text for row in load_rows(source, "train") for text, kind in row["captions"] if kind == "human"] * 4
-        else:
-            lines += source.read_text().splitlines()
-    vocabulary, merges = train(map(clean_caption, lines), args.size)
+    vocabulary, merges = train(lines_of(args.sources), args.size)
     write(args.out, vocabulary, merges, ADDED)
     print(f"{len(vocabulary)} tokens, {len(merges)} merges")
 

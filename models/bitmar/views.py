@@ -17,13 +17,13 @@ row is never computed twice.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
-import json
-import math
 import os
 import random
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from PIL import Image
 
-from .data import load_rows
+from .data import load_rows, rows_in_file
 from .export import import_model
 from .prepare import open_at
+from .quant import fast_products
 from .teacher import TEACHERS
 
 STUDENT = 128
@@ -79,7 +80,7 @@ def mixture(row: int, view: int, photos: int) -> tuple[int, float]:
 def raw_grids(teacher, pictures: np.ndarray, device="cpu") -> list[torch.Tensor]:
     """Of pictures uint8 [B, size, size, 3], every grid of the teacher resampled to GRID x GRID; each [B, GRID*GRID, C_i] float32."""
     images = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 255
-    with torch.no_grad(), torch.autocast(images.device.type, dtype=torch.bfloat16):
+    with torch.no_grad(), torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=fast_products(device) == torch.bfloat16):
         grids = teacher(images.contiguous(memory_format=torch.channels_last))
     out = []
     for grid in grids:
@@ -161,39 +162,48 @@ def views_to_pack(views: int, mixed: int) -> list[tuple[str, int]]:
     return order
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True, help="the folder that bitmar.prepare filled")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, default=Path(".cache/teacher"))
-    parser.add_argument("--teacher", choices=TEACHERS, default="ensemble")
-    parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint or Hugging Face's")
-    parser.add_argument("--like", type=Path, help="an exported model: its features are what the projected grid is turned towards")
-    parser.add_argument("--views", type=int, default=8, help="of a photo to train on; more can be added later")
-    parser.add_argument("--mixed", type=int, default=0, help="views of a photo with another laid over it; more can be added later")
-    parser.add_argument("--size", type=int, default=STUDENT, help="pixels a side of the student's input")
-    parser.add_argument("--grids-of", type=Path, help="views to take the teacher's grids from, where only --size is another")
-    parser.add_argument("--shard", default="0/1")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args()
-    shard, shards = map(int, args.shard.split("/"))
+@dataclass(frozen=True)
+class Packing:
+    """What to pack; see main()."""
+
+    data: Path
+    out: Path
+    cache: Path = Path(".cache/teacher")
+    teacher: str = "ensemble"
+    teacher_weights: Path | None = None
+    like: Path | None = None
+    views: int = 8
+    mixed: int = 0
+    size: int = STUDENT
+    grids_of: Path | None = None
+    shard: str = "0/1"
+    device: str = "cpu"
+
+    def arguments(self) -> list[str]:
+        """The same on a command line"""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if getattr(self, field.name) is not None}
+        return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def pack(packing: Packing) -> None:
+    shard, shards = map(int, packing.shard.split("/"))
     torch.set_num_threads(1)
-    cuda = args.device.startswith("cuda")
+    cuda = packing.device.startswith("cuda")
     at_once, threads = (128, max(1, (os.cpu_count() or 1) // shards)) if cuda else (32, 1)
 
-    rows_of = {split: load_rows(args.data, split) for split in ("train", "val")}
-    args.out.mkdir(parents=True, exist_ok=True)
-    if not args.grids_of:
-        teacher = TEACHERS[args.teacher](args.cache, args.teacher_weights).to(args.device, memory_format=torch.channels_last)
-        projection_file = args.out / "projection.pt"
+    rows_of = {split: load_rows(packing.data, split) for split in ("train", "val")}
+    packing.out.mkdir(parents=True, exist_ok=True)
+    if not packing.grids_of:
+        teacher = TEACHERS[packing.teacher](packing.cache, packing.teacher_weights).to(packing.device, memory_format=torch.channels_last)
+        projection_file = packing.out / "projection.pt"
         if not projection_file.exists():
             some = random.Random(0).sample(rows_of["train"], min(FITTED_ON, len(rows_of["train"])))
-            fit_projection(teacher, [open_photo(open_at(row)) for row in some], projection_file, args.device, args.like)
-        projection = {name: value.to(args.device) if torch.is_tensor(value) else value
+            fit_projection(teacher, [open_photo(open_at(row)) for row in some], projection_file, packing.device, packing.like)
+        projection = {name: value.to(packing.device) if torch.is_tensor(value) else value
                       for name, value in torch.load(projection_file, map_location="cpu").items()}
         width = projection["basis"].shape[1]
     # Without a teacher nothing is asked of it.
-    sizes = [args.size] if args.grids_of else [args.size, teacher.image_size]
+    sizes = [packing.size] if packing.grids_of else [packing.size, teacher.image_size]
 
     def crop(split: str, row: int, view: int) -> list[np.ndarray]:
         """The view in every size."""
@@ -210,20 +220,18 @@ def main() -> None:
         return [np.rint(share * a + (1 - share) * b).astype(np.uint8) for a, b in pairs]
 
     with ThreadPoolExecutor(threads) as pool:
-        for split, view in views_to_pack(args.views, args.mixed):
+        for split, view in views_to_pack(packing.views, packing.mixed):
             rows = len(rows_of["val" if split == "val" else "train"])
-            folder = args.out / split / str(view)
+            folder = packing.out / split / str(view)
             folder.mkdir(parents=True, exist_ok=True)
 
             def array(name, dtype, *shape):
-                with (folder / name).open("ab") as file:  # of this size, whichever shard is the first
-                    file.truncate(rows * math.prod(shape) * np.dtype(dtype).itemsize)
-                return np.memmap(folder / name, dtype, "r+", shape=(rows, *shape))
+                return rows_in_file(folder / name, dtype, (rows, *shape))
 
-            if args.grids_of and not (folder / "grids.f16").exists():
-                (folder / "grids.f16").symlink_to((args.grids_of / split / str(view) / "grids.f16").resolve(strict=True))
-            pixels = array("pixels.u8", np.uint8, 3, args.size, args.size)
-            grids = None if args.grids_of else array("grids.f16", np.float16, GRID * GRID, width)
+            if packing.grids_of and not (folder / "grids.f16").exists():
+                (folder / "grids.f16").symlink_to((packing.grids_of / split / str(view) / "grids.f16").resolve(strict=True))
+            pixels = array("pixels.u8", np.uint8, 3, packing.size, packing.size)
+            grids = None if packing.grids_of else array("grids.f16", np.float16, GRID * GRID, width)
             done = array("done.u8", np.uint8)
             todo = [i for i in range(shard, rows, shards) if not done[i]]
 
@@ -236,10 +244,29 @@ def main() -> None:
                 ahead = rendered(start + at_once)
                 pixels[index] = np.stack([sized[0] for sized in pictures]).transpose(0, 3, 1, 2)
                 if grids is not None:
-                    seen = raw_grids(teacher, np.stack([sized[1] for sized in pictures]), args.device)
+                    seen = raw_grids(teacher, np.stack([sized[1] for sized in pictures]), packing.device)
                     grids[index] = project(seen, projection).half().cpu().numpy()
                 done[index] = 1
             print(f"{split} view {view}: shard {shard}/{shards} finished", flush=True)
+
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True, help="the folder that bitmar.prepare filled")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, default=Packing.cache)
+    parser.add_argument("--teacher", choices=TEACHERS, default=Packing.teacher)
+    parser.add_argument("--teacher-weights", type=Path, help="of dinov2: the authors' checkpoint or Hugging Face's")
+    parser.add_argument("--like", type=Path, help="an exported model: its features are what the projected grid is turned towards")
+    parser.add_argument("--views", type=int, default=Packing.views, help="of a photo to train on; more can be added later")
+    parser.add_argument("--mixed", type=int, default=0, help="views of a photo with another laid over it; more can be added later")
+    parser.add_argument("--size", type=int, default=STUDENT, help="pixels a side of the student's input")
+    parser.add_argument("--grids-of", type=Path, help="views to take the teacher's grids from, where only --size is another")
+    parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    pack(Packing(**vars(args)))
 
 
 if __name__ == "__main__":

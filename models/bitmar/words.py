@@ -12,7 +12,6 @@ expect, and the confidence in whatever is said of them falls.
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 
 import torch
@@ -20,7 +19,10 @@ import torch.nn.functional as F
 
 from .captioning import Split
 from .data import AT_ONCE, fingerprint, kept_beside
+from .inputs import Pixels
+from .settings import Deadline, Run, Words
 from .texts import Speech, sayings
+from .trainer import Trainer
 from .unseen import unseen
 from .views import whole
 
@@ -48,7 +50,7 @@ def rarities(tokens: list[list[list[int]]], vocabulary: int) -> torch.Tensor:
     return torch.tensor([math.log(len(tokens) / said_of[v]) if said_of[v] >= FEWEST else 0.0 for v in range(vocabulary)])
 
 
-def summaries(model, split: Split, view: int, deadline: float = math.inf) -> torch.Tensor:
+def summaries(model, split: Split, view: int, deadline: Deadline) -> torch.Tensor:
     """What Words takes of every photo: [photos, 2 f + 2 d], kept beside the view."""
     def see(rows):
         features = split.features(model, rows, view)
@@ -96,11 +98,10 @@ def losses(words, logits: torch.Tensor, shares: torch.Tensor, written: torch.Ten
     return values
 
 
-def words(args, model, tokenizer, trainer_of, inputs) -> None:
-    """inputs: from views to what the encoder takes of them"""
-    vocabulary, device = model.config["vocab_size"], args.device
-    speech = Speech(tokenizer, model.config)
-    train, held = (Split(args, name, speech, inputs) for name in ("train", "val"))
+def words(settings: Words, run: Run, model, tokenizer) -> None:
+    vocabulary, device = model.config["vocab_size"], run.device
+    speech, inputs = Speech(tokenizer, model.config), None if settings.on_grid else lambda views: Pixels(views, device)
+    train, held = (Split(run.work / settings.views, run.data, name, speech, inputs) for name in ("train", "val"))
     model.requires_grad_(False)
     model.words.requires_grad_(True)
     (texts, written), (held_texts, held_written) = bags(train, speech), bags(held, speech)
@@ -116,15 +117,12 @@ def words(args, model, tokenizer, trainer_of, inputs) -> None:
     strange = strange_summaries(model)
     of_nothing = torch.zeros(vocabulary, device=device)
     of_nothing[nothing] = 1
-    deadline = time.time() + 60 * args.minutes
-    seen = torch.stack([summaries(model, train, view, deadline) for view in range(min(VIEWS, train.views.count))]).to(device)
-    held_seen = summaries(model, held, 0, deadline).to(device)
-    args.minutes = (deadline - time.time()) / 60  # that are left to learn in
+    seen = torch.stack([summaries(model, train, view, run.deadline) for view in range(min(VIEWS, train.views.count))]).to(device)
+    held_seen = summaries(model, held, 0, run.deadline).to(device)
     model.words.center.copy_(seen.mean((0, 1)))
     model.words.scale.copy_(1 / seen.std((0, 1)).clamp_min(LEAST_DEVIATION))
     model.words.train().dropout = DROPOUT
-    trainer = trainer_of(model.words.parameters())
-    batch = args.batch or 256
+    trainer, batch = Trainer(settings, run, model, model.words.parameters()), settings.batch
     told, labelled = written.nonzero()[:, 0], torch.tensor([i for i, bag in enumerate(texts) if bag and not written[i]], dtype=torch.long)
     held_known = torch.tensor([i for i, bag in enumerate(held_texts) if bag], dtype=torch.long)
     while trainer.running():

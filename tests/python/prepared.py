@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitmar import prepare, quant
+from bitmar import prepare
 from bitmar.model import BitMar
+from bitmar.settings import Run
 from bitmar.texts import ADDED, ASK
 from bitmar.tokenizer import Tokenizer, extend
 
@@ -23,10 +24,9 @@ TINY = Path(__file__).parents[1] / "golden/tiny"
 
 
 def run(module, *arguments) -> str:
-    """A module's command line; what it printed. The precision that it computes in is its own."""
+    """A module's command line; what it printed."""
     printed = io.StringIO()
-    with mock.patch.object(sys, "argv", ["program", *map(str, arguments)]), contextlib.redirect_stdout(printed), \
-            mock.patch.multiple(quant, matmul_dtype=quant.matmul_dtype, ternary=quant.ternary):
+    with mock.patch.object(sys, "argv", ["program", *map(str, arguments)]), contextlib.redirect_stdout(printed):
         module.main()
     return printed.getvalue()
 
@@ -106,6 +106,11 @@ def small_config(tokenizer: Tokenizer) -> dict:
         conv(8, stride=2, weights="int8"), conv(8), conv(8), pool, conv(8, 1), conv(24), pool,
         {"type": "residual", "kernel_size": 3}]}
     return config
+
+
+def run_in(folder, **more) -> Run:
+    """On a CPU, exactly, with data and work in one folder"""
+    return Run(Path(folder), Path(folder), {}, **more)
 
 
 def tiny_model(seed=0, tokenizer: Tokenizer | None = None) -> BitMar:

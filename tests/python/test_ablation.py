@@ -1,14 +1,16 @@
 """The ablation's variants are models and differ as they say."""
 
 import json
+import tempfile
 import unittest
 from pathlib import Path
 
 import torch
 
-from bitmar import ablation
+from bitmar import ablation, recipe
 from bitmar.model import VisionEncoder, load_config
-from bitmar.train import at_teachers_grid
+from bitmar.encoder import at_teachers_grid
+from prepared import run
 
 KEPT = load_config(Path(ablation.__file__).with_name("default_config.json"))
 
@@ -29,6 +31,22 @@ class Ablation(unittest.TestCase):
         for less, more in (("image-96", "image-160"), ("pairs-1", "pairs-5"), ("layers-0", "layers-4"), ("width-192", "width-320")):
             self.assertLess(work[less], work["kept"])
             self.assertGreater(work[more], work["kept"])
+
+    def test_the_recipe_trains_every_variant(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run(ablation, "recipe", "--out", folder, "--steps", 10)
+            stages = recipe.load(f"{folder}/ablation.toml").stages
+            for name in ablation.ALL:
+                _, settings = stages[f"ablation-{name}"]
+                self.assertEqual((settings.steps, settings.whole, settings.ternary), (5 if name == "float-to-ternary" else 10, name == "whole", name != "float"))
+                self.assertEqual(Path(settings.config).name, f"{name}.json" if "-" in name and "float" not in name else "kept.json")
+                load_config(settings.config)
+            self.assertEqual((stages["ablation-image-96"][1].views, stages["views-96"][1].size, stages["views-96"][1].grids_of), ("views-96", 96, "views"))
+            self.assertEqual(stages["ablation-float-to-ternary"][1].start, {"vision": "ablation-half-float"})
+            run(ablation, "recipe", "--out", folder, "layers-0")
+            self.assertEqual(list(recipe.load(f"{folder}/ablation.toml").stages), ["ablation-layers-0"])
+            with self.assertRaisesRegex(SystemExit, "no variant is called layers-9"):
+                run(ablation, "recipe", "--out", folder, "layers-9")
 
     def test_products_of_the_kept_model(self):
         # A convolution: positions x kernel x inputs x outputs; a linear layer: positions x inputs x outputs.

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 
 from bitmar import golden, tokenizer
 from bitmar.data import pad
-from bitmar.export import export_model, import_model, model_tensors, pack_ternary, read_checkpoint, read_safetensors, unpack_ternary
+from bitmar.export import export_model, import_model, model_tensors, pack_ternary, read_checkpoint, unpack_ternary
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny"
 
@@ -47,7 +48,7 @@ class ExportTest(unittest.TestCase):
         state = read_checkpoint(TINY)
         model = golden.tiny_model(5)
         model.load_state_dict(state["model"])
-        again, shipped = model_tensors(model), read_safetensors(TINY / "model.safetensors")
+        again, shipped = model_tensors(model), load_file(TINY / "model.safetensors")
         self.assertEqual(again.keys(), shipped.keys())
         for name, value in shipped.items():
             if value.dtype == np.float32:
@@ -63,14 +64,14 @@ class ExportTest(unittest.TestCase):
 
     def test_golden_files_are_small_and_say_what_the_model_says(self):
         self.assertLess(sum(f.stat().st_size for f in TINY.iterdir()), 420_000)
-        tensors, model = read_safetensors(TINY / "golden.safetensors"), import_model(TINY)
+        tensors, model = load_file(TINY / "golden.safetensors"), import_model(TINY)
         prompt = tensors["prompted/prompt"].tolist()
         case, _ = golden.run_case(model, "prompted", prompt, tensors["pixels"])
         self.assertEqual(case["prompted/greedy"].tolist(), tensors["prompted/greedy"].tolist())
         self.assertEqual(case["prompted/beam"].tolist(), tensors["prompted/beam"].tolist())
 
     def test_the_golden_answer_is_that_of_the_question_alone_and_in_a_batch(self):
-        tensors, model = read_safetensors(TINY / "golden.safetensors"), import_model(TINY)
+        tensors, model = load_file(TINY / "golden.safetensors"), import_model(TINY)
         vision = model.compressor(model.vision(torch.tensor(tensors["pixels"]).permute(2, 0, 1)[None]))
         asked = [[model.config["ask"]["token_id"], *row] for row in (tensors["ask/prompt"].tolist(), [70, 71], list(range(100, 111)))]
         together, totals = model.ask(pad(asked, model.config["pad_token_id"]), vision.expand(len(asked), -1, -1))

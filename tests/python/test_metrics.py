@@ -1,11 +1,13 @@
 """The caption metrics on examples small enough to work out by hand."""
 
+import json
 import math
 import unittest
+from pathlib import Path
 
 import torch
 
-from bitmar.metrics import bleu, cider, recall_at_10, rouge_l, score, words
+from bitmar.metrics import Cider, bleu, cider, recall_at_10, rouge_l, score, words
 
 
 class Bleu(unittest.TestCase):
@@ -41,7 +43,7 @@ class RougeL(unittest.TestCase):
         self.assertAlmostEqual(rouge_l([words("a c")], [[words("a b c d")]]), expected)
 
 
-class Cider(unittest.TestCase):
+class CiderByHand(unittest.TestCase):
     def test_worked_example(self):
         # Two photos. Candidate 1 repeats its only reference: all four cosines are 1, so 10.
         # Candidate 2 shares one word with a reference of the same length 4 ("sand"; "a" is in both
@@ -61,6 +63,21 @@ class Cider(unittest.TestCase):
     def test_score_keys(self):
         result = score(["a dog"], [["a dog", "the dog"]])
         self.assertEqual(list(result), ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr"])
+
+
+class Pycocoevalcap(unittest.TestCase):
+    """Scores that pycocoevalcap gave twenty made-up captions (pycocoevalcap_scores.py)"""
+
+    def test_scores_are_those_of_pycocoevalcap(self):
+        stored = json.loads(Path(__file__).with_name("pycocoevalcap_scores.json").read_text())
+        said, references = [words(c) for c in stored["captions"]], [[words(r) for r in rows] for rows in stored["references"]]
+        metric = Cider(references)
+        for caption, rows, wanted in zip(said, references, stored["cider_each"]):
+            self.assertAlmostEqual(metric(caption, rows), wanted, delta=1e-6, msg=" ".join(caption))
+        self.assertAlmostEqual(cider(said, references), stored["cider"], delta=1e-6)
+        self.assertAlmostEqual(rouge_l(said, references), stored["rouge_l"], delta=1e-6)
+        for got, wanted in zip(bleu(said, references), stored["bleu"]):
+            self.assertAlmostEqual(got, wanted, delta=1e-6)
 
 
 class Recall(unittest.TestCase):

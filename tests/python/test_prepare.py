@@ -103,8 +103,9 @@ class Sources(InFolder):
         torch.save({"stem": BitMar(config).vision.stem[:STEM_LAYERS].state_dict()}, self.folder / "stem.pt")
         with mock.patch.dict(views.TEACHERS, fake=Teacher), mock.patch.object(views, "WIDTH", 24), mock.patch.object(views, "STUDENT", 64):
             run(views, "--data", self.data, "--out", self.folder / "views", "--teacher", "fake", "--views", 1, "--size", 64)
-        for stage in ("encoder", "caption"):
-            run(train, stage, "--work", self.folder, "--data", self.data, "--config", self.folder / "config.json", "--steps", 2, "--batch", 8, "--device", "cpu")
+        settings = f'steps = 2\nbatch = 8\nconfig = "{self.folder}/config.json"\n'
+        (self.folder / "coco.toml").write_text(f'[[stage]]\ndo = "encoder"\nstem = "stem"\n{settings}[[stage]]\ndo = "caption"\n{settings}')
+        run(train, self.folder / "coco.toml", "--work", self.folder, "--data", self.data, "--device", "cpu")
         curve = read_rows(self.folder / "caption.jsonl")
         self.assertEqual(curve[-1]["step"], 2)
         self.assertTrue({"coco", "answer_vqa", "val_lm"} <= set(curve[-1]), curve[-1])

@@ -3,12 +3,10 @@
 import json
 import unittest
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
 
-from bitmar import quant
 from bitmar.model import BitMar
 from bitmar.price import ratio_interval
 from bitmar.search import Speaker, beam_search
@@ -19,10 +17,6 @@ BEAMS, STEPS = 4, 8
 
 class Search(unittest.TestCase):
     def setUp(self):
-        # Scores are compared to four places, and a stage that another test ran leaves products in bfloat16 behind.
-        patched = mock.patch.multiple(quant, matmul_dtype=torch.float32, ternary=True)
-        patched.start()
-        self.addCleanup(patched.stop)
         torch.manual_seed(5)
         self.model = BitMar(json.loads(TINY.read_text())).eval()
         self.conditioning = torch.randn(1, 6, self.model.config["hidden_size"])

@@ -12,8 +12,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import save_file
 
-from bitmar.export import write_safetensors
 from bitmar.teacher import IMAGENET_MEAN, IMAGENET_STD, DinoV2Teacher, ResNetTeacher
 from bitmar.tfjs_graph import Graph
 
@@ -78,7 +78,7 @@ class DinoV2(unittest.TestCase):
     def teacher(self, weights, suffix=".pth"):
         with tempfile.NamedTemporaryFile(suffix=suffix) as file:
             if suffix == ".safetensors":
-                write_safetensors(file.name, {name: value.numpy() for name, value in weights.items()})
+                save_file(weights, file.name)
             else:
                 torch.save(weights, file.name)
             return DinoV2Teacher(Path(), Path(file.name))

@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-import types
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -12,17 +11,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bitmar import quant
+from bitmar import settings
 from bitmar.captioning import INFO_NCE_TEMPERATURE, Split, distil_loss, info_nce
 from bitmar.data import Views
+from bitmar.encoder import encoder
+from bitmar.inputs import Pixels, StemCache
 from bitmar.mix import mix
 from bitmar.ordered import engine_order
 from bitmar.quant import BitLinear, quantize_activation, quantize_weight
+from bitmar.settings import Deadline
 from bitmar.stem import STEM_LAYERS
 from bitmar.texts import Speech
-from bitmar.train import Pixels, StemCache, Trainer, encoder
+from bitmar.trainer import Trainer
 from bitmar.words import FEWEST, bags, losses, rarities, shares, strange_summaries, summaries, words
-from prepared import tiny_model, tiny_tokenizer, write_rows
+from prepared import run_in, tiny_model, tiny_tokenizer, write_rows
 
 
 def loss_of(model, seed):
@@ -63,8 +65,7 @@ class Encoder(unittest.TestCase):
                 tiny_views(Path(work) / "views")
                 model = tiny_model()
                 before = {name: p.clone() for name, p in model.vision.named_parameters()}
-                encoder(types.SimpleNamespace(work=Path(work), device="cpu", name=None, seed=0, minutes=1e9, seconds=None, steps=2, rate=1e-2, batch=None, mixed=0.0,
-                                              whole=whole, through=None), model, None)
+                encoder(settings.Encoder("encoder", steps=2, rate=1e-2, whole=whole), run_in(work), model, None)
                 first = tuple(f"stem.{i}." for i in range(STEM_LAYERS))
                 for name, p in model.vision.named_parameters():
                     if name.endswith("weight"):
@@ -86,8 +87,7 @@ class Resume(unittest.TestCase):
         def train(folder, chunks):
             for steps in chunks:
                 model = tiny_model()
-                args = types.SimpleNamespace(work=Path(folder), device="cpu", name=None, seed=0, minutes=1e9, seconds=None)
-                trainer = Trainer(args, "test", model, model.parameters(), 1e-3, steps=4)
+                trainer = Trainer(settings.Learning("test", steps=4), run_in(folder), model, model.parameters())
                 while trainer.step < steps:
                     trainer.update({"lm": loss_of(model, trainer.step)}, {"lm": 1.0})
                 trainer.save()
@@ -101,9 +101,8 @@ class Resume(unittest.TestCase):
 
     def test_a_run_out_of_time_saves_and_fails(self):
         with tempfile.TemporaryDirectory() as folder:
-            args = types.SimpleNamespace(work=Path(folder), device="cpu", name=None, seed=0, minutes=-1, seconds=None)
             model = tiny_model()
-            trainer = Trainer(args, "test", model, model.parameters(), 1e-3, steps=4)
+            trainer = Trainer(settings.Learning("test", steps=4), run_in(folder, deadline=Deadline(-1)), model, model.parameters())
             with self.assertRaisesRegex(SystemExit, "step 0 of 4"):
                 trainer.running()
             self.assertTrue((Path(folder) / "test.pt").exists())
@@ -177,7 +176,6 @@ class SharedSpace(unittest.TestCase):
 
 class Memory(unittest.TestCase):
     def setUp(self):
-        quant.matmul_dtype = torch.float32
         self.model = tiny_model(5).eval()
         width = self.model.config["memory"]["width"]
         torch.manual_seed(5)
@@ -210,7 +208,6 @@ class Memory(unittest.TestCase):
 
 class Generation(unittest.TestCase):
     def test_cached_decoding_is_the_whole_pass_token_by_token(self):
-        quant.matmul_dtype = torch.float32
         model = tiny_model(3).eval()
         torch.manual_seed(0)
         conditioning = torch.randn(3, 5, model.config["hidden_size"])
@@ -229,7 +226,7 @@ class EngineOrder(unittest.TestCase):
         with torch.no_grad():
             plain = model.decoder.layers[0].attention_norm(conditioning)
             attended = model.text_encoder.layers[0].attention(conditioning, conditioning)
-        with engine_order():
+        with engine_order(model):
             self.assertTrue(torch.allclose(model.decoder.layers[0].attention_norm(conditioning), plain, rtol=1e-5))
             ordered = model.text_encoder.layers[0].attention(conditioning, conditioning)
             self.assertTrue(torch.allclose(ordered, attended, rtol=1e-2, atol=1e-2))
@@ -239,7 +236,6 @@ class EngineOrder(unittest.TestCase):
 
 class Causality(unittest.TestCase):
     def test_later_tokens_change_no_earlier_logits(self):
-        quant.matmul_dtype = torch.float32
         model = tiny_model(3).eval()
         tokens = torch.randint(3, model.config["vocab_size"], (1, 6))
         with torch.no_grad():
@@ -309,20 +305,19 @@ class WordsOfAPicture(unittest.TestCase):
             write_rows(Path(work), [{"captions": [["a dog", "human"]]}] * 6, [])
             tokenizer = tiny_tokenizer(Path(work))
             model, kept = tiny_model(0, tokenizer), lambda: sorted(Path(work).rglob("*summary-*"))
-            args = types.SimpleNamespace(work=Path(work), data=Path(work))
-            split = Split(args, "train", Speech(tokenizer, model.config), lambda views: Pixels(views, "cpu"))
-            first = summaries(model, split, 1)
+            split = Split(Path(work) / "views", Path(work), "train", Speech(tokenizer, model.config), lambda views: Pixels(views, "cpu"))
+            first = summaries(model, split, 1, Deadline())
             self.assertEqual(len(kept()), 1)
             rows = np.lib.format.open_memmap(kept()[0], "r+")
             rows[2] = np.nan  # a photo that the last run did not come to
             with self.assertRaises(SystemExit):
-                summaries(model, split, 1, deadline=0)
-            self.assertTrue(torch.equal(summaries(model, split, 1), first))
+                summaries(model, split, 1, Deadline(-1))
+            self.assertTrue(torch.equal(summaries(model, split, 1, Deadline()), first))
             split.inputs = None  # nothing to see any more
-            self.assertTrue(torch.equal(summaries(model, split, 1), first))
+            self.assertTrue(torch.equal(summaries(model, split, 1, Deadline()), first))
             split.inputs = Pixels(split.views, "cpu")
             model.vision.stem[0].affine_bias.data += 1
-            self.assertFalse(torch.equal(summaries(model, split, 1), first))
+            self.assertFalse(torch.equal(summaries(model, split, 1, Deadline()), first))
             self.assertEqual(len(kept()), 2)
 
     def test_labels_are_known_where_nobody_wrote(self):
@@ -332,7 +327,7 @@ class WordsOfAPicture(unittest.TestCase):
                                         {"captions": [["a cat", "rebuilt"]]}, {"labels": ["happiness"]}, {}])
             tokenizer = tiny_tokenizer(Path(work))
             speech = Speech(tokenizer, tiny_model(0, tokenizer).config)
-            texts, written = bags(Split(types.SimpleNamespace(work=Path(work), data=Path(work)), "val", speech), speech)
+            texts, written = bags(Split(Path(work) / "views", Path(work), "val", speech), speech)
         self.assertEqual(written.tolist(), [True, False, True, False, False])
         self.assertEqual([[tokenizer.decode(text) for text in bag] for bag in texts], [["a dog runs"], [" a cat a cup"], ["a cat"], [], []])
 
@@ -366,10 +361,9 @@ class WordsOfAPicture(unittest.TestCase):
             tokenizer = tiny_tokenizer(Path(work))
             model = tiny_model(0, tokenizer)
             before = {name: value.clone() for name, value in model.state_dict().items()}
-            args = types.SimpleNamespace(work=Path(work), data=Path(work), device="cpu", name=None, seed=0, minutes=1e9, seconds=None, batch=9)
             with mock.patch.multiple("bitmar.words", STRANGE_EACH=8, KINDS_WEIGHT=0.3):  # so few steps as these teach little
                 strange = strange_summaries(model)
-                words(args, model, tokenizer, lambda parameters: Trainer(args, "words", model, parameters, 1e-2, 400), lambda views: Pixels(views, "cpu"))
+                words(settings.Words("words", steps=400, rate=1e-2, batch=9), run_in(work), model, tokenizer)
             for name, value in model.state_dict().items():
                 if not name.startswith("words."):
                     self.assertTrue(torch.equal(value, before[name]), name)

@@ -1,5 +1,7 @@
 """Packing photos into views, views added later, and every stage of training on a few of them."""
 
+import contextlib
+import io
 import itertools
 import json
 import tempfile
@@ -11,10 +13,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitmar import quant, see, tokenizer, train, views
+from bitmar import recipe, see, stages, tokenizer, trainer, views
 from bitmar.captioning import NAMED_REWARD, Critic
 from bitmar.data import ResidentViews, Views, nearest_photos
-from bitmar.model import BitMar
+from bitmar.model import BitMar, load_config
+from bitmar.quant import computing, fast_products
+from bitmar.settings import CAPTIONER, Run
 from bitmar.stem import STEM_LAYERS
 from prepared import encoded, noise, prepared, run, small_config, write_tar
 
@@ -173,7 +177,7 @@ class Stages(Photos):
     """A model of the default's kind that is small enough to train for a step."""
 
     PHOTOS, STUDENT, WIDTH = 16, 64, 24
-    AFTER_VISION = "compressor,embedding,text_encoder,fusion,memory,decoder"
+    ALL = "vision,captioner"
 
     def setUp(self):
         super().setUp()
@@ -183,28 +187,29 @@ class Stages(Photos):
         torch.manual_seed(0)
         torch.save({"stem": BitMar(config).vision.stem[:STEM_LAYERS].state_dict()}, self.folder / "stem.pt")
 
-    def train(self, stage, *more) -> list[dict]:
+    def train(self, kind, **more) -> list[dict]:
         """Two steps; what the stage wrote down of itself."""
-        (self.folder / "text").write_text("a dog on the grass\n" * 3)
-        wrote = self.folder / f"{more[more.index('--name') + 1] if '--name' in more else stage}.jsonl"
-        run(train, stage, "--work", self.folder, "--data", self.data, "--config",
-            self.folder / "config.json", "--text", self.folder / "text", "--steps", 2, "--batch", 8, "--device", "cpu", *more)
+        (self.data / "text.txt").write_text("a dog on the grass\n" * 3)
+        stage = recipe.stage_of(kind, {"steps": 2, "batch": 8, **more}, "test")
+        wrote = self.folder / f"{stage.name}.jsonl"
+        with contextlib.redirect_stdout(io.StringIO()):
+            stages.do(kind, stage, Run(self.data, self.folder, load_config(self.folder / "config.json")))
         return [json.loads(line) for line in wrote.read_text().splitlines()] if wrote.exists() else []
 
     def test_each_starts_where_the_last_one_ended(self):
         self.pack("--views", 3)
-        self.train("language")
-        self.train("encoder")
-        self.train("caption", "--start", f"decoder,embedding={self.folder}/language.pt")
-        self.train("caption", "--name", "tutor", "--components", 24, "--seed", 1)
-        tutors = ("--tutors", self.folder / "tutor.pt", self.folder / "caption.pt")
-        joint = self.train("joint", *tutors, "--start", f"vision={self.folder}/encoder.pt", f"{self.AFTER_VISION}={self.folder}/caption.pt")
-        critic = self.train("critic", *tutors, "--start", f"vision,{self.AFTER_VISION}={self.folder}/joint.pt")
+        self.train("language", text=True)
+        self.train("encoder", stem="stem")
+        self.train("caption", text=True, start={"decoder,embedding": "language"})
+        self.train("caption", name="tutor", components=24, seed=1)
+        tutors = ["tutor", "caption"]
+        joint = self.train("joint", tutors=tutors, start={"vision": "encoder", "captioner": "caption"})
+        critic = self.train("critic", tutors=tutors, start={self.ALL: "joint"})
         for curve in (joint, critic):
             self.assertEqual(curve[-1]["step"], 2)
             self.assertTrue(np.isfinite(curve[-1]["val_lm"]), curve)
         start, end = (torch.load(self.folder / f"{name}.pt")["model"] for name in ("joint", "critic"))
-        for part in self.AFTER_VISION.split(","):  # all of them learn from the reward or beside it
+        for part in CAPTIONER:  # all of them learn from the reward or beside it
             self.assertTrue(any(not torch.equal(start[k], end[k]) for k in start if k.startswith(part)), part)
         fixed = [k for k in start if k.startswith("vision.stem.0")]
         self.assertTrue(fixed and all(torch.equal(start[k], end[k]) for k in fixed))
@@ -213,20 +218,18 @@ class Stages(Photos):
         self.pack("--views", 1)
         self.train("caption")
         learned = []
-        for name, options in (("plain", ()), ("through", ("--through", self.folder / "caption.pt"))):
-            self.train("encoder", "--name", name, *options)
+        for name, options in (("plain", {}), ("through", {"through": "caption"})):
+            self.train("encoder", name=name, **options)
             learned.append(torch.load(self.folder / f"{name}.pt")["latent"])
         self.assertFalse(torch.equal(*(weights["vision.feature_proj.weight"] for weights in learned)))
 
     def test_mixed_views_and_every_convolution_learn(self):
         self.pack("--views", 1, "--mixed", 1)
-        start = f"vision,{self.AFTER_VISION}={self.folder}/caption.pt"
         self.train("caption")
-        runs = {"plain": ("encoder", "--whole"), "mixed": ("encoder", "--whole", "--mixed", 0.5),
-                "joint": ("joint", "--whole"), "critic": ("critic", "--whole")}
+        runs = {"plain": ("encoder", {}), "mixed": ("encoder", {"mixed": 0.5}), "joint": ("joint", {}), "critic": ("critic", {})}
         learned = {"start": torch.load(self.folder / "caption.pt")["latent"]}
-        for name, (stage, *more) in runs.items():
-            self.train(stage, "--name", name, *more, "--start", start)
+        for name, (stage, more) in runs.items():
+            self.train(stage, name=name, whole=True, **more, start={self.ALL: "caption"})
             learned[name] = torch.load(self.folder / f"{name}.pt")["latent"]["vision.stem.0.weight"]
             self.assertFalse(torch.equal(learned[name], learned["start"]["vision.stem.0.weight"]), name)
         self.assertFalse(torch.equal(learned["plain"], learned["mixed"]))
@@ -234,36 +237,36 @@ class Stages(Photos):
     def test_a_stage_of_so_many_seconds_lasts_so_long_and_anneals(self):
         self.pack("--views", 1)
         rates = []
-        advance = train.Trainer.advance
+        advance = trainer.Trainer.advance
 
-        def watched(trainer, losses):
-            advance(trainer, losses)
-            rates.append(trainer.optimizer.param_groups[0]["lr"] / min(1, trainer.step / 100))
+        def watched(own, losses):
+            advance(own, losses)
+            rates.append(own.optimizer.param_groups[0]["lr"] / min(1, own.step / 100))
 
         # A clock that goes on by a twentieth of a second whenever it is read: how busy the machine is does not matter.
-        clock = mock.patch.object(train.time, "time", side_effect=itertools.count(0, 0.05))
-        with mock.patch.object(train.Trainer, "advance", watched), clock:
-            self.train("caption", "--seconds", 1.5)
+        clock = mock.patch.object(trainer.time, "time", side_effect=itertools.count(0, 0.05))
+        with mock.patch.object(trainer.Trainer, "advance", watched), clock:
+            self.train("caption", seconds=1.5)
         self.assertGreater(len(rates), 2)  # more than its --steps
         self.assertEqual(rates, sorted(rates, reverse=True))
         self.assertLess(rates[-1], rates[0] / 2)
         seconds = torch.load(self.folder / "caption.pt")["seconds"]
         self.assertTrue(seconds < 30, seconds)
         before = len(rates)
-        with mock.patch.object(train.Trainer, "advance", watched):
-            self.train("caption", "--seconds", 1.5)  # has had its time
+        with mock.patch.object(trainer.Trainer, "advance", watched):
+            self.train("caption", seconds=1.5)  # has had its time
         self.assertEqual(len(rates), before)
 
     def test_in_float_a_ternary_model_starts_as_what_it_computes(self):
         self.pack("--views", 1)
         self.train("caption")
-        self.train("caption", "--name", "float", "--float", "--rate", 1e-9, "--start", f"{self.AFTER_VISION}={self.folder}/caption.pt")
+        self.train("caption", name="float", ternary=False, rate=1e-9, start={"captioner": "caption"})
         ternary, floats = (torch.load(self.folder / f"{name}.pt") for name in ("caption", "float"))
         self.assertEqual((ternary["ternary"], floats["ternary"]), (True, False))
         weight = floats["latent"]["decoder.layers.0.attention.q_proj.weight"]
         self.assertEqual(len((weight.abs() * 1e5).round().unique()), 2)  # 0 and gamma
-        self.train("caption", "--name", "again", "--float", "--rate", 1e-3, "--start", f"{self.AFTER_VISION}={self.folder}/float.pt")
-        self.train("caption", "--name", "kept", "--float", "--rate", 1e-9, "--start", f"{self.AFTER_VISION}={self.folder}/again.pt")
+        self.train("caption", name="again", ternary=False, rate=1e-3, start={"captioner": "float"})
+        self.train("caption", name="kept", ternary=False, rate=1e-9, start={"captioner": "again"})
         again, kept = (torch.load(self.folder / f"{name}.pt")["latent" if name == "kept" else "model"] for name in ("again", "kept"))
         name = "decoder.layers.0.attention.q_proj.weight"
         self.assertTrue(torch.allclose(again[name], kept[name], atol=1e-7))
@@ -271,8 +274,7 @@ class Stages(Photos):
     def test_recall_teaches_what_the_memory_is_searched_by_and_nothing_else(self):
         self.pack("--views", 2)
         self.train("caption")
-        start = f"vision,{self.AFTER_VISION}={self.folder}/caption.pt"
-        curve = self.train("recall", "--steps", 100, "--rate", 1e-2, "--batch", 16, "--start", start)
+        curve = self.train("recall", steps=100, rate=1e-2, batch=16, start={self.ALL: "caption"})
         learned = [row["infonce"] for row in curve if "infonce" in row]
         self.assertLess(learned[-1], learned[0])
         self.assertTrue(0 <= curve[-1]["val_text_to_image"] <= 1 and 0 <= curve[-1]["val_image_to_text"] <= 1)
@@ -298,7 +300,7 @@ class Stages(Photos):
                 self.assertTrue(torch.equal(seen.pixels(rows, view), pixels))
                 # What a mirror image's folder holds is mirrored back: it is read as view 2 k + 1.
                 if view % 4 in (0, 3):
-                    with mock.patch.object(quant, "matmul_dtype", torch.bfloat16):  # as it is seen
+                    with computing(model, products=fast_products("cpu")):  # as it is seen
                         wanted = model.vision(pixels.float())
                     self.assertLess(float((seen.grids(rows, view).float() - wanted).abs().max()), 0.02 * float(wanted.abs().max()))
 
@@ -306,7 +308,7 @@ class Stages(Photos):
         self.pack("--views", 1)
         asked = [{"question": "what is on the grass", "answer": "a dog", "type": "object"}, {"question": "who is this?", "answer": "tom", "type": ""}] * 8
         (self.data / "questions.jsonl").write_text("".join(json.dumps(q) + "\n" for q in asked))
-        curve = self.train("caption", "--steps", 100, "--rate", 1e-2)
+        curve = self.train("caption", steps=100, rate=1e-2)
         unseen = [row["unseen"] for row in curve if "unseen" in row]
         self.assertLess(unseen[1], 0.7 * unseen[0])
 
@@ -319,7 +321,7 @@ class Stages(Photos):
         (self.data / "photos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         critics = []
         with mock.patch.object(Critic, "run", lambda self, *rest: critics.append(self)):
-            self.train("critic", "--on-grid", "--start", f"vision,{self.AFTER_VISION}={self.folder}/caption.pt")
+            self.train("critic", on_grid=True, start={self.ALL: "caption"})
         critic, = critics
         self.assertEqual([critic.reward(0, caption) for caption in ("a hand holds a phone", "a dog")], [NAMED_REWARD, 0])
         self.assertEqual(critic.reward(1, "a phone"), 0)
@@ -331,7 +333,7 @@ class Stages(Photos):
     def test_reward_on_the_grid_leaves_the_encoder_alone(self):
         self.pack("--views", 1)
         self.train("caption")
-        self.train("critic", "--on-grid", "--start", f"vision,{self.AFTER_VISION}={self.folder}/caption.pt")
+        self.train("critic", on_grid=True, start={self.ALL: "caption"})
         start, end = (torch.load(self.folder / f"{name}.pt")["latent"] for name in ("caption", "critic"))
         changed = {k.split(".")[0] for k in start if not torch.equal(start[k], end[k])}
         self.assertIn("decoder", changed)
