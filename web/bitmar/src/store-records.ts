@@ -15,7 +15,7 @@ import type { Attachments } from './store.js';
 export const FORMAT = 2;
 const MAGIC = Buffer.from('BMR2');
 const MAGIC_V1 = Buffer.from('BMRM');
-const PREFIX_BYTES = 32;
+export const PREFIX_BYTES = 32;
 const PREFIX_BYTES_V1 = 12;
 const CHECKSUM_BYTES = 8;
 const QUOTE = 0x22;
