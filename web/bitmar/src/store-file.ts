@@ -3,7 +3,7 @@
 
 import { randomInt } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { copyFile, link, mkdir, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { copyFile, link, mkdir, open, readdir, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 
 import { applyCaptions } from './attachments.js';
@@ -11,15 +11,16 @@ import { BitMarError, messageOf } from './errors.js';
 import { FolderLock } from './folder-lock.js';
 import { beginsLikeRecords, checksum, eraseEpisodes, findRecords, FORMAT, frameRecord, PREFIX_BYTES, snapshotFile, type Found, type FoundRecord, type RecordHeader } from './store-records.js';
 import type { Attachments, EarlierStore, Store, StoredState, Thumbnail } from './store.js';
+import { imageType, MOST_THUMBNAIL_BYTES } from './thumbnails.js';
 
 /** No memory takes so much: its 65,536 slots and their captions. What is larger is something else. */
 const MOST_BYTES = 512 << 20;
 /** A larger one is looked at before it is read. */
 const LARGE_BYTES = 16 << 20;
-const MOST_THUMBNAIL_BYTES = 64 << 20;
 
-/** A thumbnail's file: the checksum is missing from those of earlier versions. */
-const THUMBNAIL_NAME = /^(\d{1,16})(?:-([0-9a-f]{16}))?\.([a-z]{1,16})$/;
+/** A thumbnail's file, by its id, its checksum, which is missing from those of earlier versions, and its type, with `_` for dots. */
+const THUMBNAIL_NAME = /^(\d{1,16})(?:-([0-9a-f]{16}))?\.([a-z0-9_+-]{1,32})$/;
+const PART_NAME = /^(snapshot\.bin|journal\.bin|cut-[0-9a-f]+\.bin|\d{1,16}-[0-9a-f]{16}\.[a-z0-9_+-]{1,32})\.part$/;
 const MODEL_NAME = /^[0-9a-f]{64}$/;
 
 // Nothing is waited for at the other end of a pipe. What Windows does not know is undefined there.
@@ -34,6 +35,19 @@ export interface FileStoreOptions {
   readonly model?: string | undefined;
   /** Opens no lock and makes no folder. */
   readonly readOnly?: boolean | undefined;
+}
+
+/** Stores of this process that are about to close, by their folders: whoever opens one of these waits for them, not only as long as for a stranger. */
+const endings = new Map<string, Promise<void>>();
+const LONGEST_END_MS = 30_000;
+
+async function endOf(place: string): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const patience = new Promise<void>((resolve) => (timer = setTimeout(resolve, LONGEST_END_MS)));
+  const ending = endings.get(place);
+  if (ending) await Promise.race([ending, patience]);
+  clearTimeout(timer);
+  if (endings.get(place) === ending) endings.delete(place);
 }
 
 /** What the two files hold. */
@@ -61,6 +75,8 @@ export class FileStore implements Store {
   readonly #model: string | undefined;
   #readOnly: boolean;
   #lock: FolderLock | undefined;
+  #place: string | undefined; // the folder by its real path
+  #ended: (() => void) | undefined; // for those who wait for our end
   #closed = false;
   #working = 0;
 
@@ -195,6 +211,7 @@ export class FileStore implements Store {
       this.#foreign = undefined;
       await this.#writeWhole('journal.bin', new Uint8Array());
       this.#tail = 'none';
+      await this.#removeParts();
       const kept = new Set(thumbnails.values());
       await this.#removeThumbnails((await listThumbnails(this.#folder)).filter((name) => !kept.has(name)));
       if (placeRead) await this.#clearOwnAside();
@@ -206,11 +223,10 @@ export class FileStore implements Store {
       const name = this.#thumbnails.get(id);
       if (!name) return undefined;
       const bytes = await readRegular(join(this.#thumbnailFolder, name), MOST_THUMBNAIL_BYTES);
-      if (!bytes && (this.#readOnly || this.#thumbnails.get(id) !== name)) return undefined; // it was removed meanwhile
-      if (!bytes) throw new BitMarError('invalid_state', `${name} is missing`);
+      if (!bytes) return undefined;
       const [, , sum, type] = THUMBNAIL_NAME.exec(name) ?? [];
       if (sum && sum !== checksum(bytes)) throw new BitMarError('invalid_state', `${name} is damaged`);
-      return { type: `image/${type}`, bytes };
+      return { type: `image/${type!.replaceAll('_', '.')}`, bytes };
     });
   }
 
@@ -283,6 +299,11 @@ export class FileStore implements Store {
     });
   }
 
+  ending(): void {
+    if (this.#place === undefined || this.#ended) return;
+    endings.set(this.#place, new Promise((resolve) => (this.#ended = resolve)));
+  }
+
   close(): void {
     this.#closed = true;
     if (this.#working === 0) this.#release();
@@ -294,7 +315,10 @@ export class FileStore implements Store {
     if (this.#readOnly || this.#lock) return;
     try {
       await mkdir(this.#path('thumbnails'), { recursive: true });
+      this.#place = await realpath(this.#folder);
+      await endOf(this.#place);
       this.#lock = await FolderLock.take(this.#folder);
+      if (this.#lock.exclusive) await this.#removeParts().catch(() => {}); // the next save does it, or says why it cannot
     } catch (error) {
       const refused = ['EACCES', 'EROFS', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '');
       if (!refused || !(await exists(this.#folder))) throw error;
@@ -359,6 +383,7 @@ export class FileStore implements Store {
   #release(): void {
     this.#lock?.release();
     this.#lock = undefined;
+    this.#ended?.();
   }
 
   // ---- Reading ----
@@ -431,12 +456,21 @@ export class FileStore implements Store {
   async #putThumbnails({ thumbnails }: Attachments): Promise<[number, string][]> {
     const names: [number, string][] = [];
     for (const [id, { type, bytes }] of thumbnails) {
-      const name = `${id}-${checksum(bytes)}.${/^image\/([a-z]{1,16})$/.exec(type)?.[1] ?? 'jpeg'}`;
+      const [, subtype] = (imageType(type) ?? 'image/jpeg').split('/');
+      const name = `${id}-${checksum(bytes)}.${subtype!.replaceAll('.', '_')}`;
       await this.#writeFile(join('thumbnails', name), bytes);
       names.push([id, name]);
     }
     if (names.length) await syncFolder(this.#path('thumbnails'));
     return names;
+  }
+
+  /** What writers left that were killed: no save that they acknowledged needs it. */
+  async #removeParts(): Promise<void> {
+    const aside = (await namesIn(this.#path('aside'))).filter((name) => /^damaged-\d+$/.test(name)).map((name) => this.#path('aside', name));
+    for (const folder of [this.#folder, this.#path('thumbnails'), this.#path('aside'), ...aside]) {
+      for (const name of await namesIn(folder)) if (PART_NAME.test(name)) await rm(join(folder, name), { force: true });
+    }
   }
 
   async #removeThumbnails(names: readonly string[]): Promise<void> {

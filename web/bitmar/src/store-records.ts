@@ -9,7 +9,7 @@
 
 import { createHash } from 'node:crypto';
 
-import { eraseRecords } from './engine-bytes.js';
+import { eraseRecords, recordsIn } from './engine-bytes.js';
 import type { Attachments } from './store.js';
 
 export const FORMAT = 2;
@@ -102,6 +102,8 @@ export function frameRecord(generation: number, sequence: number, frame: Uint8Ar
  */
 export function eraseEpisodes(bytes: Buffer, ids: readonly number[]): boolean {
   let erased = eraseRecords(bytes, ids);
+  const episodes = [...recordsIn(bytes)].filter(({ sound }) => sound); // a name may look like a caption
+  const isEpisode = (at: number) => episodes.some((record) => at >= record.at && at < record.end);
   const sound: { at: number; headerAt: number; end: number }[] = [];
   for (let at = bytes.indexOf(MAGIC); at >= 0; at = bytes.indexOf(MAGIC, at + 1)) {
     const lengths = readPrefix(bytes, at);
@@ -112,6 +114,7 @@ export function eraseEpisodes(bytes: Buffer, ids: readonly number[]): boolean {
   for (const id of ids) {
     const begins = Buffer.from(`[${id},"`);
     for (let at = bytes.indexOf(begins); at >= 0; at = bytes.indexOf(begins, at + 1)) {
+      if (isEpisode(at)) continue;
       const from = at + begins.length;
       let to = from;
       while (to < bytes.length && bytes[to] !== QUOTE) to += bytes[to] === BACKSLASH ? 2 : 1;
