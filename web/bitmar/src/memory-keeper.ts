@@ -142,6 +142,7 @@ export class MemoryKeeper {
 
   remove(id: number): void {
     this.#expected.delete(id);
+    this.#missed.delete(id);
     this.captions.delete(id);
     this.budget.remove(id);
     this.#pending.remove(id);
@@ -190,6 +191,7 @@ export class MemoryKeeper {
     this.captions.clear();
     this.budget.reset(new Map());
     this.#expected.clear();
+    this.#missed.clear();
     this.#pending.clear();
     this.#snapshotDue = true;
     if (!this.#spoiled) return;
