@@ -5,6 +5,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 
 import { BitMar } from 'bitmar';
 import { code, otherTinyModel, path, picture, png, TINY } from './helpers.mjs';
@@ -398,6 +399,36 @@ describe('the end', () => {
     await new Promise((resolve) => setTimeout(resolve, 20));
     model.dispose();
     assert.deepEqual(await codes, waiting.map(() => 'disposed'));
+  });
+
+  test('or for a worker that hangs; and an abort of a call that waits is heard at once', async () => {
+    const worker = join(base, 'hanging.mjs');
+    await writeFile(
+      worker,
+      `import ${JSON.stringify(pathToFileURL(path('web/bitmar/dist/worker-node.js')))};
+       const channel = new BroadcastChannel('bitmar-hang');
+       channel.onmessage = () => { for (;;); };
+       channel.unref();`,
+    );
+    const channel = new BroadcastChannel('bitmar-hang');
+    const model = await BitMar.load(TINY, { workerUrl: pathToFileURL(worker), memory: { folder, autosaveMs: 1e6 } });
+    const { memory } = model;
+    await memory.teach(photo(0), 'one');
+    channel.postMessage('now');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    channel.close();
+    const calls = [memory.flush(), memory.list(), memory.stats(), memory.export(), memory.teach(photo(1), 'two'), model.caption(photo(0))];
+    const settled = Promise.all(calls.map((call) => call.then(() => 'fine', ({ code }) => code)));
+    const stop = new AbortController();
+    const { signal } = stop;
+    const waiting = [memory.recall({ text: 'a dog', signal }), memory.teach(photo(1), 'two', { signal }), memory.write(photo(1), { signal }), model.caption(photo(1), { signal })];
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const begun = performance.now();
+    stop.abort();
+    for (const call of waiting) await assert.rejects(call, code('aborted'));
+    assert.ok(performance.now() - begun < 200, `${performance.now() - begun} ms`);
+    model.dispose();
+    assert.deepEqual(await settled, calls.map(() => 'disposed'));
   });
 
   test('an abort is heard while the memory opens', async () => {

@@ -96,6 +96,24 @@ describe('a store on the disk', () => {
     }
   });
 
+  test('a torn end of the journal is damage only where no killed process leaves that', async () => {
+    await filled();
+    const journal = join(folder, 'journal.bin');
+    const whole = await readFile(journal);
+    const last = whole.lastIndexOf('BMR2');
+    const damagedWith = async (end) => {
+      await writeFile(journal, end);
+      return (await store().load()).damaged;
+    };
+    for (let length = last; length < whole.length; length += 1) assert.equal(await damagedWith(whole.subarray(0, length)), 0, `${length - last} bytes`);
+    for (const at of [0, 5, 13, 20, 27, 33, 60]) {
+      const end = Buffer.from(whole.subarray(0, -1));
+      end[last + at] ^= 1;
+      assert.equal(await damagedWith(end), 1, `byte ${at} of a record without its end`);
+    }
+    for (const end of [Buffer.alloc(1), Buffer.alloc(40), Buffer.from('BMRX')]) assert.equal(await damagedWith(Buffer.concat([whole, end])), 1);
+  });
+
   test('a torn tail of garbage is dropped', async () => {
     await filled();
     await appendFile(join(folder, 'journal.bin'), Buffer.alloc(500, 0xa5));

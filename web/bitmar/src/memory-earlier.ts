@@ -7,6 +7,7 @@ import { writeArchive } from './memory-archive.js';
 import type { EarlierMemory } from './memory-types.js';
 import type { Picture } from './protocol.js';
 import type { EarlierStore, StoredState, Thumbnail } from './store.js';
+import { asThumbnail } from './thumbnails.js';
 
 /** An episode that is in this model's memory now. */
 interface Brought {
@@ -50,7 +51,7 @@ export async function describe(earlier: EarlierStore, host: HostClient): Promise
       const thumbnails = new Map<number, Thumbnail>();
       for (const { id } of episodes) {
         const thumbnail = state.thumbnails.has(id) ? await readable(earlier.thumbnail(id)) : undefined;
-        if (thumbnail) thumbnails.set(id, thumbnail);
+        if (thumbnail) thumbnails.set(id, asThumbnail(thumbnail));
       }
       return writeArchive({ model, snapshot, captions: state.captions, thumbnails });
     },

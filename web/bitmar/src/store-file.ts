@@ -21,6 +21,7 @@ const LARGE_BYTES = 16 << 20;
 /** A thumbnail's file, by its id, its checksum, which is missing from those of earlier versions, and its type, with `_` for dots. */
 const THUMBNAIL_NAME = /^(\d{1,16})(?:-([0-9a-f]{16}))?\.([a-z0-9_+-]{1,32})$/;
 const PART_NAME = /^(snapshot\.bin|journal\.bin|cut-[0-9a-f]+\.bin|\d{1,16}-[0-9a-f]{16}\.[a-z0-9_+-]{1,32})\.part$/;
+const DAMAGED_NAME = /^damaged-\d+$/;
 const MODEL_NAME = /^[0-9a-f]{64}$/;
 
 // Nothing is waited for at the other end of a pipe. What Windows does not know is undefined there.
@@ -44,10 +45,8 @@ const LONGEST_END_MS = 30_000;
 async function endOf(place: string): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const patience = new Promise<void>((resolve) => (timer = setTimeout(resolve, LONGEST_END_MS)));
-  const ending = endings.get(place);
-  if (ending) await Promise.race([ending, patience]);
+  await Promise.race([endings.get(place), patience]);
   clearTimeout(timer);
-  if (endings.get(place) === ending) endings.delete(place);
 }
 
 /** What the two files hold. */
@@ -211,7 +210,7 @@ export class FileStore implements Store {
       this.#foreign = undefined;
       await this.#writeWhole('journal.bin', new Uint8Array());
       this.#tail = 'none';
-      await this.#removeParts();
+      await removeParts([this.#folder, this.#path('thumbnails')]);
       const kept = new Set(thumbnails.values());
       await this.#removeThumbnails((await listThumbnails(this.#folder)).filter((name) => !kept.has(name)));
       if (placeRead) await this.#clearOwnAside();
@@ -256,7 +255,7 @@ export class FileStore implements Store {
       this.#mayWrite();
       for (const name of await namesIn(this.#path('aside'))) {
         if (/^cut-\w+\.bin$/.test(name)) await this.#erase(join('aside', name), ids);
-        else if (/^damaged-\d+$/.test(name)) await this.#eraseCopy(join('aside', name), ids);
+        else if (DAMAGED_NAME.test(name)) await this.#eraseCopy(join('aside', name), ids);
       }
     });
   }
@@ -300,8 +299,11 @@ export class FileStore implements Store {
   }
 
   ending(): void {
-    if (this.#place === undefined || this.#ended) return;
-    endings.set(this.#place, new Promise((resolve) => (this.#ended = resolve)));
+    const place = this.#place;
+    if (place === undefined || this.#ended) return;
+    const ending = new Promise<void>((resolve) => (this.#ended = resolve));
+    endings.set(place, ending);
+    void ending.then(() => endings.get(place) === ending && endings.delete(place));
   }
 
   close(): void {
@@ -318,12 +320,18 @@ export class FileStore implements Store {
       this.#place = await realpath(this.#folder);
       await endOf(this.#place);
       this.#lock = await FolderLock.take(this.#folder);
-      if (this.#lock.exclusive) await this.#removeParts().catch(() => {}); // the next save does it, or says why it cannot
+      if (this.#lock.exclusive) await this.#removeOldParts().catch(() => {}); // the next save does it, or says why it cannot
     } catch (error) {
       const refused = ['EACCES', 'EROFS', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '');
       if (!refused || !(await exists(this.#folder))) throw error;
       this.#readOnly = true;
     }
+  }
+
+  async #removeOldParts(): Promise<void> {
+    const aside = this.#path('aside');
+    const copies = (await namesIn(aside)).filter((name) => DAMAGED_NAME.test(name)).map((name) => join(aside, name));
+    await removeParts([this.#folder, this.#path('thumbnails'), aside, ...copies]);
   }
 
   #mayWrite(): void {
@@ -463,14 +471,6 @@ export class FileStore implements Store {
     }
     if (names.length) await syncFolder(this.#path('thumbnails'));
     return names;
-  }
-
-  /** What writers left that were killed: no save that they acknowledged needs it. */
-  async #removeParts(): Promise<void> {
-    const aside = (await namesIn(this.#path('aside'))).filter((name) => /^damaged-\d+$/.test(name)).map((name) => this.#path('aside', name));
-    for (const folder of [this.#folder, this.#path('thumbnails'), this.#path('aside'), ...aside]) {
-      for (const name of await namesIn(folder)) if (PART_NAME.test(name)) await rm(join(folder, name), { force: true });
-    }
   }
 
   async #removeThumbnails(names: readonly string[]): Promise<void> {
@@ -636,6 +636,11 @@ async function linkOrCopy(from: string, to: string): Promise<void> {
     await withFile(`${to}.part`, CHANGE, (file) => file.sync());
     await rename(`${to}.part`, to);
   });
+}
+
+/** What writers left that were killed: no save that they acknowledged needs it. */
+async function removeParts(folders: readonly string[]): Promise<void> {
+  for (const folder of folders) for (const name of await namesIn(folder)) if (PART_NAME.test(name)) await rm(join(folder, name), { force: true });
 }
 
 async function listThumbnails(folder: string): Promise<string[]> {

@@ -233,7 +233,12 @@ function isCutShort(bytes: Buffer, at: number): boolean {
   const rest = bytes.subarray(at, at + 4);
   if (rest.equals(MAGIC_V1.subarray(0, rest.length))) return true;
   if (!rest.equals(MAGIC.subarray(0, rest.length))) return false;
-  return at + PREFIX_BYTES > bytes.length || readPrefix(bytes, at) !== undefined;
+  const headerAt = at + PREFIX_BYTES;
+  if (headerAt > bytes.length) return true;
+  const lengths = readPrefix(bytes, at);
+  if (!lengths) return false;
+  const bodyAt = headerAt + lengths.header;
+  return bodyAt > bytes.length || isSound(bytes, at, bytes.subarray(headerAt, bodyAt));
 }
 
 function parseHeader(text: Buffer): RecordHeader | undefined {
