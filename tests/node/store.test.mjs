@@ -114,6 +114,15 @@ describe('a store on the disk', () => {
     for (const end of [Buffer.alloc(1), Buffer.alloc(40), Buffer.from('BMRX')]) assert.equal(await damagedWith(Buffer.concat([whole, end])), 1);
   });
 
+  test('what is set aside stays as it is, also when the memory is written in place', async () => {
+    const full = await filled();
+    const before = await readFile(join(folder, 'journal.bin'));
+    await full.setAside();
+    assert.equal(await full.append(bytes(6), 7, attachments()), true);
+    assert.deepEqual(await readFile(join(folder, 'aside/damaged-1/journal.bin')), before);
+    assert.deepEqual((await reloaded()).frames, [[3], [4, 5], [6]]);
+  });
+
   test('a torn tail of garbage is dropped', async () => {
     await filled();
     await appendFile(join(folder, 'journal.bin'), Buffer.alloc(500, 0xa5));

@@ -149,7 +149,8 @@ export class FileStore implements Store {
     return this.#guarded(async () => {
       this.#mayWrite();
       if (!(await this.#isAsItWas())) return false; // what the frame builds on is gone
-      if ((await this.#journalSize()) > this.#journalBytes) await this.#cutJournal();
+      const journal = await statOf(this.#path('journal.bin'));
+      if (journal && (journal.size > this.#journalBytes || journal.nlink > 1)) await this.#cutJournal();
       const names = await this.#putThumbnails(attachments);
       const bytes = frameRecord(this.#generation!, sequence, frame, attachments, names);
       if (this.#journalBytes + bytes.length > MOST_BYTES) throw this.#tooLarge();
@@ -432,15 +433,13 @@ export class FileStore implements Store {
 
   /** What lies behind the last whole record was never acknowledged. What an earlier process left there is kept aside all the same. */
   async #cutJournal(): Promise<void> {
-    if (this.#tail === 'found') {
-      const rest = (await readRegular(this.#path('journal.bin'), MOST_BYTES))!.subarray(this.#journalBytes);
+    const bytes = (await readRegular(this.#path('journal.bin'), MOST_BYTES)) ?? Buffer.alloc(0);
+    const rest = bytes.subarray(this.#journalBytes);
+    if (this.#tail === 'found' && rest.length > 0) {
       await mkdir(this.#path('aside'), { recursive: true });
       await this.#writeWhole(join('aside', `cut-${checksum(rest)}.bin`), rest);
     }
-    await withFile(this.#path('journal.bin'), CHANGE, async (file) => {
-      await file.truncate(this.#journalBytes);
-      await file.datasync();
-    });
+    await this.#writeWhole('journal.bin', bytes.subarray(0, this.#journalBytes)); // another file: the old one may be set aside, too
     this.#tail = 'none';
   }
 
