@@ -12,13 +12,14 @@
 #   arm        GoogleTest for 64-bit Arm under QEMU, and the same captions as here
 #   compilers  the engine by every compiler that Debian 12 has
 #   chaos      storms of 10,000 calls, most of which go wrong, under node and in Chromium
+#   storage    the memory on a disk that fails at every place, 200 races, 2,000 flipped bits, 25 killed browsers
 #   reproduce  two clean builds of the WebAssembly, compared byte for byte
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too.
 USUAL=(native wasm python node browser)
-LONG=(tsan random fuzz arm compilers chaos reproduce)
+LONG=(tsan random fuzz arm compilers chaos storage reproduce)
 
 # The folder of the hostile inputs, made anew where the script that makes them is newer.
 hostile_inputs() {
@@ -124,6 +125,14 @@ test_chaos() {
   "$ROOT/scripts/build.sh" wasm web
   say "Storms of calls"
   (cd "$ROOT" && BITMAR_CHAOS_CALLS=10000 node --test --test-reporter=spec --test-concurrency=1 tests/{node,browser}/chaos.test.mjs)
+}
+
+test_storage() {
+  "$ROOT/scripts/setup.sh" browser
+  "$ROOT/scripts/build.sh" wasm web
+  say "The memory and its storage"
+  (cd "$ROOT" && BITMAR_ROUNDS=200 BITMAR_FLIPS=2000 BITMAR_FAULTS=all BITMAR_KILLS=25 \
+    node --test --test-reporter=spec --test-concurrency=1 tests/node/store-{race,damage,faults}.test.mjs tests/browser/kill.test.mjs)
 }
 
 test_reproduce() { "$ROOT/scripts/reproduce.sh"; }

@@ -14,6 +14,8 @@ export async function storm({ model, calls, random, pictures, noPicture, atOnce 
   const fail = () => {
     throw OWN;
   };
+  let saved;
+  while (!saved) saved = await model.memory.export().catch(() => undefined); // the storage may fail
   const any = (list) => list[Math.floor(random() * list.length)];
   const aborting = () => {
     const controller = new AbortController();
@@ -21,6 +23,17 @@ export async function storm({ model, calls, random, pictures, noPicture, atOnce 
     else if (random() < 0.5) setTimeout(() => controller.abort(), 20 * random());
     else queueMicrotask(() => controller.abort());
     return controller.signal;
+  };
+
+  /** An id that is there, or one of nothing, or none at all. */
+  const anyId = async () => {
+    const { episodes } = await model.memory.list({ limit: 5 });
+    return any([...episodes.map(({ id }) => id), ...episodes.map(({ id }) => id), 0, 2 ** 52, 1.5, '1', null]);
+  };
+  const anyTime = () => any([undefined, 0, -0, Date.now(), 8.64e15, 1e300, Number.NaN, 10n, null, '5', new Date(), fail]);
+  const anyFile = () => {
+    const type = any(['image/png', 'image/jpeg; q=1', 'text/plain', '']);
+    return any([true, false, undefined, 'file', 5, new Blob([]), new Blob(['a picture'], { type }), new Blob([new Uint8Array(50_000)], { type })]);
   };
 
   /** The outcomes that each kind of call may have; the first is what it is for. */
@@ -50,6 +63,15 @@ export async function storm({ model, calls, random, pictures, noPicture, atOnce 
     },
     cleared: () => (random() < 0.1 ? model.memory.clear() : model.memory.stats()),
     flushed: () => model.memory.flush(),
+    exported: () => model.memory.export({ signal: random() < 0.3 ? aborting() : undefined }),
+    async imported() {
+      const file = any([saved, await model.memory.export(), new Blob(['no memory']), new Blob([]), saved.slice(0, saved.size - 1), 'file', null]);
+      await model.memory.import(file, any([{}, { shrink: true }, { signal: aborting() }, { shrink: 'yes' }, null]));
+    },
+    labelled: async () => model.memory.label(await anyId(), any(['mug', null, '', 7, 'x'.repeat(64), '\ud800', '[1,"'])),
+    touched: async () => model.memory.touch(await anyId(), { now: anyTime() }),
+    pictured: () => model.memory.teach(any(pictures), `name ${Math.floor(random() * 9)}`, { thumbnail: anyFile(), now: anyTime() }),
+    seen: async () => model.memory.thumbnail(await anyId()),
   };
   const allowed = {
     right: ['fine'],
@@ -68,6 +90,12 @@ export async function storm({ model, calls, random, pictures, noPicture, atOnce 
     forgotten: ['fine'],
     cleared: ['fine'],
     flushed: ['fine', 'storage_full', 'storage_unavailable'],
+    exported: ['fine', 'aborted', 'storage_unavailable'],
+    imported: ['fine', 'aborted', 'invalid_argument', 'invalid_state', 'storage_unavailable'],
+    labelled: ['fine', 'invalid_argument', 'text_too_long', 'invalid_text'],
+    touched: ['fine', 'invalid_argument'],
+    pictured: ['fine', 'invalid_argument'],
+    seen: ['fine', 'invalid_argument', 'storage_unavailable'],
   };
 
   const listener = () => random() < 0.01 && fail();

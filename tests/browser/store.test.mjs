@@ -215,7 +215,7 @@ describe('the IndexedDB store', () => {
       await store.load();
       await store.setAside();
     });
-    assert.deepEqual(await raw(async (at) => (await at('state', 'aside-2')).captions.map(([id, { text }]) => `${id} ${text}`)), ['1 a dog', '2 a bat', '3 a dog']);
+    assert.deepEqual(await raw(async (at) => (await at('state', 'aside-1')).captions.map(([id, { text }]) => `${id} ${text}`)), ['1 a dog', '2 a bat', '3 a dog']);
     assert.deepEqual((await both()).slice(0, 2), [[all[0]], 0]);
 
     await raw(async (at, put) => {
@@ -274,7 +274,7 @@ describe('the IndexedDB store', () => {
       const state = database.transaction('state').objectStore('state');
       const request = state.getAllKeys();
       const keys = await new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
-      const first = state.get('aside-2');
+      const first = state.get('aside-1');
       const value = await new Promise((resolve) => (first.onsuccess = () => resolve(first.result)));
       database.close();
       return [keys, value && [[...value.state.bytes], value.journal.length, value.captions.map(([id, { text }]) => [id, text]), value.thumbnails.length]];
@@ -284,10 +284,21 @@ describe('the IndexedDB store', () => {
       await store.setAside();
       await store.replace(bytes(7), 7, attachments({ cleared: true }));
     });
-    assert.deepEqual(await aside(), [['aside-2', 'snapshot'], [[1, 2], 1, [[1, 'a dog'], [2, 'a cat']], 1]]);
+    assert.deepEqual(await aside(), [['aside-1', 'snapshot'], [[1, 2], 1, [[1, 'a dog'], [2, 'a cat']], 1]]);
     assert.deepEqual(await saved(), { ...NOTHING, snapshot: [7] });
     await run(() => store.eraseAside([1, 9]));
-    assert.deepEqual(await aside(), [['aside-2', 'snapshot'], [[1, 2], 1, [[2, 'a cat']], 0]]);
+    assert.deepEqual(await aside(), [['aside-1', 'snapshot'], [[1, 2], 1, [[2, 'a cat']], 0]]);
+    // Nor does another one take its place, whatever is gone meanwhile.
+    await run(async () => {
+      await store.setAside();
+      const database = await new Promise((resolve) => Object.assign(indexedDB.open(storeName), { onsuccess: ({ target }) => resolve(target.result) }));
+      const transaction = database.transaction('state', 'readwrite');
+      transaction.objectStore('state').delete('aside-1');
+      await new Promise((resolve) => (transaction.oncomplete = resolve));
+      database.close();
+      await store.setAside();
+    });
+    assert.deepEqual((await aside())[0], ['aside-2', 'aside-3', 'snapshot']);
     await run(() => store.dropAside());
     assert.deepEqual((await aside())[0], ['snapshot']);
     await run(() => store.close());

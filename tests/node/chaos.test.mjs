@@ -17,6 +17,14 @@ const noPicture = [new Blob(['no picture']), new Blob([])];
 /** Keeps nothing that lasts, and fails at random: with errors of its own kinds, at once or later. */
 function failingStore(random) {
   const state = { snapshot: null, frames: [], sequence: 0, captions: new Map(), thumbnails: new Map() };
+  const files = new Map();
+  const attach = ({ cleared, removed, evicted, captions, thumbnails }) => {
+    if (cleared) for (const part of [state.captions, files]) part.clear();
+    for (const id of [...removed, ...evicted]) files.delete(id);
+    for (const id of removed) state.captions.delete(id);
+    for (const [id, text] of captions) state.captions.set(id, text);
+    for (const [id, file] of thumbnails) files.set(id, file);
+  };
   const perhaps = () => {
     const chance = random();
     if (chance < 0.1) throw new TypeError('the disk is gone');
@@ -25,19 +33,24 @@ function failingStore(random) {
   };
   return {
     durable: true,
-    load: async () => structuredClone(state),
-    async append(frame, sequence) {
+    load: async () => structuredClone({ ...state, thumbnails: new Map([...files].map(([id, { bytes }]) => [id, bytes.length])) }),
+    async append(frame, sequence, attachments) {
       await perhaps();
       if (random() < 0.1) return false;
+      attach(attachments);
       state.frames.push(frame);
       state.sequence = sequence;
       return true;
     },
-    async replace(snapshot, sequence) {
+    async replace(snapshot, sequence, attachments) {
       await perhaps();
+      attach(attachments);
       Object.assign(state, { snapshot, sequence, frames: [] });
     },
-    thumbnail: async () => undefined,
+    async thumbnail(id) {
+      await perhaps();
+      return files.get(id);
+    },
     close() {},
   };
 }

@@ -57,6 +57,15 @@ describe('wrong arguments', () => {
     'options that are a text': () => [TINY, 'fast'],
     'a text as memory': () => [TINY, { memory: 'none' }],
     'an unknown way with earlier memories': () => [TINY, { memory: { earlier: 'burn' } }],
+    'a text as shrink': () => [TINY, { memory: { slots: 2, shrink: 'false' } }],
+    'a number as shrink': () => [TINY, { memory: { slots: 2, shrink: 1 } }],
+    'a text as persist': () => [TINY, { memory: { persist: 'no' } }],
+    'a number as folder': () => [TINY, { memory: { folder: 5 } }],
+    'no name of a folder': () => [TINY, { memory: { folder: '' } }],
+    'a URL as folder': () => [TINY, { memory: { folder: new URL('file:///tmp/x') } }],
+    'an object as store': () => [TINY, { memory: { store: {} } }],
+    'a text as autosaveMs': () => [TINY, { memory: { autosaveMs: '5' } }],
+    'a text as thumbnailBytes': () => [TINY, { memory: { thumbnailBytes: '5' } }],
     'an unknown build': () => [TINY, { build: 'fast' }],
     'null as a build': () => [TINY, { build: null }],
     'an object as a signal': () => [TINY, { signal: {} }],
@@ -98,6 +107,17 @@ describe('wrong arguments', () => {
     'recall: null': () => model.memory.recall(null),
     'recall: text': () => model.memory.recall({ image, text: 7 }),
     'recall: signal': () => model.memory.recall({ text: 'a', signal: {} }),
+    ...Object.fromEntries(
+      [10n, null, true, '5', [3], new Date(), Number.NaN, Infinity, Symbol('now')].flatMap((now) => [
+        [`teach: ${typeof now} ${String(now)} as now`, () => model.memory.teach(image, 'cup', { now })],
+        [`touch: ${typeof now} ${String(now)} as now`, () => model.memory.touch(1, { now })],
+        [`write: ${typeof now} ${String(now)} as now`, () => model.memory.write(image, { now })],
+      ]),
+    ),
+    'recall: k': () => model.memory.recall({ text: 'a', k: 1n }),
+    'recall: minScore': () => model.memory.recall({ text: 'a', minScore: 1n }),
+    'list: a limit of another kind': () => model.memory.list({ limit: 5n }),
+    'caption: lengthPenalty': () => model.caption(image, { lengthPenalty: 1n }),
     'touch: null options': () => model.memory.touch(1, null),
     'label: a number': () => model.memory.label(1, 7),
     'forget: a text': () => model.memory.forget('1'),
@@ -216,7 +236,8 @@ for (const worker of [true, false]) {
     });
 
     test('a store whose close() throws: the worker ends all the same', async () => {
-      const store = () => ({ durable: true, load: async () => ({ snapshot: null, frames: [], sequence: 0, captions: new Map(), thumbnails: new Map() }), close: throwing });
+      const nothing = { snapshot: null, frames: [], sequence: 0, captions: new Map(), thumbnails: new Map() };
+      const store = () => ({ durable: true, load: async () => nothing, append: async () => true, replace: async () => {}, thumbnail: async () => undefined, close: throwing });
       const other = await BitMar.load(TINY, { worker, memory: { store } });
       await other.memory.open();
       assert.throws(() => other.dispose(), isOwn);
@@ -225,6 +246,25 @@ for (const worker of [true, false]) {
     });
   });
 }
+
+test('what the engine cannot convert ends its own call only', async () => {
+  const { Host } = await import(path('web/bitmar/dist/host.js'));
+  const { nodePlatform } = await import(path('web/bitmar/dist/platform-node.js'));
+  const replies = [];
+  let heard = () => {};
+  const host = new Host((reply) => (replies.push(reply), heard()), nodePlatform.decodePhoto);
+  const ask = (request) => new Promise((resolve) => ((heard = resolve), host.receive(request))).then(() => replies.pop());
+  const wasm = new Uint8Array(await readFile(path('web/bitmar/dist/wasm/bitmar-simd.wasm')));
+  await ask({ type: 'start', id: 1, build: 'simd', wasm, threads: 1, lifeline: undefined, replaceable: false });
+  await ask({ type: 'load', id: 2, ...(await tinyFiles()), int8KvCache: false });
+  for (const [i, nowMs] of [10n, Symbol('now'), '5'].entries()) {
+    const picture = { kind: 'pixels', ...image };
+    const { type, code } = await ask({ type: 'memory', id: 3 + i, call: { name: 'teach', question: { picture, label: 'cup', nowMs } } });
+    if (type === 'error') assert.equal(code, 'invalid_argument'); // once: worker_failed, and with it all that was not saved
+  }
+  assert.equal((await ask({ type: 'memory', id: 9, call: { name: 'stats', question: {} } })).type, 'remembered');
+  host.close();
+});
 
 test('a process whose functions throw ends well', async () => {
   const program = `

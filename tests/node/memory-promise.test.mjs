@@ -256,6 +256,13 @@ describe('an import', () => {
       assert.deepEqual(await everything(memory), kept, what);
       assert.deepEqual(await Promise.all(kept.map(async ({ id }) => (await memory.thumbnail(id))?.size)), pictures, what);
       assert.equal(memory.storage.damaged, 0, what);
+      // And its own export is taken again, with all that belongs to the episodes.
+      const exported = await memory.export();
+      const said = kept.map(({ label, caption }) => [label, caption]);
+      await memory.import(exported);
+      const again = await everything(memory);
+      assert.deepEqual(again.map(({ label, caption }) => [label, caption]), said, what);
+      assert.deepEqual(await Promise.all(again.map(async ({ id }) => (await memory.thumbnail(id))?.size)), pictures, what);
     }
     assert.ok(taken > 10 && taken < 50, `${taken} of 60 taken`);
   });

@@ -11,7 +11,7 @@ import { code, path } from './helpers.mjs';
 
 const STORE = path('web/bitmar/dist/store-file.js');
 const { FileStore } = await import(STORE);
-const { record } = await import(path('web/bitmar/dist/store-records.js'));
+const { record, snapshotFile } = await import(path('web/bitmar/dist/store-records.js'));
 const { MemoryStore } = await import(path('web/bitmar/dist/store.js'));
 
 const bytes = (...values) => Uint8Array.from(values);
@@ -96,6 +96,33 @@ describe('a store on the disk', () => {
     }
   });
 
+  test('a torn end of the journal is damage only where no killed process leaves that', async () => {
+    await filled();
+    const journal = join(folder, 'journal.bin');
+    const whole = await readFile(journal);
+    const last = whole.lastIndexOf('BMR2');
+    const damagedWith = async (end) => {
+      await writeFile(journal, end);
+      return (await store().load()).damaged;
+    };
+    for (let length = last; length < whole.length; length += 1) assert.equal(await damagedWith(whole.subarray(0, length)), 0, `${length - last} bytes`);
+    for (const at of [0, 5, 13, 20, 27, 33, 60]) {
+      const end = Buffer.from(whole.subarray(0, -1));
+      end[last + at] ^= 1;
+      assert.equal(await damagedWith(end), 1, `byte ${at} of a record without its end`);
+    }
+    for (const end of [Buffer.alloc(1), Buffer.alloc(40), Buffer.from('BMRX')]) assert.equal(await damagedWith(Buffer.concat([whole, end])), 1);
+  });
+
+  test('what is set aside stays as it is, also when the memory is written in place', async () => {
+    const full = await filled();
+    const before = await readFile(join(folder, 'journal.bin'));
+    await full.setAside();
+    assert.equal(await full.append(bytes(6), 7, attachments()), true);
+    assert.deepEqual(await readFile(join(folder, 'aside/damaged-1/journal.bin')), before);
+    assert.deepEqual((await reloaded()).frames, [[3], [4, 5], [6]]);
+  });
+
   test('a torn tail of garbage is dropped', async () => {
     await filled();
     await appendFile(join(folder, 'journal.bin'), Buffer.alloc(500, 0xa5));
@@ -168,10 +195,10 @@ describe('a store on the disk', () => {
     const full = await filled();
     await appendFile(join(folder, 'journal.bin'), await readFile(join(folder, 'journal.bin')));
     await assert.rejects(full.append(bytes(6), 7, attachments()), code('storage_blocked'));
-    const copy = await readFile(join(folder, 'snapshot.bin'));
-    await rm(join(folder, 'snapshot.bin'));
-    await writeFile(join(folder, 'snapshot.bin'), copy);
+    const own = await readFile(join(folder, 'snapshot.bin'));
+    await writeFile(join(folder, 'snapshot.bin'), snapshotFile(99, { model: undefined, sequence: 7 }, bytes(8), new Map(), new Map()));
     await assert.rejects(full.replace(bytes(7), 7, attachments()), code('storage_blocked'));
+    await writeFile(join(folder, 'snapshot.bin'), own);
     assert.deepEqual((await reloaded()).frames, [[3], [4, 5], [3], [4, 5]]);
   });
 

@@ -1,7 +1,7 @@
 import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isObject, MOST_BEAMS, MOST_TOKENS, unlike } from './check.js';
 import { download } from './download.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
-import { aborted, BitMarError } from './errors.js';
+import { aborted, BitMarError, unlessAborted } from './errors.js';
 import { beforeSending, HostClient } from './host-client.js';
 import { checkMemoryOptions, Memory, miniatureOf, type MemoryParts } from './memory.js';
 import type { MemoryOptions } from './memory-types.js';
@@ -89,7 +89,7 @@ export class BitMar {
   async caption(source: Source, options: CaptionOptions = {}): Promise<Caption> {
     checkOptions(options, 'caption');
     return this.#caption(source, options, async () => {
-      if (options.readMemory || options.writeMemory) await this.memory.open();
+      if (options.readMemory || options.writeMemory) await unlessAborted(this.memory.open(), options.signal ?? undefined);
       return options.writeMemory === true && this.memory.storage.role === 'writer';
     });
   }

@@ -69,7 +69,7 @@ export function checkFunction(name: string, value: unknown): void {
   if (typeof value !== 'function') throw unlike(name, 'a function', value);
 }
 
-function checkBoolean(name: string, value: unknown): void {
+export function checkBoolean(name: string, value: unknown): void {
   if (typeof value !== 'boolean') throw unlike(name, 'true or false', value);
 }
 
@@ -138,6 +138,6 @@ function hasHalfPair(text: string): boolean {
   return /\p{Surrogate}/u.test(text);
 }
 
-function isSet(value: unknown): boolean {
+export function isSet(value: unknown): boolean {
   return value !== undefined && value !== null;
 }

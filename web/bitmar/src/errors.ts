@@ -43,6 +43,17 @@ export function aborted(signal?: AbortSignal): BitMarError {
   return new BitMarError('aborted', 'The call was aborted', { cause: signal?.reason });
 }
 
+/** What the work gives, or that the signal fired, whichever comes first. The work goes on. */
+export function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
+  if (!signal) return work;
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(aborted(signal));
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
+}
+
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

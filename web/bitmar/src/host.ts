@@ -37,7 +37,7 @@ export class Host {
       return;
     }
     this.#answer(request).catch((error: unknown) => {
-      this.#reply({ type: 'error', id: request.id, code: codeOf(error), message: inApiWords(messageOf(error)) });
+      this.#reply({ type: 'error', id: request.id, code: codeOf(error, request.type), message: inApiWords(messageOf(error)) });
     });
   }
 
@@ -207,12 +207,14 @@ function inApiWords(message: string): string {
 }
 
 /** The engine's errors carry their code. Anything else is a WebAssembly trap or a defect: the engine is not to be trusted. */
-function codeOf(error: unknown): ErrorCode {
+function codeOf(error: unknown, request: Request['type']): ErrorCode {
   const code = ERROR_CODES.find((known) => known === (error as { code?: unknown } | null)?.code);
   if (code) return code;
   // Emscripten's loader wraps what the platform refused to compile: "Aborted(CompileError: ...".
   if (/\b(CompileError|LinkError): /.test(String(error))) return 'unsupported_platform';
   // Embind's, of an argument that it cannot convert: the engine was not even called.
   if ((error as { name?: unknown } | null)?.name === 'BindingError') return 'invalid_argument';
+  // JavaScript's own, of a value that is no number, say. While a module is loaded it means something else.
+  if (error instanceof TypeError && request !== 'start' && request !== 'load') return 'invalid_argument';
   return error instanceof RangeError ? 'out_of_memory' : 'worker_failed';
 }

@@ -7,6 +7,7 @@ import { writeArchive } from './memory-archive.js';
 import type { EarlierMemory } from './memory-types.js';
 import type { Picture } from './protocol.js';
 import type { EarlierStore, StoredState, Thumbnail } from './store.js';
+import { asThumbnail } from './thumbnails.js';
 
 /** An episode that is in this model's memory now. */
 interface Brought {
@@ -49,8 +50,8 @@ export async function describe(earlier: EarlierStore, host: HostClient): Promise
       const { state, snapshot, episodes } = await read(earlier, host);
       const thumbnails = new Map<number, Thumbnail>();
       for (const { id } of episodes) {
-        const thumbnail = state.thumbnails.has(id) ? await earlier.thumbnail(id).catch(() => undefined) : undefined;
-        if (thumbnail) thumbnails.set(id, thumbnail);
+        const thumbnail = state.thumbnails.has(id) ? await readable(earlier.thumbnail(id)) : undefined;
+        if (thumbnail) thumbnails.set(id, asThumbnail(thumbnail));
       }
       return writeArchive({ model, snapshot, captions: state.captions, thumbnails });
     },
@@ -62,6 +63,14 @@ async function read(earlier: EarlierStore, host: HostClient): Promise<{ state: S
   const state = await earlier.load();
   const { snapshot, frames } = state;
   return { state, ...(await host.memory('merged', { snapshot, frames })) };
+}
+
+/** Undefined where it is damaged; a disk that fails says nothing about it. */
+async function readable(thumbnail: Promise<Thumbnail | undefined>): Promise<Thumbnail | undefined> {
+  return thumbnail.catch((error: unknown) => {
+    if (error instanceof BitMarError && error.code === 'invalid_state') return undefined;
+    throw error;
+  });
 }
 
 /** Of one picture or text, not of everything. */

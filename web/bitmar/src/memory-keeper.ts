@@ -7,7 +7,7 @@ import { bringOver } from './memory-earlier.js';
 import type { StorageStatus } from './memory-types.js';
 import type { Picture } from './protocol.js';
 import { MemoryStore, type EarlierStore, type Store, type Thumbnail } from './store.js';
-import { ThumbnailBudget } from './thumbnails.js';
+import { asThumbnail, ThumbnailBudget } from './thumbnails.js';
 import { join, type Membership, type WriterNews } from './writer.js';
 
 export interface KeeperOptions {
@@ -31,6 +31,8 @@ export interface KeeperOptions {
 /** A journal smaller than this is never compacted. */
 const LEAST_JOURNAL_BYTES = 64 << 10;
 const LONGEST_RETRY_MS = 60_000;
+/** After the end: a save that has not ended by then is not waited for. */
+const PATIENCE_MS = 30_000;
 
 export class MemoryKeeper {
   readonly budget: ThumbnailBudget;
@@ -49,8 +51,13 @@ export class MemoryKeeper {
   #failures = 0;
   #damaged = 0; // how much could not be read
   #closed = false;
+  readonly #waiting = new Map<(error: BitMarError) => void, 'save' | 'else'>(); // calls that wait for these, and for what
+  readonly #missed = new Set<number>(); // episodes whose thumbnails could not be read
+  #patience: ReturnType<typeof setTimeout> | undefined;
+  readonly #expected = new Map<number, symbol>(); // episodes whose thumbnails are being made
 
   #pending = new PendingAttachments();
+  #saving: PendingAttachments | undefined; // what a save has taken of these, and the store may not have yet
   #savedSequence = 0;
   #snapshotBytes = 0;
   #journalBytes = 0;
@@ -78,7 +85,7 @@ export class MemoryKeeper {
 
   /** Loads what was kept. Never rejects for the storage's sake: without it the memory goes on, and the status says so. */
   async open(): Promise<void> {
-    if (!this.#closed) await (this.#opening ??= this.#counted(() => this.#open()));
+    if (!this.#closed) await this.#settled((this.#opening ??= this.#counted(() => this.#open())));
     if (this.#closed) throw disposed();
   }
 
@@ -96,10 +103,11 @@ export class MemoryKeeper {
     this.#timer = undefined;
     if (this.#closed) throw disposed();
     if (this.#status.role === 'reader') return;
-    await (this.#nextSave ??= this.#inTurn(() => {
+    const saving = (this.#nextSave ??= this.#inTurn(() => {
       this.#nextSave = undefined;
       return this.#save();
     }));
+    await this.#settled(saving, 'save');
   }
 
   /** Whether a change waits to be saved by itself. */
@@ -114,37 +122,66 @@ export class MemoryKeeper {
     }
     if (!thumbnail) return;
     const evicted = this.budget.add(id, thumbnail.bytes.length);
-    this.#pending.thumbnails.set(id, thumbnail);
+    this.#pending.thumbnails.set(id, asThumbnail(thumbnail));
+    this.#missed.delete(id);
     for (const other of evicted) this.#pending.evict(other);
   }
 
+  /** Of an episode that has just been written. The thumbnail, when it is made, is attached only where the episode is still the same: neither gone nor another's. */
+  expectThumbnail(id: number): (thumbnail: Thumbnail | undefined) => void {
+    const token = Symbol();
+    this.#expected.set(id, token);
+    return (thumbnail) => {
+      if (this.#expected.get(id) !== token) return;
+      this.#expected.delete(id);
+      if (!thumbnail) return;
+      this.attach(id, undefined, thumbnail);
+      this.changed();
+    };
+  }
+
   remove(id: number): void {
+    this.#expected.delete(id);
+    this.#missed.delete(id);
     this.captions.delete(id);
     this.budget.remove(id);
     this.#pending.remove(id);
   }
 
-  /** As `remove`, because somebody wants it: with the next save it goes from what was set aside, too. */
+  /** As `remove`, because somebody wants it: with the next save it goes from the old snapshot, and from what was set aside, too. */
   forget(id: number): void {
     this.remove(id);
     this.#forgotten.add(id);
+    this.#snapshotDue = true;
   }
 
   async thumbnail(id: number): Promise<Thumbnail | undefined> {
-    const pending = this.#pending.thumbnails.get(id);
-    if (pending || this.#pending.drops(id)) return pending;
+    for (const part of [this.#pending, this.#saving]) {
+      const pending = part?.thumbnails.get(id);
+      if (pending || part?.drops(id)) return pending;
+    }
     try {
-      return await this.#store.thumbnail(id);
+      const found = await this.#settled(Promise.resolve(this.#store.thumbnail(id)));
+      if (!found) this.#missesThumbnail(id);
+      return found && asThumbnail(found);
     } catch (error) {
-      if ((error as Partial<BitMarError>).code !== 'invalid_state') throw error;
-      this.#tell({ damaged: (this.#damaged += 1) });
+      const failure = storageFailure(error);
+      if (failure.code !== 'invalid_state') throw failure;
+      this.#missesThumbnail(id);
       return undefined;
     }
   }
 
+  /** Once for each that was kept and cannot be read. A reader does not know what the writer has dropped. */
+  #missesThumbnail(id: number): void {
+    if (!this.budget.has(id) || this.#missed.has(id) || this.#status.role === 'reader') return;
+    this.#missed.add(id);
+    this.#tell({ damaged: (this.#damaged += 1) });
+  }
+
   /** What other models remembered in the same place. */
   async earlier(): Promise<readonly EarlierStore[]> {
-    return (await this.#store.earlier?.()) ?? [];
+    return (await this.#settled(Promise.resolve(this.#store.earlier?.()))) ?? [];
   }
 
   /** Everything is another memory now, after a `clear`, which wants nothing kept, or an import: what was kept goes with the next save. */
@@ -153,6 +190,8 @@ export class MemoryKeeper {
     if (forget) this.#asideDue = false;
     this.captions.clear();
     this.budget.reset(new Map());
+    this.#expected.clear();
+    this.#missed.clear();
     this.#pending.clear();
     this.#snapshotDue = true;
     if (!this.#spoiled) return;
@@ -166,7 +205,24 @@ export class MemoryKeeper {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#timer);
-    if (this.#working === 0) this.#release();
+    const giveUp = (waitsFor: 'save' | 'else') => {
+      for (const [reject, what] of this.#waiting) if (what === waitsFor) reject(disposed());
+    };
+    giveUp('else');
+    if (this.#waiting.size > 0) this.#patience = setTimeout(giveUp, PATIENCE_MS, 'save');
+    if (this.#working === 0) return this.#release();
+    for (const store of [this.#store, this.#spoiled]) store?.ending?.();
+  }
+
+  /** What the work gives. At the end nobody waits any longer, but for a save, which may still tell how it ends. */
+  #settled<Result>(work: Promise<Result>, what: 'save' | 'else' = 'else'): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(reject, what);
+      work.then(resolve, reject).finally(() => {
+        this.#waiting.delete(reject);
+        if (this.#closed && this.#waiting.size === 0) clearTimeout(this.#patience);
+      });
+    });
   }
 
   #release(): void {
@@ -226,6 +282,7 @@ export class MemoryKeeper {
     // Frames build on what is kept. Where that is not what was loaded (damage, fewer slots), they could not.
     this.#snapshotDue = !snapshot || rewrite || lost > 0 || report.sequence !== sequence;
     this.#pending = new PendingAttachments();
+    this.#expected.clear();
     this.captions.clear();
     for (const [id, text] of captions) this.captions.set(id, text);
     for (const id of this.budget.reset(thumbnails)) this.#pending.evict(id);
@@ -263,15 +320,17 @@ export class MemoryKeeper {
   async #save(): Promise<void> {
     if (this.#closed) throw disposed();
     if (this.#store instanceof MemoryStore) {
-      await this.#store.append(new Uint8Array(), 0, this.#pending);
+      const taken = this.#pending;
       this.#pending = new PendingAttachments();
+      await this.#store.append(new Uint8Array(), 0, taken);
       if (this.#status.error) throw this.#status.error;
       return;
     }
     const from = this.#savedSequence;
     let taken = this.#pending;
+    let whole: { forget: boolean } | undefined; // what the snapshot that is being saved was due for
     const take = () => {
-      taken = this.#pending;
+      this.#saving = taken = this.#pending;
       this.#pending = new PendingAttachments();
     };
     try {
@@ -280,7 +339,10 @@ export class MemoryKeeper {
         const { bytes, sequence } = await this.#options.host.memory('changes', { since: from });
         take(); // after the engine's answer: so that it has whatever belongs to the frame
         if (!bytes.length && taken.empty) {
-          if ((await this.#store.holds?.()) ?? true) return;
+          if ((await this.#store.holds?.()) ?? true) {
+            this.#saving = undefined;
+            return;
+          }
         } else if (await this.#store.append(bytes, sequence, taken)) {
           this.#journalBytes += bytes.length;
           this.#kept(sequence, { from, to: sequence, frame: bytes, cleared: taken.cleared, removed: taken.removed, captions: taken.captions });
@@ -294,18 +356,21 @@ export class MemoryKeeper {
       await this.#eraseForgotten();
       const { bytes, sequence } = await this.#options.host.memory('snapshot', {});
       take();
+      whole = { forget: this.#forgetDue };
+      this.#forgetDue = this.#snapshotDue = false; // what comes from now on is not in it
       await this.#store.replace(bytes, sequence, taken);
-      if (this.#forgetDue) await this.#store.dropAside?.();
-      this.#forgetDue = false;
-      this.#snapshotDue = false;
+      if (whole.forget) await this.#store.dropAside?.();
       this.#snapshotBytes = bytes.length;
       this.#journalBytes = 0;
       this.#kept(sequence, { from, to: sequence });
     } catch (error) {
       if (taken !== this.#pending) this.#pending = this.#pending.after(taken);
+      this.#saving = undefined;
+      if (whole) this.#snapshotDue = true;
+      this.#forgetDue ||= whole?.forget ?? false;
       this.#failures += 1;
       if (this.#closed) throw error;
-      const failure = error instanceof BitMarError ? error : new BitMarError('storage_unavailable', messageOf(error), { cause: error });
+      const failure = storageFailure(error);
       this.#tell({ durable: false, error: failure });
       if (failure.code.startsWith('storage_')) this.changed(); // tries again later
       throw failure;
@@ -325,8 +390,13 @@ export class MemoryKeeper {
     const kept = new Map<number, Thumbnail>();
     for (const id of [...this.budget.ids()]) {
       if (unsaved.thumbnails.has(id) || unsaved.drops(id)) continue;
-      const thumbnail = await this.#store.thumbnail(id).catch(() => undefined);
-      if (thumbnail) kept.set(id, thumbnail);
+      try {
+        const thumbnail = await this.#store.thumbnail(id);
+        if (thumbnail) kept.set(id, thumbnail);
+      } catch (error) {
+        if (storageFailure(error).code !== 'invalid_state') throw error;
+        this.#asideDue = true; // what is left of it
+      }
     }
     return kept;
   }
@@ -344,6 +414,7 @@ export class MemoryKeeper {
   }
 
   #kept(sequence: number, news: WriterNews): void {
+    this.#saving = undefined;
     this.#savedSequence = sequence;
     this.#failures = 0;
     this.#member?.tell(news);
@@ -393,7 +464,7 @@ export class MemoryKeeper {
   /** Goes on in memory alone. What was kept stays as it is. */
   #giveUp(error: unknown): void {
     if (this.#closed) return;
-    const failure = error instanceof BitMarError ? error : new BitMarError('storage_unavailable', messageOf(error), { cause: error });
+    const failure = storageFailure(error);
     const spoiled = failure.code === 'invalid_state';
     this.#asideDue = spoiled;
     if (spoiled) {
@@ -430,6 +501,11 @@ export class MemoryKeeper {
       if (this.#closed && this.#working === 0) this.#release();
     }
   }
+}
+
+/** Whatever a store has thrown. */
+function storageFailure(error: unknown): BitMarError {
+  return error instanceof BitMarError ? error : new BitMarError('storage_unavailable', messageOf(error), { cause: error });
 }
 
 function disposed(): BitMarError {

@@ -1,6 +1,7 @@
-import { checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, isObject, LONGEST_TIMER_MS, MOST_LABEL_BYTES, unlike, wrong } from './check.js';
+import { checkBoolean, checkFinite, checkFunction, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, isObject, isSet, LONGEST_TIMER_MS, MOST_LABEL_BYTES, unlike, wrong } from './check.js';
 import type { EngineEpisode } from './engine.js';
-import { aborted, BitMarError } from './errors.js';
+import { renumbered } from './engine-bytes.js';
+import { aborted, BitMarError, unlessAborted } from './errors.js';
 import { SafeEventTarget } from './events.js';
 import { beforeSending, type HostClient } from './host-client.js';
 import { readArchive, writeArchive } from './memory-archive.js';
@@ -28,6 +29,7 @@ import {
 import { platform } from './platform.js';
 import type { Picture } from './protocol.js';
 import type { Store, Thumbnail } from './store.js';
+import { imageType, MOST_THUMBNAIL_BYTES } from './thumbnails.js';
 import type { Caption, Source } from './types.js';
 import { canChooseWriter, NO_LOCKS } from './writer.js';
 
@@ -40,8 +42,12 @@ const THUMBNAIL_BYTES = 16 << 20;
  */
 export function checkMemoryOptions(options: MemoryOptions): void {
   if (!isObject(options)) throw unlike('memory', 'an object', options);
-  const { slots, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES }: MemoryOptions = options;
+  const { slots, shrink, persist, folder, store, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES }: MemoryOptions = options;
   if (slots !== undefined) checkWhole('memory.slots', slots, 1, 1 << 16);
+  if (isSet(shrink)) checkBoolean('memory.shrink', shrink);
+  if (isSet(persist)) checkBoolean('memory.persist', persist);
+  if (folder !== undefined && (typeof folder !== 'string' || folder === '')) throw unlike('memory.folder', 'a path', folder);
+  if (store !== undefined) checkFunction('memory.store', store);
   checkOneOf('memory.earlier', earlier, ['embed', 'leave']);
   checkNumber('memory.autosaveMs', autosaveMs, 0, LONGEST_TIMER_MS);
   checkNumber('memory.thumbnailBytes', thumbnailBytes, 0, Number.MAX_SAFE_INTEGER);
@@ -81,12 +87,12 @@ export class Memory extends SafeEventTarget {
   private constructor(parts: MemoryParts, options: MemoryOptions) {
     super();
     this.#parts = parts;
-    const { slots, shrink = false, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES } = options;
+    const { slots, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES } = options;
     this.#slotsAsked = slots ?? null;
     this.#keeper = new MemoryKeeper({
       host: parts.host,
       slots,
-      shrink,
+      shrink: options.shrink ?? false,
       see: earlier === 'embed' ? async ({ type, bytes }) => platform().capture(new Blob([bytes as Uint8Array<ArrayBuffer>], { type })) : undefined,
       autosaveMs,
       thumbnailBytes,
@@ -150,8 +156,9 @@ export class Memory extends SafeEventTarget {
     checkWhole('k', k, 1, Number.MAX_SAFE_INTEGER);
     checkFinite('minScore', minScore);
     const picture = image === undefined ? null : await platform().capture(image);
-    if (picture) await beforeSending(picture, () => this.#keeper.open());
-    else await this.#keeper.open();
+    const opened = () => unlessAborted(this.#keeper.open(), signal);
+    if (picture) await beforeSending(picture, opened);
+    else await opened();
     const { matches, recognised } = await this.#parts.host.memory('recall', { picture, text: text ?? null, k, minScore }, signal);
     return { matches: matches.map((match) => ({ ...match, ...this.#withCaption(match) })), recognised };
   }
@@ -162,6 +169,7 @@ export class Memory extends SafeEventTarget {
     const { signal, thumbnail, now = Date.now() } = options;
     if (signal?.aborted) throw aborted(signal);
     checkLabel(label);
+    checkFinite('now', now);
     const picture = await platform().capture(source);
     const small = await beforeSending(picture, async () => {
       const small = miniatureOf(picture, thumbnail);
@@ -178,6 +186,7 @@ export class Memory extends SafeEventTarget {
     checkOptions(options, 'touch');
     const { now = Date.now() } = options;
     checkId(id);
+    checkFinite('now', now);
     await this.#openToWrite();
     await this.#parts.host.memory('touch', { id, nowMs: now });
     this.#changed('touch', id);
@@ -236,7 +245,7 @@ export class Memory extends SafeEventTarget {
     checkOptions(options, 'export');
     const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
-    await this.#keeper.open();
+    await unlessAborted(this.#keeper.open(), signal);
     // Both at once: nothing changes in between.
     const [{ bytes }, episodes] = await Promise.all([
       this.#parts.host.memory('snapshot', {}, signal),
@@ -245,10 +254,9 @@ export class Memory extends SafeEventTarget {
     const captions = new Map<number, string>();
     const thumbnails = new Map<number, Thumbnail>();
     for (const { id } of episodes) {
-      if (signal?.aborted) throw aborted(signal);
       const caption = this.#keeper.captions.get(id);
       if (caption !== undefined) captions.set(id, caption);
-      const thumbnail = await this.#keeper.thumbnail(id);
+      const thumbnail = await unlessAborted(this.#keeper.thumbnail(id), signal);
       if (thumbnail) thumbnails.set(id, thumbnail);
     }
     return writeArchive({ model: this.#parts.model ?? null, snapshot: bytes, captions, thumbnails });
@@ -264,18 +272,23 @@ export class Memory extends SafeEventTarget {
     const { signal } = options;
     const shrink = options.shrink ?? false;
     const archive = await readArchive(new Uint8Array(await file.arrayBuffer()));
+    const { snapshot, ids } = renumbered(archive.snapshot) ?? { snapshot: archive.snapshot, ids: new Map<number, number>() };
     const { model } = this.#parts;
     if (archive.model !== null && model !== undefined && archive.model !== model) {
       throw new BitMarError('invalid_state', 'This memory belongs to another model');
     }
     await this.#openToWrite(signal);
-    const adopting = this.#parts.host.memory('adopt', { snapshot: archive.snapshot, shrink }, signal);
+    const adopting = this.#parts.host.memory('adopt', { snapshot, shrink }, signal);
     const listing = this.#parts.host.memory('list', { limit: Infinity, before: Infinity }); // right behind it
     listing.catch(() => {}); // where the first fails
     const { loaded, droppedSlots, droppedFrames, leftOut } = await adopting;
     const episodes = await listing;
     this.#keeper.beginAnew(false);
-    for (const { id } of episodes.reverse()) this.#keeper.attach(id, archive.captions.get(id), archive.thumbnails.get(id));
+    const before = new Map([...ids].map(([old, now]) => [now, old]));
+    for (const { id } of episodes.reverse()) {
+      const old = before.get(id) ?? id;
+      this.#keeper.attach(id, archive.captions.get(old), archive.thumbnails.get(old));
+    }
     this.#changed('import', null);
     return { loaded, droppedSlots, droppedFrames, leftOut };
   }
@@ -336,9 +349,7 @@ export class Memory extends SafeEventTarget {
   }
 
   async #openToWrite(signal?: AbortSignal): Promise<void> {
-    if (signal?.aborted) throw aborted(signal);
-    await this.#keeper.open();
-    if (signal?.aborted) throw aborted(signal);
+    await unlessAborted(this.#keeper.open(), signal);
     if (this.storage.role === 'writer') return;
     throw this.storage.error ?? new BitMarError('read_only', 'Another tab writes this memory; close it to write here');
   }
@@ -350,9 +361,8 @@ export class Memory extends SafeEventTarget {
     this.#keeper.attach(id, known && this.#keeper.captions.has(id) ? undefined : caption, undefined);
     this.#changed(change, id);
     if (!small || (known && this.#keeper.budget.has(id))) return;
-    const thumbnail = await small().catch(() => undefined); // an episode without is better than none
-    this.#keeper.attach(id, undefined, thumbnail);
-    if (thumbnail) this.#keeper.changed();
+    const attach = this.#keeper.expectThumbnail(id);
+    attach(await small().catch(() => undefined)); // an episode without is better than none
   }
 
   #changed(change: MemoryChangeEvent['change'], id: number | null): void {
@@ -380,19 +390,30 @@ export function miniatureOf(picture: Picture, thumbnail: unknown): Miniature {
   if (thumbnail === undefined || thumbnail === false) return undefined;
   if (thumbnail === true) return platform().miniature(picture);
   if (!(thumbnail instanceof Blob)) throw unlike('thumbnail', 'true or a Blob', thumbnail);
-  return async () => ({ type: thumbnail.type, bytes: new Uint8Array(await thumbnail.arrayBuffer()) });
+  const { type, size } = thumbnail;
+  if (type !== '' && imageType(type) === undefined) throw unlike('The type of a thumbnail', 'that of an image', type);
+  if (size > MOST_THUMBNAIL_BYTES) throw wrong(`A thumbnail may have ${MOST_THUMBNAIL_BYTES} bytes, not ${size}`);
+  return async () => ({ type, bytes: new Uint8Array(await thumbnail.arrayBuffer()) });
 }
 
 /** Undefined where nothing is to be kept. What it throws is why nothing can be. */
 function storeOpener(options: MemoryOptions, model: string | undefined): (() => Promise<Store>) | undefined {
   if (options.persist === false) return undefined;
   const custom = options.store;
-  const open = custom ? async (hash: string) => custom(hash) : platform().defaultStore(options);
+  const open = custom ? async (hash: string) => checkedStore(await custom(hash)) : platform().defaultStore(options);
   if (!open) return undefined;
   return async () => {
     if (model === undefined || (!custom && platform().hasTabs && !canChooseWriter())) throw new BitMarError('storage_unavailable', NO_LOCKS);
     return open(model);
   };
+}
+
+/** What a function of the caller's has returned. */
+function checkedStore(store: unknown): Store {
+  const needed = ['load', 'append', 'replace', 'thumbnail', 'close'];
+  if (!isObject(store)) throw unlike('What memory.store returns', 'a store', store);
+  for (const name of needed) checkFunction(`${name} of the store that memory.store returns`, store[name]);
+  return store as unknown as Store;
 }
 
 function checkId(id: number): void {

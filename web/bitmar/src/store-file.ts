@@ -2,31 +2,51 @@
 // what was refused, and what other models remembered.
 
 import { randomInt } from 'node:crypto';
-import { constants } from 'node:fs';
-import { copyFile, link, mkdir, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { copyFile, link, mkdir, open, readdir, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 
 import { applyCaptions } from './attachments.js';
 import { BitMarError, messageOf } from './errors.js';
 import { FolderLock } from './folder-lock.js';
-import { beginsLikeRecords, checksum, eraseEpisodes, findRecords, FORMAT, frameRecord, snapshotFile, type Found, type FoundRecord, type RecordHeader } from './store-records.js';
+import { beginsLikeRecords, checksum, eraseEpisodes, findRecords, FORMAT, frameRecord, PREFIX_BYTES, snapshotFile, type Found, type FoundRecord, type RecordHeader } from './store-records.js';
 import type { Attachments, EarlierStore, Store, StoredState, Thumbnail } from './store.js';
+import { imageType, MOST_THUMBNAIL_BYTES } from './thumbnails.js';
 
 /** No memory takes so much: its 65,536 slots and their captions. What is larger is something else. */
 const MOST_BYTES = 512 << 20;
 /** A larger one is looked at before it is read. */
 const LARGE_BYTES = 16 << 20;
-const MOST_THUMBNAIL_BYTES = 64 << 20;
 
-/** A thumbnail's file: the checksum is missing from those of earlier versions. */
-const THUMBNAIL_NAME = /^(\d{1,16})(?:-([0-9a-f]{16}))?\.([a-z]{1,16})$/;
+/** A thumbnail's file, by its id, its checksum, which is missing from those of earlier versions, and its type, with `_` for dots. */
+const THUMBNAIL_NAME = /^(\d{1,16})(?:-([0-9a-f]{16}))?\.([a-z0-9_+-]{1,32})$/;
+const PART_NAME = /^(snapshot\.bin|journal\.bin|cut-[0-9a-f]+\.bin|\d{1,16}-[0-9a-f]{16}\.[a-z0-9_+-]{1,32})\.part$/;
+const DAMAGED_NAME = /^damaged-\d+$/;
 const MODEL_NAME = /^[0-9a-f]{64}$/;
+
+// Nothing is waited for at the other end of a pipe. What Windows does not know is undefined there.
+const { O_RDONLY, O_WRONLY, O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_NONBLOCK = 0, O_NOFOLLOW = 0 } = constants;
+const READ = O_RDONLY | O_NONBLOCK;
+const CHANGE = O_RDWR | O_NONBLOCK;
+const APPEND = O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK;
+const CREATE = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
 
 export interface FileStoreOptions {
   /** The hash of the model: what another one has left in the folder is not taken for this one's. */
   readonly model?: string | undefined;
   /** Opens no lock and makes no folder. */
   readonly readOnly?: boolean | undefined;
+}
+
+/** Stores of this process that are about to close, by their folders: whoever opens one of these waits for them, not only as long as for a stranger. */
+const endings = new Map<string, Promise<void>>();
+const LONGEST_END_MS = 30_000;
+
+async function endOf(place: string): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const patience = new Promise<void>((resolve) => (timer = setTimeout(resolve, LONGEST_END_MS)));
+  await Promise.race([endings.get(place), patience]);
+  clearTimeout(timer);
 }
 
 /** What the two files hold. */
@@ -39,6 +59,8 @@ interface Contents {
   readonly captions: Map<number, string>;
   readonly thumbnails: Map<number, string>;
   readonly damaged: number;
+  /** How many of these are thumbnails whose files are not there. */
+  readonly missing: number;
   /** Of the journal; what lies behind was never acknowledged. */
   readonly journalEnd: number;
   /** Whether it is of an earlier format. */
@@ -52,14 +74,19 @@ export class FileStore implements Store {
   readonly #model: string | undefined;
   #readOnly: boolean;
   #lock: FolderLock | undefined;
+  #place: string | undefined; // the folder by its real path
+  #ended: (() => void) | undefined; // for those who wait for our end
   #closed = false;
   #working = 0;
 
   #generation: number | undefined; // of the snapshot that our frames build on
   #snapshot: string | undefined; // which file that is: see identityOf
+  #attempts = new Set<string>(); // those that were to take its place: whether one did is not known where that failed
   #journalBytes = 0;
   #tail: 'none' | 'ours' | 'found' = 'none'; // what may lie behind the journal's end: the rest of a write that failed, or of a process that was killed
   #foreign: string | undefined; // the model whose memory is in our place
+  #source: string; // the folder that was read: our place, or where another model has put ours
+  #placeRead = false; // whether our place could be read, and so whether ours lies elsewhere
   #captions = new Map<number, string>();
   #thumbnails = new Map<number, string>(); // names of their files
   #thumbnailFolder: string; // where these are
@@ -69,6 +96,7 @@ export class FileStore implements Store {
     this.#model = model;
     this.#readOnly = readOnly;
     this.#thumbnailFolder = this.#path('thumbnails');
+    this.#source = this.#folder;
   }
 
   get exclusive(): boolean {
@@ -86,29 +114,33 @@ export class FileStore implements Store {
       this.#captions = new Map();
       this.#thumbnails = new Map();
       this.#snapshot = await this.#identity();
-      let folder = this.#folder;
-      let found = await this.#read(folder);
+      this.#source = this.#folder; // also where reading fails: what is set aside then
+      this.#placeRead = false;
+      let found = await this.#read(this.#source);
+      this.#placeRead = true;
       this.#generation = found?.generation;
       this.#journalBytes = found?.journalEnd ?? 0;
       this.#tail = (await this.#journalSize()) > this.#journalBytes ? 'found' : 'none';
       if (this.#model !== undefined && found?.model !== undefined && found.model !== this.#model) {
         // The place is another model's. Ours may have been before.
         this.#foreign = found.model;
-        folder = this.#path('aside', this.#model);
-        found = await this.#read(folder);
+        this.#source = this.#path('aside', this.#model);
+        found = await this.#read(this.#source);
       }
-      this.#thumbnailFolder = join(folder, 'thumbnails');
+      this.#thumbnailFolder = join(this.#source, 'thumbnails');
       if (!found) return { snapshot: null, frames: [], sequence: 0, captions: new Map(), thumbnails: new Map() };
       this.#captions = found.captions;
       this.#thumbnails = found.thumbnails;
+      const thumbnails = await this.#sizes();
+      const none = this.#readOnly ? 0 : found.thumbnails.size - thumbnails.size; // whoever may write deletes files at any moment
       return {
         snapshot: found.snapshot,
         frames: found.frames.map(({ body }) => body),
         sequence: found.sequence,
         captions: new Map(found.captions),
-        thumbnails: await this.#sizes(),
-        damaged: found.damaged,
-        rewrite: found.old || folder !== this.#folder,
+        thumbnails,
+        damaged: found.damaged + none,
+        rewrite: found.old || this.#source !== this.#folder,
       };
     });
   }
@@ -117,12 +149,13 @@ export class FileStore implements Store {
     return this.#guarded(async () => {
       this.#mayWrite();
       if (!(await this.#isAsItWas())) return false; // what the frame builds on is gone
-      if ((await this.#journalSize()) > this.#journalBytes) await this.#cutJournal();
+      const journal = await statOf(this.#path('journal.bin'));
+      if (journal && (journal.size > this.#journalBytes || journal.nlink > 1)) await this.#cutJournal();
       const names = await this.#putThumbnails(attachments);
       const bytes = frameRecord(this.#generation!, sequence, frame, attachments, names);
       if (this.#journalBytes + bytes.length > MOST_BYTES) throw this.#tooLarge();
       this.#tail = 'ours';
-      await withFile(this.#path('journal.bin'), 'a', async (file) => {
+      await withFile(this.#path('journal.bin'), APPEND, async (file) => {
         await file.appendFile(bytes);
         await file.datasync();
       });
@@ -146,42 +179,54 @@ export class FileStore implements Store {
         this.#lock = await FolderLock.take(this.#folder);
       }
       const there = await this.#identity();
-      if (there !== undefined && there !== this.#snapshot) throw this.#taken();
-      if (this.#foreign !== undefined) await this.#copyAside(this.#foreign);
+      const ours = there !== undefined && this.#attempts.has(there);
+      if (there !== undefined && there !== this.#snapshot && !ours) throw this.#taken();
+      if (this.#foreign !== undefined && !ours) await this.#copyAside(this.#foreign, this.#folder);
       const names = await this.#putThumbnails(attachments);
       const captions = new Map(this.#captions);
       const thumbnails = new Map(this.#thumbnails);
       apply(captions, thumbnails, { ...attachments, captions: [...attachments.captions], thumbnails: names });
-      // A first one is like no other: a journal whose snapshot could not be read must not count either.
-      const generation = this.#generation === undefined ? randomInt(2 ** 32) : (this.#generation + 1) % 2 ** 32;
+      // Like no other: neither a journal whose snapshot could not be read may count, nor that of a process that does not see our lock.
+      const generation = randomInt(2 ** 32);
       const bytes = snapshotFile(generation, { model: this.#model, sequence }, snapshot, captions, thumbnails);
       if (bytes.length > MOST_BYTES) throw this.#tooLarge();
       for (const name of thumbnails.values()) await linkOrCopy(join(this.#thumbnailFolder, name), this.#path('thumbnails', name));
+      await syncFolder(this.#path('thumbnails'));
+      const placeRead = this.#placeRead;
+      if (!placeRead) await this.#clearOwnAside();
       // Whatever happens in between: a journal of another generation does not count.
+      const identity = identityOf(bytes, bytes.length);
+      this.#attempts.add(identity);
       await this.#writeWhole('snapshot.bin', bytes);
-      this.#snapshot = await this.#identity();
+      this.#attempts.clear();
+      this.#snapshot = identity;
+      this.#placeRead = true;
+      this.#source = this.#folder;
       this.#generation = generation;
       this.#captions = captions;
       this.#thumbnails = thumbnails;
       this.#thumbnailFolder = this.#path('thumbnails');
       this.#journalBytes = 0;
+      this.#tail = 'ours'; // the old journal, should this fail
       this.#foreign = undefined;
       await this.#writeWhole('journal.bin', new Uint8Array());
       this.#tail = 'none';
+      await removeParts([this.#folder, this.#path('thumbnails')]);
       const kept = new Set(thumbnails.values());
       await this.#removeThumbnails((await listThumbnails(this.#folder)).filter((name) => !kept.has(name)));
-      if (this.#model !== undefined) await rm(this.#path('aside', this.#model), { recursive: true, force: true }); // it is here again
+      if (placeRead) await this.#clearOwnAside();
     });
   }
 
   thumbnail(id: number): Promise<Thumbnail | undefined> {
     return this.#guarded(async () => {
       const name = this.#thumbnails.get(id);
-      const bytes = name && (await readRegular(join(this.#thumbnailFolder, name), MOST_THUMBNAIL_BYTES));
-      if (!name || !bytes) return undefined;
+      if (!name) return undefined;
+      const bytes = await readRegular(join(this.#thumbnailFolder, name), MOST_THUMBNAIL_BYTES);
+      if (!bytes) return undefined;
       const [, , sum, type] = THUMBNAIL_NAME.exec(name) ?? [];
       if (sum && sum !== checksum(bytes)) throw new BitMarError('invalid_state', `${name} is damaged`);
-      return { type: `image/${type}`, bytes };
+      return { type: `image/${type!.replaceAll('_', '.')}`, bytes };
     });
   }
 
@@ -192,11 +237,7 @@ export class FileStore implements Store {
   setAside(): Promise<void> {
     return this.#guarded(async () => {
       this.#mayWrite();
-      for (let number = 1; ; number += 1) {
-        const name = `damaged-${number}`;
-        if (await exists(this.#path('aside', name))) continue;
-        return this.#copyAside(name);
-      }
+      await this.#copyAside(await this.#freeName(), this.#source);
     });
   }
 
@@ -215,7 +256,7 @@ export class FileStore implements Store {
       this.#mayWrite();
       for (const name of await namesIn(this.#path('aside'))) {
         if (/^cut-\w+\.bin$/.test(name)) await this.#erase(join('aside', name), ids);
-        else if (/^damaged-\d+$/.test(name)) await this.#eraseCopy(join('aside', name), ids);
+        else if (DAMAGED_NAME.test(name)) await this.#eraseCopy(join('aside', name), ids);
       }
     });
   }
@@ -230,6 +271,8 @@ export class FileStore implements Store {
 
   /** Writes another file in its place: the old one may be a link to the memory's own. */
   async #erase(name: string, ids: readonly number[]): Promise<void> {
+    const there = await statOf(this.#path(name));
+    if (!there?.isFile() || there.size > MOST_BYTES) return; // nothing that a memory has written
     const bytes = await readRegular(this.#path(name), MOST_BYTES);
     if (bytes && eraseEpisodes(bytes, ids)) await this.#writeWhole(name, bytes);
   }
@@ -241,7 +284,7 @@ export class FileStore implements Store {
       if (this.#foreign !== undefined) places.unshift({ model: this.#foreign, folder: this.#folder });
       const found: EarlierStore[] = [];
       for (const { model, folder } of places) {
-        const there = await stat(join(folder, 'snapshot.bin')).catch(() => undefined);
+        const there = await statOf(join(folder, 'snapshot.bin'));
         if (!there) continue;
         const store = new FileStore(folder, { model, readOnly: true });
         found.push({
@@ -256,6 +299,14 @@ export class FileStore implements Store {
     });
   }
 
+  ending(): void {
+    const place = this.#place;
+    if (place === undefined || this.#ended) return;
+    const ending = new Promise<void>((resolve) => (this.#ended = resolve));
+    endings.set(place, ending);
+    void ending.then(() => endings.get(place) === ending && endings.delete(place));
+  }
+
   close(): void {
     this.#closed = true;
     if (this.#working === 0) this.#release();
@@ -267,12 +318,21 @@ export class FileStore implements Store {
     if (this.#readOnly || this.#lock) return;
     try {
       await mkdir(this.#path('thumbnails'), { recursive: true });
+      this.#place = await realpath(this.#folder);
+      await endOf(this.#place);
       this.#lock = await FolderLock.take(this.#folder);
+      if (this.#lock.exclusive) await this.#removeOldParts().catch(() => {}); // the next save does it, or says why it cannot
     } catch (error) {
       const refused = ['EACCES', 'EROFS', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '');
       if (!refused || !(await exists(this.#folder))) throw error;
       this.#readOnly = true;
     }
+  }
+
+  async #removeOldParts(): Promise<void> {
+    const aside = this.#path('aside');
+    const copies = (await namesIn(aside)).filter((name) => DAMAGED_NAME.test(name)).map((name) => join(aside, name));
+    await removeParts([this.#folder, this.#path('thumbnails'), aside, ...copies]);
   }
 
   #mayWrite(): void {
@@ -296,14 +356,22 @@ export class FileStore implements Store {
     return new BitMarError('storage_blocked', `Another process has written to ${this.#folder}`);
   }
 
-  /** Which file the snapshot is, and in what state. */
+  /** Which snapshot is there, by what it says of itself: who copies or touches the file changes nothing. */
   async #identity(): Promise<string | undefined> {
-    const there = await stat(this.#path('snapshot.bin'), { bigint: true }).catch(() => undefined);
-    return there && `${there.dev}:${there.ino}:${there.size}:${there.mtimeNs}`;
+    const there = await statOf(this.#path('snapshot.bin'));
+    if (!there?.isFile()) return there && 'no file';
+    const begins = Buffer.alloc(PREFIX_BYTES);
+    let read = 0;
+    await withFile(this.#path('snapshot.bin'), READ, async (file) => {
+      read = (await file.read(begins, 0, PREFIX_BYTES, 0)).bytesRead;
+    });
+    return identityOf(begins.subarray(0, read), there.size);
   }
 
-  #journalSize(): Promise<number> {
-    return stat(this.#path('journal.bin')).then(({ size }) => size, () => -1);
+  /** -1 where there is none. */
+  async #journalSize(): Promise<number> {
+    const there = await statOf(this.#path('journal.bin'));
+    return there?.isFile() ? there.size : -1;
   }
 
   async #guarded<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -324,6 +392,7 @@ export class FileStore implements Store {
   #release(): void {
     this.#lock?.release();
     this.#lock = undefined;
+    this.#ended?.();
   }
 
   // ---- Reading ----
@@ -338,7 +407,7 @@ export class FileStore implements Store {
       if (!contents) throw new BitMarError('invalid_state', `${join(folder, 'snapshot.bin')} is damaged, or something else`);
       if (contents.format > FORMAT) throw new BitMarError('unsupported_state', `${folder} was saved by a newer version`);
       // Without the lock: whoever has it may have written between the two files.
-      const between = this.#readOnly && journal.records.some(({ generation }) => generation !== contents.generation);
+      const between = this.#readOnly && (contents.missing > 0 || journal.records.some(({ generation }) => generation !== contents.generation));
       if (!between || attempt === 5) return contents;
     }
   }
@@ -346,9 +415,8 @@ export class FileStore implements Store {
   async #sizes(): Promise<Map<number, number>> {
     const sizes = new Map<number, number>();
     for (const [id, name] of this.#thumbnails) {
-      const there = await stat(join(this.#thumbnailFolder, name)).catch(() => undefined);
+      const there = await statOf(join(this.#thumbnailFolder, name));
       if (there?.isFile()) sizes.set(id, there.size);
-      else this.#thumbnails.delete(id);
     }
     return sizes;
   }
@@ -365,15 +433,13 @@ export class FileStore implements Store {
 
   /** What lies behind the last whole record was never acknowledged. What an earlier process left there is kept aside all the same. */
   async #cutJournal(): Promise<void> {
-    if (this.#tail === 'found') {
-      const rest = (await readRegular(this.#path('journal.bin'), MOST_BYTES))!.subarray(this.#journalBytes);
+    const bytes = (await readRegular(this.#path('journal.bin'), MOST_BYTES)) ?? Buffer.alloc(0);
+    const rest = bytes.subarray(this.#journalBytes);
+    if (this.#tail === 'found' && rest.length > 0) {
       await mkdir(this.#path('aside'), { recursive: true });
       await this.#writeWhole(join('aside', `cut-${checksum(rest)}.bin`), rest);
     }
-    await withFile(this.#path('journal.bin'), 'r+', async (file) => {
-      await file.truncate(this.#journalBytes);
-      await file.datasync();
-    });
+    await this.#writeWhole('journal.bin', bytes.subarray(0, this.#journalBytes)); // another file: the old one may be set aside, too
     this.#tail = 'none';
   }
 
@@ -385,7 +451,8 @@ export class FileStore implements Store {
 
   async #writeFile(name: string, bytes: Uint8Array): Promise<void> {
     const path = this.#path(name);
-    await withFile(`${path}.part`, 'w', async (file) => {
+    await rm(`${path}.part`, { force: true }); // whatever it is: into a pipe one would write for ever
+    await withFile(`${path}.part`, CREATE, async (file) => {
       await file.writeFile(bytes);
       await file.sync();
     });
@@ -396,7 +463,8 @@ export class FileStore implements Store {
   async #putThumbnails({ thumbnails }: Attachments): Promise<[number, string][]> {
     const names: [number, string][] = [];
     for (const [id, { type, bytes }] of thumbnails) {
-      const name = `${id}-${checksum(bytes)}.${/^image\/([a-z]{1,16})$/.exec(type)?.[1] ?? 'jpeg'}`;
+      const [, subtype] = (imageType(type) ?? 'image/jpeg').split('/');
+      const name = `${id}-${checksum(bytes)}.${subtype!.replaceAll('.', '_')}`;
       await this.#writeFile(join('thumbnails', name), bytes);
       names.push([id, name]);
     }
@@ -408,13 +476,30 @@ export class FileStore implements Store {
     for (const name of names) await rm(this.#path('thumbnails', name), { force: true });
   }
 
-  /** Everything as it is, under another name; nothing is overwritten in place later. */
-  async #copyAside(name: string): Promise<void> {
-    await rm(this.#path('aside', name), { recursive: true, force: true }); // the rest of one that was interrupted
-    await mkdir(this.#path('aside', name, 'thumbnails'), { recursive: true });
-    const thumbnails = (await listThumbnails(this.#folder)).map((file) => join('thumbnails', file));
-    for (const file of [...thumbnails, 'journal.bin', 'snapshot.bin']) await linkOrCopy(this.#path(file), this.#path('aside', name, file));
-    for (const folder of ['thumbnails', '']) await syncFolder(this.#path('aside', name, folder));
+  /** For what is set aside. */
+  async #freeName(): Promise<string> {
+    const taken = new Set(await namesIn(this.#path('aside')));
+    let number = 1;
+    while (taken.has(`damaged-${number}`)) number += 1;
+    return `damaged-${number}`;
+  }
+
+  /** Everything of that folder as it is, under another name; nothing is overwritten in place later. */
+  async #copyAside(name: string, from: string): Promise<void> {
+    const to = this.#path('aside', name);
+    await rm(to, { recursive: true, force: true }); // the rest of one that was interrupted
+    await mkdir(join(to, 'thumbnails'), { recursive: true });
+    const thumbnails = (await listThumbnails(from)).map((file) => join('thumbnails', file));
+    for (const file of [...thumbnails, 'journal.bin', 'snapshot.bin']) await linkOrCopy(join(from, file), join(to, file));
+    for (const folder of [join(to, 'thumbnails'), to, this.#path('aside'), this.#folder]) await syncFolder(folder);
+  }
+
+  /** Of our own memory, where another model has put it: when it is in our place again, nobody needs that. But what was never read is kept. */
+  async #clearOwnAside(): Promise<void> {
+    if (this.#model === undefined) return;
+    const own = this.#path('aside', this.#model);
+    if (this.#placeRead) await rm(own, { recursive: true, force: true });
+    else if (await exists(own)) await rename(own, this.#path('aside', await this.#freeName()));
   }
 
   async #deleteEarlier(model: string, folder: string): Promise<void> {
@@ -442,10 +527,17 @@ function contentsOf(file: Buffer | undefined, journal: Found, thumbnailFiles: re
   const cut = found !== undefined && !found.old && !last && found.damaged === 0; // it is written whole
   const damaged = (found ? found.damaged : 1) + (cut ? 1 : 0) + journal.damaged;
   // Where a list of thumbnails is damaged, and in version 1, which had none, the files themselves tell.
-  if (damaged > 0 || found?.old) for (const name of thumbnailFiles) thumbnails.set(Number.parseInt(name, 10), name);
+  const told = new Map(damaged > 0 || found?.old ? thumbnailFiles.map((name) => [Number.parseInt(name, 10), name]) : []);
+  for (const [id, name] of told) thumbnails.set(id, name);
   for (const { header } of [...records, ...frames]) if (header) apply(captions, thumbnails, header);
   const files = new Set(thumbnailFiles);
-  for (const [id, name] of thumbnails) if (!files.has(name)) thumbnails.delete(id);
+  let missing = 0;
+  for (const [id, name] of thumbnails) {
+    if (files.has(name)) continue;
+    const another = told.get(id);
+    if (another) thumbnails.set(id, another);
+    else thumbnails.delete(id), (missing += 1);
+  }
 
   return {
     format: whole?.header?.format ?? FORMAT,
@@ -456,7 +548,8 @@ function contentsOf(file: Buffer | undefined, journal: Found, thumbnailFiles: re
     frames: frames.filter(({ body }) => body.length > 0),
     captions,
     thumbnails,
-    damaged,
+    damaged: damaged + missing,
+    missing,
     journalEnd: journal.end,
     old: Boolean(found?.old) || journal.old,
   };
@@ -502,9 +595,9 @@ async function readRecords(path: string): Promise<Buffer | undefined> {
 async function readRegular(path: string, limit: number, look?: (file: FileHandle, size: number) => Promise<void>): Promise<Buffer | undefined> {
   let file: FileHandle;
   try {
-    file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    file = await open(path, READ);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
   try {
@@ -518,7 +611,7 @@ async function readRegular(path: string, limit: number, look?: (file: FileHandle
   }
 }
 
-async function withFile(path: string, flags: string, use: (file: FileHandle) => Promise<void>): Promise<void> {
+async function withFile(path: string, flags: number, use: (file: FileHandle) => Promise<void>): Promise<void> {
   const file = await open(path, flags);
   try {
     await use(file);
@@ -528,25 +621,57 @@ async function withFile(path: string, flags: string, use: (file: FileHandle) => 
 }
 
 async function syncFolder(path: string): Promise<void> {
-  if (process.platform !== 'win32') await withFile(path, 'r', (folder) => folder.sync()); // they cannot be synced there
+  if (process.platform !== 'win32') await withFile(path, READ, (folder) => folder.sync()); // they cannot be synced there
 }
 
 /** Both names are the same file, which nobody changes in place; a copy where the file system has no links. */
 async function linkOrCopy(from: string, to: string): Promise<void> {
   if (from === to || !(await exists(from)) || (await exists(to))) return;
   await link(from, to).catch(async () => {
-    if ((await stat(from)).isFile()) await copyFile(from, to);
+    if (!(await stat(from)).isFile()) return;
+    // Under its name only when it is whole.
+    await rm(`${to}.part`, { force: true });
+    await copyFile(from, `${to}.part`, constants.COPYFILE_EXCL);
+    await withFile(`${to}.part`, CHANGE, (file) => file.sync());
+    await rename(`${to}.part`, to);
   });
+}
+
+/** What writers left that were killed: no save that they acknowledged needs it. */
+async function removeParts(folders: readonly string[]): Promise<void> {
+  for (const folder of folders) for (const name of await namesIn(folder)) if (PART_NAME.test(name)) await rm(join(folder, name), { force: true });
 }
 
 async function listThumbnails(folder: string): Promise<string[]> {
   return (await namesIn(join(folder, 'thumbnails'))).filter((name) => THUMBNAIL_NAME.test(name));
 }
 
+/** None where there is no such folder. Of one that cannot be read nobody knows. */
 async function namesIn(folder: string): Promise<string[]> {
-  return readdir(folder).catch(() => []);
+  return readdir(folder).catch((error: unknown) => {
+    if (isMissing(error)) return [];
+    throw error;
+  });
 }
 
 async function exists(path: string): Promise<boolean> {
-  return stat(path).then(() => true, () => false);
+  return (await statOf(path)) !== undefined;
+}
+
+/** Undefined where there is nothing. */
+async function statOf(path: string): Promise<Stats | undefined> {
+  return stat(path).catch((error: unknown) => {
+    if (isMissing(error)) return undefined;
+    throw error;
+  });
+}
+
+/** Only of what is not there: every other error says nothing about that. */
+function isMissing(error: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
+}
+
+/** Of a snapshot's file: its first record's prefix, in which the generation and a checksum are, and its size. */
+function identityOf(begins: Uint8Array, size: number): string {
+  return `${Buffer.from(begins.subarray(0, PREFIX_BYTES)).toString('hex')}:${size}`;
 }

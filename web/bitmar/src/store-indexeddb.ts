@@ -182,7 +182,7 @@ export class IndexedDbStore implements Store {
       const pairs = <Value>(ids: number[], values: Value[]) => ids.map((id, i): [number, Value] => [id, values[i]!]);
       const aside: Aside = { state, journal, captions: pairs(ids, captions), thumbnails: pairs(pictured, thumbnails) };
       await Promise.all([
-        at('state').put(aside, `aside-${keys.length + 1}`),
+        at('state').put(aside, `aside-${1 + Math.max(0, ...keys.map((key) => Number(/^aside-(\d+)$/.exec(key)?.[1] ?? 0)))}`),
         ...this.#refused.captions.map((id) => at('captions').delete(id)), // which would be damaged for ever
         ...this.#refused.thumbnails.map((id) => at('thumbnails').delete(id)),
       ]);

@@ -9,13 +9,13 @@
 
 import { createHash } from 'node:crypto';
 
-import { eraseRecords } from './engine-bytes.js';
+import { eraseRecords, recordsIn } from './engine-bytes.js';
 import type { Attachments } from './store.js';
 
 export const FORMAT = 2;
 const MAGIC = Buffer.from('BMR2');
 const MAGIC_V1 = Buffer.from('BMRM');
-const PREFIX_BYTES = 32;
+export const PREFIX_BYTES = 32;
 const PREFIX_BYTES_V1 = 12;
 const CHECKSUM_BYTES = 8;
 const QUOTE = 0x22;
@@ -102,6 +102,8 @@ export function frameRecord(generation: number, sequence: number, frame: Uint8Ar
  */
 export function eraseEpisodes(bytes: Buffer, ids: readonly number[]): boolean {
   let erased = eraseRecords(bytes, ids);
+  const episodes = [...recordsIn(bytes)].filter(({ sound }) => sound); // a name may look like a caption
+  const isEpisode = (at: number) => episodes.some((record) => at >= record.at && at < record.end);
   const sound: { at: number; headerAt: number; end: number }[] = [];
   for (let at = bytes.indexOf(MAGIC); at >= 0; at = bytes.indexOf(MAGIC, at + 1)) {
     const lengths = readPrefix(bytes, at);
@@ -112,6 +114,7 @@ export function eraseEpisodes(bytes: Buffer, ids: readonly number[]): boolean {
   for (const id of ids) {
     const begins = Buffer.from(`[${id},"`);
     for (let at = bytes.indexOf(begins); at >= 0; at = bytes.indexOf(begins, at + 1)) {
+      if (isEpisode(at)) continue;
       const from = at + begins.length;
       let to = from;
       while (to < bytes.length && bytes[to] !== QUOTE) to += bytes[to] === BACKSLASH ? 2 : 1;
@@ -230,7 +233,12 @@ function isCutShort(bytes: Buffer, at: number): boolean {
   const rest = bytes.subarray(at, at + 4);
   if (rest.equals(MAGIC_V1.subarray(0, rest.length))) return true;
   if (!rest.equals(MAGIC.subarray(0, rest.length))) return false;
-  return at + PREFIX_BYTES > bytes.length || readPrefix(bytes, at) !== undefined;
+  const headerAt = at + PREFIX_BYTES;
+  if (headerAt > bytes.length) return true;
+  const lengths = readPrefix(bytes, at);
+  if (!lengths) return false;
+  const bodyAt = headerAt + lengths.header;
+  return bodyAt > bytes.length || isSound(bytes, at, bytes.subarray(headerAt, bodyAt));
 }
 
 function parseHeader(text: Buffer): RecordHeader | undefined {

@@ -66,6 +66,8 @@ export interface Store {
   replace(snapshot: Uint8Array, sequence: number, attachments: Attachments): Promise<void>;
   /** Rejects with 'invalid_state' when it is damaged. */
   thumbnail(id: number): Promise<Thumbnail | undefined>;
+  /** `close` follows as soon as what is under way has ended. */
+  ending?(): void;
   /** Ends what is under way, and gives back whatever was taken, also by a `load` that has not resolved yet. */
   close(): void;
 

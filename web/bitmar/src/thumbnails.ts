@@ -1,4 +1,29 @@
-// Decides which thumbnails are kept: the newest that fit into a budget of bytes.
+// Decides what is a thumbnail, and which are kept: the newest that fit into a budget of bytes.
+
+import type { Thumbnail } from './store.js';
+
+/** Of one thumbnail, whatever the budget: no store reads a larger one. */
+export const MOST_THUMBNAIL_BYTES = 64 << 20;
+
+const IMAGE_TYPE = /^image\/[a-z0-9.+-]{1,32}$/;
+
+/** A media type without its parameters; undefined where it is not that of an image. */
+export function imageType(type: string): string | undefined {
+  const [essence = ''] = type.toLowerCase().split(';');
+  return IMAGE_TYPE.test(essence.trim()) ? essence.trim() : undefined;
+}
+
+/** Of a type that every store and archive takes: where it says none, what its first bytes say. */
+export function asThumbnail({ type, bytes }: Thumbnail): Thumbnail {
+  return { type: imageType(type) ?? typeByBytes(bytes), bytes };
+}
+
+function typeByBytes(bytes: Uint8Array): string {
+  const begins = String.fromCharCode(...bytes.subarray(0, 12));
+  if (begins.startsWith('\x89PNG')) return 'image/png';
+  if (begins.startsWith('GIF8')) return 'image/gif';
+  return /^RIFF.{4}WEBP/s.test(begins) ? 'image/webp' : 'image/jpeg';
+}
 
 /** Sizes of what is kept, by the ids of the episodes. Ids grow with time, so that the smallest is the oldest. */
 export class ThumbnailBudget {
@@ -26,7 +51,7 @@ export class ThumbnailBudget {
   /** Counts a thumbnail in. The ids of those that have to make room; its own where it does not fit at all. */
   add(id: number, bytes: number): number[] {
     this.remove(id);
-    if (bytes > this.#limit) return [id];
+    if (bytes > Math.min(this.#limit, MOST_THUMBNAIL_BYTES)) return [id];
     this.#sizes.set(id, bytes);
     this.#bytes += bytes;
     return this.#evict();
