@@ -12,8 +12,6 @@
 namespace bitmar::cli {
 namespace {
 
-constexpr std::size_t kMaxPhoto = 256 << 20;  // of a file; decoding has its own limit on pixels
-
 std::unique_ptr<Engine> load(const Arguments& arguments, const char* program) {
   const ModelDirectory model = read_model_directory(arguments.model ? *arguments.model : find_model(program));
   return Engine::load(files_of(model), arguments.load);
@@ -68,7 +66,7 @@ void for_each_photo(const Arguments& arguments, const F& f) {
 void caption(const Arguments& arguments, const char* program) {
   const auto engine = load(arguments, program);
   for_each_photo(arguments, [&](std::size_t i) {
-    const Image image = decode_image(read_file(arguments.photos[i], kMaxPhoto));
+    const Image image = decode_image(read_file(arguments.photos[i], kMaxImageFile));
     print(engine->caption(image.view(), arguments.options), arguments.photos[i], arguments.output);
   });
 }
@@ -79,7 +77,7 @@ void ask(const Arguments& arguments, const char* program) {
   Image image;
   for_each_photo(arguments, [&](std::size_t i) {
     const auto& photo = arguments.photos[i];
-    if (i == 0 || photo != arguments.photos[i - 1]) image = decode_image(read_file(photo, kMaxPhoto));
+    if (i == 0 || photo != arguments.photos[i - 1]) image = decode_image(read_file(photo, kMaxImageFile));
     print(engine->ask(image.view(), arguments.questions[i], arguments.ask), photo, arguments.questions[i],
           arguments.output);
   });
@@ -93,7 +91,7 @@ void embed(const Arguments& arguments, const char* program) {
     print_line({{kind, of}, {"embedding", vector}});
   };
   for (const auto& photo : arguments.photos) {
-    const Image image = decode_image(read_file(photo, kMaxPhoto));
+    const Image image = decode_image(read_file(photo, kMaxImageFile));
     const ImageView view = image.view();
     line("photo", photo.string(), engine->embed(&view, arguments.options.prompt));
   }
