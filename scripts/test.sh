@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds and runs every test. usage: npm test [-- PART...]   (none named: native wasm python node browser)
+# Builds and runs every test. usage: npm test [-- PART...]   (none named: native wasm library python node browser)
 #   native     GoogleTest with AddressSanitizer and UndefinedBehaviorSanitizer, and the table of hostile inputs
 #   wasm       GoogleTest compiled to WebAssembly, both builds, under node
+#   library    the C++ library: installed, and linked by a program in three ways
 #   python     the PyTorch reference: model, training, metrics, export
 #   node       the npm package under node
 #   browser    the page and the package in headless Chromium
@@ -18,7 +19,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too.
-USUAL=(native wasm python node browser)
+USUAL=(native wasm library python node browser)
 LONG=(tsan random fuzz arm compilers chaos storage reproduce)
 
 # The folder of the hostile inputs, made anew where the script that makes them is newer.
@@ -47,6 +48,8 @@ test_wasm() {
   say "GoogleTest, WebAssembly with relaxed SIMD, under node"
   relaxed_node "$ROOT/build/wasm-relaxed/tests/bitmar_tests.js" --gtest_brief=1
 }
+
+test_library() { "$ROOT/scripts/library.sh"; }
 
 test_python() {
   "$ROOT/scripts/setup.sh" python

@@ -142,8 +142,9 @@ std::filesystem::path find_model(const std::filesystem::path& program) {
   const fs::path executable = fs::read_symlink("/proc/self/exe", ignored);
   for (fs::path start : {fs::current_path(ignored), fs::absolute(executable.empty() ? program : executable, ignored)}) {
     for (;; start = start.parent_path()) {
-      const fs::path candidate = start / "models" / "default";
-      if (fs::is_regular_file(candidate / "config.json", ignored)) return candidate;
+      for (const fs::path& models : {start / "models", start / "share" / "bitmar" / "models"}) {
+        if (fs::is_regular_file(models / "default" / "config.json", ignored)) return models / "default";
+      }
       if (start == start.parent_path()) break;
     }
   }

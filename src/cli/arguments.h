@@ -51,7 +51,8 @@ struct Arguments {
 // Throws UsageError, and missing_file for a list that is not there.
 Arguments parse_arguments(const std::vector<std::string>& given);
 
-// models/default in the working directory or above it, else in a folder above the program's.
+// models/default in the working directory or above it, else in a folder above the program's. In each folder
+// also share/bitmar/models/default, which is where an installed program has its model.
 // Throws missing_file.
 std::filesystem::path find_model(const std::filesystem::path& program);
 

@@ -12,30 +12,13 @@
 
 #include <cstdint>
 #include <span>
-#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "bitmar/memory.h"
 #include "io/byte_reader.h"
 
 namespace bitmar {
-
-// What is known of an episode beside its key and value. Times are the caller's clock, in milliseconds.
-struct Episode {
-  static constexpr int kMaxLabel = 63;                               // bytes of UTF-8
-  static constexpr std::uint64_t kMaxId = (std::uint64_t{1} << 52);  // far below what a JavaScript number holds exactly
-  static constexpr double kMaxTime = 8.64e15;  // either side of 1970: where JavaScript's calendar ends
-
-  std::uint64_t id = 0;  // from 1, never used again; 0: the slot is free
-  double created_ms = 0, last_used_ms = 0;
-  std::uint32_t uses = 0;
-  float strength = 0;  // 1 when written, 1 more each time the same is met again
-  std::uint8_t label_length = 0;
-  char label_bytes[kMaxLabel + 1] = {};
-
-  std::string_view label() const { return {label_bytes, label_length}; }
-  void set_label(std::string_view label);  // throws text_too_long
-};
 
 struct MemoryStateHeader {
   int width = 0, slots = 0;    // C, K

@@ -8,7 +8,7 @@
 
 namespace bitmar {
 
-// Owns what ModelFiles (model/engine.h) looks at.
+// Owns what ModelFiles (bitmar/model.h) looks at.
 struct ModelDirectory {
   std::string config_json, tokenizer_json, preprocessor_json;
   std::vector<std::uint8_t> safetensors;

@@ -31,4 +31,6 @@ DecoderLimit::~DecoderLimit() { most = before_; }
 #pragma GCC diagnostic ignored "-Wshadow"
 #pragma GCC diagnostic ignored "-Wunused-function"
 #endif
+namespace bitmar {
 #include <stb/stb_image.h>
+}  // namespace bitmar

@@ -7,11 +7,21 @@
 #define STBI_NO_LINEAR
 #define STBI_NO_HDR
 #define STBI_MAX_DIMENSIONS 16384  // kMaxImageSide
-#include <stb/stb_image.h>
+
+// All that it includes, so that it includes nothing within the namespace.
+#include <assert.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <cstddef>
 
 namespace bitmar {
+
+#include <stb/stb_image.h>
 
 // While it lives, no allocation of the decoder in this thread has more than so many bytes: a few hundred bytes of PNG
 // can unpack to gigabytes, and what an image needs is known beforehand.

@@ -13,6 +13,8 @@
 
 namespace bitmar {
 
+static_assert(kMostBeams == kMaxBeams);
+
 namespace {
 
 class Stopwatch {
@@ -373,7 +375,15 @@ std::vector<int> Engine::text_tokens(std::string_view text) const {
 }
 
 EpisodicMemory::Written Engine::remember(double now_ms, std::string_view text) {
-  const auto [own, with_text] = contexts_of(remembered(), text);
+  return remember(remembered(), now_ms, text);
+}
+
+EpisodicMemory::Written Engine::remember(const ImageView& image, double now_ms, std::string_view text) {
+  return remember({encode_other(image), {}}, now_ms, text);
+}
+
+EpisodicMemory::Written Engine::remember(const Subject& subject, double now_ms, std::string_view text) {
+  const auto [own, with_text] = contexts_of(subject, text);
   return memory().write(own.query, with_text.value, now_ms);
 }
 

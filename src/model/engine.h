@@ -1,9 +1,7 @@
 // Photos and prompts in, captions out: the model with its tokenizer and its image preparation.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,81 +9,16 @@
 #include <string_view>
 #include <vector>
 
-#include "io/image.h"
+#include "bitmar/image.h"
+#include "bitmar/model.h"
+#include "bitmar/options.h"
 #include "io/model_files.h"
 #include "io/tokenizer.h"
 #include "model/bitmar.h"
 
 namespace bitmar {
 
-// The files of a model directory, as bytes. Nothing is kept of them after load().
-struct ModelFiles {
-  std::string config_json, tokenizer_json, preprocessor_json;
-  std::span<const std::uint8_t> safetensors;
-};
-
 ModelFiles files_of(const ModelDirectory& directory);
-
-inline constexpr int kMostThreads = 64;
-inline constexpr int kMostTokens = 1 << 20;  // of a caption: room for them is reserved in advance
-inline constexpr int kMostTemperature = 1000, kMostLengthPenalty = 10;
-inline constexpr std::size_t kMostText = 1 << 16;  // bytes of a prompt or query: looked at before it is tokenized
-
-struct LoadOptions {
-  bool int8_kv_cache = false;  // a quarter of its memory, at a small error (docs/performance.md)
-  int threads = 1;             // that share the work on an image, up to kMostThreads; the results are the same
-};
-
-struct CaptionOptions {
-  // Each is checked: invalid_argument outside its range.
-  std::string prompt = {};
-  int max_tokens = 24;  // 1 to kMostTokens; of beam search at most the decoder's window by num_beams
-  // More than one: beam search, which streams nothing before its end. In models with a bag-of-words head it finds what
-  // is likely and agrees with the predicted words, otherwise what is likeliest.
-  int num_beams = 1;  // 1 to kMaxBeams
-  std::optional<double> length_penalty = {};  // of beam search, -10 to 10; absent: the model's own, or 1
-  float temperature = 0;                      // 0: greedy; to 1000
-  float top_p = 1;                            // above 0, to 1
-  std::uint64_t seed = 0;
-  bool read_memory = false;                   // let the memory speak into this caption
-};
-
-struct CaptionResult {
-  std::string text;
-  std::vector<int> tokens;     // without begin and end
-  double log_probability = 0;  // of the tokens, and of the end if it was reached, under the model
-  // From 0 to 1, that this is about the picture, as calibrated on validation photos; absent in models that were not,
-  // without a picture, and before the caption's end.
-  std::optional<double> confidence = {};
-  bool aborted = false;
-  double vision_ms = 0;  // pixels to vision tokens
-  double text_ms = 0;    // prompt, fusion, memory, decoding
-};
-
-struct AskOptions {
-  int num_beams = 1;                   // more than one: the likeliest answer that beam search finds
-  std::optional<int> max_tokens = {};  // absent: the model's own
-};
-
-struct Answer {
-  std::string text;            // empty where the model declines
-  std::vector<int> tokens;     // without begin and end
-  double log_probability = 0;  // of the tokens, and of the end if it was reached, under the model
-  double confidence = 0;       // exp(log_probability): the probability of the whole answer
-  bool declined = false;       // the model says nothing: it is trained to do so where a question asks who somebody is,
-                               // how old, of what origin or in what mood
-  double vision_ms = 0;        // pixels to vision tokens
-  double text_ms = 0;          // question, fusion, decoding
-};
-
-// Called after every token with the text that it completes: never half a character, often nothing, and
-// with beam search nothing before the end. false stops the computation.
-using TokenCallback = std::function<bool(std::string_view piece)>;
-
-struct MemoryReport {
-  std::size_t weights = 0, activations = 0, kv_cache = 0, memory_slots = 0, scratch = 0;
-  std::size_t total() const { return weights + activations + kv_cache + memory_slots + scratch; }
-};
 
 class Engine {
  public:
@@ -136,6 +69,8 @@ class Engine {
   // Writes what the last begin was given, an image or a prompt alone, said to be `text` (of which as much counts as a
   // prompt may hold). The key is the image's or the prompt's query; the value holds image and text.
   EpisodicMemory::Written remember(double now_ms, std::string_view text);
+  // The same of another image; it ends the caption under way.
+  EpisodicMemory::Written remember(const ImageView& image, double now_ms, std::string_view text);
   // The same as one more example of `label`; of another image, it ends the caption under way.
   EpisodicMemory::Written teach(double now_ms, std::string_view label);
   EpisodicMemory::Written teach(const ImageView& image, double now_ms, std::string_view label);
@@ -177,6 +112,7 @@ class Engine {
   };
   EpisodeContexts contexts_of(const Subject& subject, std::string_view text);
   const Subject& remembered() const;
+  EpisodicMemory::Written remember(const Subject& subject, double now_ms, std::string_view text);
   EpisodicMemory::Written teach(const Subject& subject, double now_ms, std::string_view label);
   void replace_memory(int slots);
   std::vector<int> bos() const { return {config().bos_token_id}; }

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
+#include "bitmar/memory.h"
 #include "io/memory_state.h"
 #include "kernels/kernels.h"
 #include "runtime/arena.h"
@@ -20,15 +20,12 @@ class EpisodicMemory {
  public:
   static constexpr int kMaxSlots = MemoryStateReader::kMaxSlots;
 
-  // How write() changes what is there.
-  enum class Policy {
-    // Known (similarity >= novelty_threshold): blended into the best match, which is strengthened. Otherwise a free
-    // slot, or the weakest one's place.
-    gated,
-    // The paper's rule, M <- M + alpha w q^T with w the read weights: every slot moves towards the episode by its
-    // share. Free slots are filled first, since w over empty slots would make them all alike.
-    additive,
-  };
+  using Policy = WritePolicy;
+  using Outcome = WriteOutcome;
+  using Written = bitmar::Written;
+  using Recognised = bitmar::Recognised;
+  using LoadReport = bitmar::LoadReport;
+
   struct Settings {
     int slots = 0, width = 0;        // K, C
     float temperature = 0.1f;        // of the softmax over similarities
@@ -71,10 +68,6 @@ class EpisodicMemory {
   // A recall that the caller made use of: counts, and keeps the slot from growing stale.
   void touch(int slot, double now_ms);
 
-  struct Recognised {
-    std::string label;
-    float score;  // 0.5 to 1
-  };
   // The label that the query shows. Of every label the best three examples count, each by e^((similarity -
   // recall_threshold) / 0.05); the score is the best label's share in the sum over all labels and 1, which stands for
   // none of them. Nothing below a score of 0.5.
@@ -82,14 +75,6 @@ class EpisodicMemory {
 
   // ---- Writing ----
 
-  enum class Outcome { blended, added, replaced };
-  struct Written {
-    int slot = -1;
-    std::uint64_t id = 0;
-    Outcome outcome = Outcome::added;
-    float similarity = -1;          // to the best match before writing; -1 when there was none
-    std::uint64_t replaced_id = 0;  // whose place it took; 0: nobody's
-  };
   // By the policy.
   Written write(std::span<const float> key, std::span<const float> value, double now_ms);
   // One more example of `label` (1 to kMaxLabel bytes): strengthens the most similar example if that is known, or
@@ -117,14 +102,6 @@ class EpisodicMemory {
   // nothing did. Throws invalid_argument of a number that is to come.
   std::vector<std::uint8_t> changes_since(std::uint64_t since) const;
 
-  struct LoadReport {
-    int loaded = 0;          // episodes, as they came to be in the memory
-    int dropped_slots = 0;   // damaged ones of the snapshot
-    int dropped_frames = 0;  // damaged ones; when following, also those that build on what is not there
-    int gaps = 0;            // how often something is missing that a frame builds on
-    int left_out = 0;        // the weakest, where there are more than slots
-    std::uint64_t sequence = 0;
-  };
   // The memory as it was: a snapshot, then the frames that build on it and on each other; those that it holds already
   // are passed over. A frame counts although one before it is missing: each holds whole slots. Without a snapshot the
   // frames build on what is there, without a gap, unless nothing was ever there. A snapshot of another number of slots

@@ -1,0 +1,7 @@
+#include "bitmar/version.h"
+
+namespace bitmar {
+
+const char* version() { return BITMAR_VERSION; }
+
+}  // namespace bitmar
