@@ -17,6 +17,10 @@ function model(): Plugin {
   const folder = `model/${hash.digest('hex').slice(0, 16)}/`;
   return {
     name: 'bitmar-model',
+    enforce: 'pre',
+    // The page names its model: the package's default one would be a second copy.
+    resolveId: (id) => (id === 'bitmar-model' ? '\0bitmar-model' : undefined),
+    load: (id) => (id === '\0bitmar-model' ? 'export default undefined;' : undefined),
     config: (_, { command }) => ({ define: { 'import.meta.env.MODEL_FOLDER': JSON.stringify(command === 'build' ? folder : 'model/') } }),
     configureServer(server) {
       server.middlewares.use('/model', (request, response, next) => {

@@ -24,6 +24,9 @@ const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'labe
 /** A worker that has not let go of an aborted call by then is replaced. */
 const PATIENCE_MS = 1000;
 
+/** A worker that has not started by then never will; its threads have less time (host.ts). */
+const START_PATIENCE_MS = 15_000;
+
 interface Call {
   request: Exclude<Request, { type: 'abort' }>;
   transfer: ArrayBuffer[] | ImageBitmap[];
@@ -63,18 +66,23 @@ export class HostClient {
   static async start(options: LoadOptions, module: Module): Promise<HostClient> {
     const client = new HostClient(options, module);
     if (options.worker === false) {
-      const { Host } = await import('./host.js');
-      const host = new Host((message) => client.#receive(message), platform().decodePhoto);
+      const { hostHere } = await import('./host-here.js');
+      const host = hostHere((message) => client.#receive(message), platform().decodePhoto);
       client.#port = { post: (request) => host.receive(request), close: () => host.close(), keepAlive() {} };
     } else {
       client.#startWorker();
     }
+    // A file that is no worker of ours, because a bundler or a server changed it, never answers.
+    const late = () => client.#die(new BitMarError('worker_failed', 'The worker does not answer'));
+    const timer = options.worker === false ? undefined : setTimeout(late, START_PATIENCE_MS);
     try {
       const { held } = (await client.#call(client.#startRequest(), [], undefined, options.signal, () => {})) as Started;
       if (held) client.#port?.holdsLifeline?.();
     } catch (error) {
       client.close();
       throw error;
+    } finally {
+      clearTimeout(timer);
     }
     return client;
   }

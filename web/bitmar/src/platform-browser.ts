@@ -1,4 +1,4 @@
-import { addressOf } from './address.js';
+import { addressOf, baseAddress, unmoved } from './address.js';
 import { capturePlain, unknownSource } from './capture.js';
 import { BitMarError } from './errors.js';
 import { fetchFile } from './fetch.js';
@@ -14,23 +14,38 @@ const WASM: Record<Build, () => string> = {
   'relaxed-threads': () => new URL('./wasm/bitmar-relaxed-threads.wasm', import.meta.url).href,
 };
 
+/** The worker's file, wherever a bundler has put it: outside of a `new Worker(...)`, so that none makes another file of it. */
+const workerAddress = (): URL => new URL(unmoved(new URL('./worker.js', import.meta.url).href, 'bitmar/dist/'));
+
 export const browserPlatform: Platform = {
   locate(folder, file) {
-    const base = addressOf(folder, document.baseURI);
+    const base = addressOf(folder, baseAddress());
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     return new URL(file, base).href;
   },
+
+  resolve: (file) => addressOf(file, baseAddress()).href,
 
   open: fetchFile,
 
   threads: () => (crossOriginIsolated ? navigator.hardwareConcurrency : 0),
 
-  wasmAddress: (build) => WASM[build](),
+  // Shared workers and service workers have none in some browsers, or in all.
+  hasWorkers: typeof Worker === 'function',
+
+  // The blob: worker of a script of another origin needs a word in the page's policy.
+  get mayLackWorker() {
+    return isForeign(workerAddress());
+  },
+
+  wasmAddress: (build) => unmoved(WASM[build](), 'bitmar/dist/'),
 
   startWorker(events: PortEvents, url): Port {
+    const address = url ? addressOf(url, baseAddress()) : workerAddress();
+    const own = isForeign(address) ? blobThatImports(address) : address.href;
     let worker: Worker;
     try {
-      worker = url ? new Worker(url, { type: 'module' }) : new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+      worker = new Worker(own, { type: 'module' });
     } catch (error) {
       throw new BitMarError('worker_failed', 'The browser refused to start the worker', { cause: error });
     }
@@ -47,6 +62,7 @@ export const browserPlatform: Platform = {
       close() {
         closed.abort();
         worker.terminate();
+        if (own !== address.href) URL.revokeObjectURL(own); // not before: its threads start from it
       },
       keepAlive() {},
       lifeline,
@@ -75,6 +91,7 @@ export const browserPlatform: Platform = {
   report: (error) => reportError(error),
 
   onLeave(callback) {
+    if (typeof document === 'undefined') return () => {}; // workers are not told
     const hidden = () => document.visibilityState === 'hidden' && callback();
     document.addEventListener('visibilitychange', hidden);
     window.addEventListener('pagehide', callback);
@@ -84,6 +101,16 @@ export const browserPlatform: Platform = {
     };
   },
 };
+
+/** Browsers start no worker from another origin. */
+function isForeign({ protocol, origin }: URL): boolean {
+  return /^https?:$/.test(protocol) && origin !== location.origin;
+}
+
+/** But they do start one of this origin that imports it. */
+function blobThatImports(address: URL): string {
+  return URL.createObjectURL(new Blob([`import ${JSON.stringify(address.href)};`], { type: 'text/javascript' }));
+}
 
 /** Pictures that not every browser shows, by how their files begin. */
 const OTHER_FORMATS: readonly [name: string, beginning: RegExp][] = [

@@ -36,9 +36,15 @@ export interface OpenFile {
 export interface Platform {
   /** An absolute address for a file of a folder. */
   locate(folder: string | URL, file: string): string;
+  /** An absolute address of a file. */
+  resolve(file: string | URL): string;
   open(address: string, signal: AbortSignal): Promise<OpenFile>;
   /** How many threads can share memory here; 0 where none can. */
   threads(): number;
+  /** Whether a worker can be started here. */
+  readonly hasWorkers: boolean;
+  /** Whether a worker that does not start may be done without: see `LoadOptions.worker`. */
+  readonly mayLackWorker: boolean;
   /** The package's own .wasm. */
   wasmAddress(build: Build): string;
   startWorker(events: PortEvents, url: string | URL | undefined): Port;

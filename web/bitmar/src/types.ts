@@ -58,10 +58,25 @@ export interface ModelFiles {
   readonly weights: Uint8Array | ArrayBuffer;
 }
 
+/** Where a model's files are, one by one: what the package `bitmar-model` exports. */
+export interface ModelAddresses {
+  /** Of config.json. */
+  readonly config: string | URL;
+  /** Of tokenizer.json. */
+  readonly tokenizer: string | URL;
+  /** Of preprocessor_config.json. */
+  readonly preprocessor: string | URL;
+  /** Of model.safetensors. */
+  readonly weights: string | URL;
+}
+
 export interface LoadOptions {
   onProgress?: ((progress: Progress) => void) | undefined;
   signal?: AbortSignal | undefined;
-  /** Compute in a worker (the default), or in this thread. */
+  /**
+   * Compute in a worker, or in this thread. By default in a worker, except where there are none (service workers, some browsers' shared
+   * workers), and where a page that imports the package from another origin forbids `blob:` workers.
+   */
   worker?: boolean | undefined;
   /** Which WebAssembly build; by default whichever the platform runs best. */
   build?: Build | undefined;
@@ -159,6 +174,8 @@ export interface ModelInfo {
   /** The model answers questions: `model.ask`. */
   readonly canAsk: boolean;
   readonly build: Build;
+  /** Whether a worker computes, and not the thread that called. */
+  readonly worker: boolean;
   /** How many threads share the work on a picture. */
   readonly threads: number;
   /** Name of the kernels that passed the self-check and are in use. */
