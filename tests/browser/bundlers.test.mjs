@@ -1,7 +1,8 @@
 // The five lines of the README, built by bundlers as they are without a configuration, and run in Chromium. By default the newest Vite and
 // webpack; with BITMAR_BUNDLERS=all (npm test -- bundlers) every bundler of tests/bundlers.
 import assert from 'node:assert/strict';
-import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -11,6 +12,7 @@ import { project, PROJECT } from '../bundlers/project.mjs';
 import { complaints, disposeNodeModel, host, launch, nodeCaption, serve } from './helpers.mjs';
 
 const ALL = process.env.BITMAR_BUNDLERS === 'all';
+const run = promisify(execFile);
 const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src data:";
 const ISOLATED = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
 
@@ -120,9 +122,84 @@ function webpackTest(mode) {
   });
 }
 
+
+/** What the README says to copy for bundlers that leave `new URL(..., import.meta.url)` alone. */
+async function copyAssets(root) {
+  const [line] = /^ *cp -r node_modules\/bitmar\/.*$/m.exec(await readFile(join(PROJECT, 'node_modules/bitmar/README.md'), 'utf8'));
+  await run('bash', ['-c', line], { cwd: root });
+  await writeFile(join(root, 'dist/index.html'), HTML('main.js'));
+}
+
+function esbuildTest() {
+  test('esbuild', async () => {
+    const { build } = await load('esbuild');
+    const root = await app('esbuild');
+    await build({ absWorkingDir: root, entryPoints: ['src/main.js'], bundle: true, format: 'esm', minify: true, outdir: 'dist', logLevel: 'error' });
+    await copyAssets(root);
+    await runBuilt(join(root, 'dist'));
+  });
+}
+
+function rollupTest() {
+  test('Rollup', async () => {
+    const { rollup } = await load('rollup');
+    const { default: resolve } = await load('@rollup/plugin-node-resolve');
+    const root = await app('rollup');
+    const bundle = await rollup({ input: join(root, 'src/main.js'), plugins: [resolve({ browser: true })] });
+    await bundle.write({ dir: join(root, 'dist') });
+    await copyAssets(root);
+    await runBuilt(join(root, 'dist'));
+  });
+}
+
+function nextTest() {
+  test('Next: imported by a page that the server renders first', async () => {
+    const root = await app('next', {
+      'package.json': '{ "private": true }',
+      'app/layout.jsx': 'export default function Layout({ children }) { return <html lang="en"><head><link rel="icon" href="data:," /></head><body>{children}</body></html>; }',
+      'app/page.jsx': `'use client';
+        import { useEffect } from 'react';
+        import { BitMar } from 'bitmar';
+        export default function Page() {
+          useEffect(() => {
+            (async () => {${MAIN.replace(/import.*;/, '')}})().catch((error) => ({ failed: String(error.code) + ': ' + error.message })).then((outcome) => (globalThis.outcome = outcome));
+          }, []);
+          return <p>{typeof BitMar.load}</p>;
+        }`,
+      'next.config.mjs': `export default { turbopack: { root: ${JSON.stringify(PROJECT)} } };`, // the project's packages are not in the page's own folder
+    });
+    const next = join(PROJECT, 'node_modules/next/dist/bin/next');
+    const env = { ...process.env, NEXT_TELEMETRY_DISABLED: '1', NODE_ENV: 'production' };
+    await run(process.execPath, [next, 'build', root], { env, cwd: root }).catch((error) => assert.fail(error.stdout + error.stderr));
+    const server = spawn(process.execPath, [next, 'start', root, '--port', '0', '--hostname', '127.0.0.1'], { env, cwd: root });
+    try {
+      const url = await new Promise((resolve, reject) => {
+        let said = '';
+        const hear = (text) => {
+          const [address] = /http:\/\/127\.0\.0\.1:\d+/.exec((said += text)) ?? [];
+          if (address && /Ready/.test(said)) resolve(`${address}/`);
+        };
+        server.stdout.setEncoding('utf8').on('data', hear);
+        server.stderr.setEncoding('utf8').on('data', hear);
+        server.on('exit', () => reject(new Error(said)));
+      });
+      assert.match(await (await fetch(url)).text(), /<p>function<\/p>/);
+      check(await outcome(url), false);
+      const isolated = await host(url, '/', ISOLATED);
+      check(await outcome(isolated.url), true);
+      await isolated.close();
+    } finally {
+      server.kill();
+    }
+  });
+}
+
 viteTests('vite', 'Vite 8');
 webpackTest('production');
 if (ALL) {
   for (const major of [5, 6, 7]) viteTests(`vite${major}`, `Vite ${major}`);
   webpackTest('development');
+  esbuildTest();
+  rollupTest();
+  nextTest();
 }

@@ -14,8 +14,11 @@ const WASM: Record<Build, () => string> = {
   'relaxed-threads': () => new URL('./wasm/bitmar-relaxed-threads.wasm', import.meta.url).href,
 };
 
+/** Next gives addresses without an origin. */
+const ownAddress = (address: string): URL => addressOf(unmoved(address, 'bitmar/dist/'), baseAddress());
+
 /** The worker's file, wherever a bundler has put it: outside of a `new Worker(...)`, so that none makes another file of it. */
-const workerAddress = (): URL => new URL(unmoved(new URL('./worker.js', import.meta.url).href, 'bitmar/dist/'));
+const workerAddress = (): URL => ownAddress(new URL('./worker.js', import.meta.url).href);
 
 export const browserPlatform: Platform = {
   locate(folder, file) {
@@ -38,7 +41,7 @@ export const browserPlatform: Platform = {
     return isForeign(workerAddress());
   },
 
-  wasmAddress: (build) => unmoved(WASM[build](), 'bitmar/dist/'),
+  wasmAddress: (build) => ownAddress(WASM[build]()).href,
 
   startWorker(events: PortEvents, url): Port {
     const address = url ? addressOf(url, baseAddress()) : workerAddress();
