@@ -1,4 +1,4 @@
-import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isObject, MOST_BEAMS, MOST_TOKENS, unlike } from './check.js';
+import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isA, isObject, MOST_BEAMS, MOST_TOKENS, unlike } from './check.js';
 import { defaultModel } from './default-model.js';
 import { download } from './download.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
@@ -73,7 +73,7 @@ export class BitMar {
     } else {
       const { weights } = model;
       // A copy, because they are needed for as long as the model lives: see HostClient.
-      files = { ...(model as ModelFiles), weights: copied(() => new Uint8Array(weights instanceof ArrayBuffer ? weights.slice(0) : weights), 'the weights') };
+      files = { ...(model as ModelFiles), weights: copied(() => new Uint8Array(isA(weights, 'ArrayBuffer') ? (weights as ArrayBuffer).slice(0) : weights), 'the weights') };
       wasmBytes = (await download(wasm, options)).wasm;
     }
 
@@ -186,12 +186,12 @@ function checkModel(model: unknown): void {
   }
   for (const part of ['config', 'tokenizer', 'preprocessor'] as const) checkFileText(part, model[part]);
   const { weights } = model;
-  if (!(weights instanceof Uint8Array || weights instanceof ArrayBuffer)) throw unlike("The model's weights", 'a Uint8Array or an ArrayBuffer', weights);
-  checkFileSize('weights', weights.byteLength);
+  if (!isA(weights, 'Uint8Array', 'ArrayBuffer')) throw unlike("The model's weights", 'a Uint8Array or an ArrayBuffer', weights);
+  checkFileSize('weights', (weights as Uint8Array | ArrayBuffer).byteLength);
 }
 
 function isAddress(value: unknown): value is string | URL {
-  return typeof value === 'string' || value instanceof URL;
+  return typeof value === 'string' || isA(value, 'URL');
 }
 
 function addressesOf(model: string | URL | ModelAddresses): Record<keyof typeof MODEL_FILES, string> {

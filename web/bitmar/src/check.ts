@@ -50,6 +50,11 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
 }
 
+/** Whether it is of one of these classes, of whichever realm: what comes from a frame is no instance of this page's classes. */
+export function isA(value: unknown, ...classes: string[]): boolean {
+  return classes.includes(Object.prototype.toString.call(value).slice('[object '.length, -1));
+}
+
 /** An object of options for that method: what may stand under the names that several methods share. Null there is as good as nothing. */
 export function checkOptions(options: unknown, method: string): void {
   if (!isObject(options)) throw unlike(`The options of ${method}()`, 'an object', options);

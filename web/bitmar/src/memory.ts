@@ -340,7 +340,7 @@ export class Memory extends SafeEventTarget {
     await this.#keeper.open();
     if (signal?.aborted) throw aborted(signal);
     if (this.storage.role === 'writer') return;
-    throw this.storage.error ?? new BitMarError('read_only', 'Another tab writes this memory; close it to write here');
+    throw this.storage.error ?? new BitMarError('read_only', 'Another tab, or another model of this page, writes this memory; close it to write here');
   }
 
   async #wrote(change: 'write' | 'teach', written: Written, caption: string | undefined, small: Miniature): Promise<void> {
