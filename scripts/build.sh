@@ -12,7 +12,16 @@ build_native() {
   cmake_build native-release bitmar_cli
 }
 
+# Builds are reproducible: files of the repository that these very sources gave save the compiler. BITMAR_FROM_SOURCE=1: build all the same.
 build_wasm() {
+  if [[ -z ${BITMAR_FROM_SOURCE:-} ]] && prebuilt_fits; then
+    local file
+    mkdir -p "$ROOT/wasm/dist"
+    for file in "$ROOT"/wasm/prebuilt/*.{mjs,wasm}; do
+      cmp -s "$file" "$ROOT/wasm/dist/${file##*/}" || cp "$file" "$ROOT/wasm/dist/"
+    done
+    return 0
+  fi
   "$ROOT/scripts/setup.sh" wasm
   own_emcc
   cmake_build wasm-simd bitmar_wasm bitmar_photos

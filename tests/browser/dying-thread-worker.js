@@ -1,2 +1,2 @@
 import './dying-thread.js';
-import '../../web/bitmar/dist/worker.js';
+import '../../web/bitmar/dist/worker-threads.js';

@@ -279,7 +279,7 @@ test('threads that do not start: one thread, by itself; an error where they were
   const headers = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
   let workers = 0;
   // The first is the engine's own; then its other thread; then, without it, the engine's own again. And so for the second call.
-  const refuse = (path) => path.endsWith('/worker.js') && [2, 5].includes((workers += 1));
+  const refuse = (path) => /\/worker(-threads)?\.js$/.test(path) && [2, 5].includes((workers += 1));
   const broken = await host(server.url, '/', headers, refuse);
   const { isolated, cores, info, refused } = await loadedFrom(broken.url);
   await broken.close();
@@ -317,6 +317,21 @@ test('a thread that is lost: at its start, one does it all; in the middle of its
   const { possible: _, ...work } = await loseThread(page, 'work');
   assert.deepEqual(work, { threads: 2, asked: 'none', code: 'worker_failed', next: 'none' });
   await browser.close();
+});
+
+test('a worker that never answers, because it is no worker of ours: an error within seconds', async () => {
+  const browser = await launch();
+  const page = await browser.page();
+  await page.goto(`${server.url}tests/browser/blank.html`);
+  const result = await page.evaluate(async (address) => {
+    const { BitMar } = await import('bitmar');
+    const began = performance.now();
+    const code = await BitMar.load(address, { workerUrl: '/tests/browser/silent-worker.js' }).then(() => 'none', (error) => error.code);
+    return { code, seconds: (performance.now() - began) / 1000 };
+  }, MODEL_URL);
+  await browser.close();
+  assert.equal(result.code, 'worker_failed');
+  assert.ok(result.seconds < 25, `${result.seconds} s`);
 });
 
 for (const [what, photosOf] of [['bundled photos', samplePhotos], ['validation photos', () => validationPhotos(8)]]) {

@@ -48,7 +48,7 @@ function serviceWorker(): Plugin {
       const names = all.map((entry) => relative(dir!, join(entry.parentPath, entry.name)).replaceAll(sep, '/'));
       const files = names.filter((name) => !NOT_OF_THE_PAGE.test(name)).sort().map((name) => {
         const integrity = `sha256-${createHash('sha256').update(readFileSync(join(dir!, name))).digest('base64')}`;
-        const [, build] = /bitmar-(relaxed-threads|relaxed|simd)-/.exec(name) ?? [];
+        const [, build] = /bitmar-(relaxed-threads|relaxed|simd)-/.exec(name.replace('/worker-threads-', '/bitmar-relaxed-threads-')) ?? [];
         return [name === 'index.html' ? './' : name, integrity, build ?? (/^(assets|model)\//.test(name) ? 'hashed' : 'plain')];
       });
       const source = readFileSync(new URL('./src/sw.js', import.meta.url), 'utf8');

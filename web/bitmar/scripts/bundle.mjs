@@ -1,8 +1,8 @@
 // The last steps of the package's build, after tsc: the WebAssembly, from where the root's build leaves it; the model's files into its own
-// package; and for browsers three files in the place of the many modules, so that it does not matter what a bundler does with them:
-//   dist/index.js           what pages import, and beside it chunk-*.js, which it imports when they are needed
-//   dist/worker.js          the worker and its threads, without any import
-//   dist/service-worker.js  what service workers import, which must not import() anything
+// package; and for browsers few files in the place of the many modules, so that it does not matter what a bundler does with them:
+//   dist/index.js                           what pages import, and beside it chunk-*.js, which it imports when they are needed
+//   dist/worker.js, dist/worker-threads.js  the worker, without any import
+//   dist/service-worker.js                  what service workers import, which must not import() anything
 import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -51,7 +51,7 @@ const options = {
 };
 for (const name of await readdir(dist)) if (name.startsWith('chunk-')) await rm(path(name));
 await build({ ...options, entryPoints: [path('service-worker.js')] });
-await build({ ...options, entryPoints: [path('worker.js')], define: { 'import.meta.url': 'self.location.href' } });
+await build({ ...options, entryPoints: [path('worker.js'), path('worker-threads.js')], define: { 'import.meta.url': 'self.location.href' } });
 await build({ ...options, entryPoints: [path('index.js')], splitting: true, chunkNames: 'chunk-[hash]', external: ['bitmar-model', './wasm/*'] });
 
 // ---- Types: only those that a user's compiler asks for ----
@@ -61,5 +61,5 @@ async function need(name) {
   needed.add(name);
   for (const [, other] of (await readFile(path(name), 'utf8')).matchAll(/from '\.\/(.+)\.js'/g)) await need(`${other}.d.ts`);
 }
-for (const name of ['index.d.ts', 'index-node.d.ts', 'service-worker.d.ts', 'worker.d.ts']) await need(name);
+for (const name of ['index.d.ts', 'index-node.d.ts', 'service-worker.d.ts', 'worker.d.ts', 'worker-threads.d.ts']) await need(name);
 for (const name of await readdir(dist)) if (name.endsWith('.d.ts') && !needed.has(name)) await rm(path(name));

@@ -25,7 +25,7 @@ const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'labe
 const PATIENCE_MS = 1000;
 
 /** A worker that has not started by then never will; its threads have less time (host.ts). */
-const START_PATIENCE_MS = 15_000;
+const START_PATIENCE_MS = 10_000;
 
 interface Call {
   request: Exclude<Request, { type: 'abort' }>;
@@ -236,7 +236,7 @@ export class HostClient {
   #startWorker(): void {
     const ifOurs = <Argument>(use: (argument: Argument) => void) => (argument: Argument) => port === this.#port && use(argument);
     const events = { reply: ifOurs((message: Reply) => this.#receive(message)), failed: ifOurs((error: BitMarError) => this.#die(error)) };
-    const port: Port = platform().startWorker(events, this.#options.workerUrl);
+    const port: Port = platform().startWorker(events, this.#module.build, this.#options.workerUrl);
     this.#port = port;
   }
 

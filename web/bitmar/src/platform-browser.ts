@@ -18,7 +18,9 @@ const WASM: Record<Build, () => string> = {
 const ownAddress = (address: string): URL => addressOf(unmoved(address, 'bitmar/dist/'), baseAddress());
 
 /** The worker's file, wherever a bundler has put it: outside of a `new Worker(...)`, so that none makes another file of it. */
-const workerAddress = (): URL => ownAddress(new URL('./worker.js', import.meta.url).href);
+function workerAddress(build: Build): URL {
+  return ownAddress((build === 'relaxed-threads' ? new URL('./worker-threads.js', import.meta.url) : new URL('./worker.js', import.meta.url)).href);
+}
 
 export const browserPlatform: Platform = {
   locate(folder, file) {
@@ -38,13 +40,13 @@ export const browserPlatform: Platform = {
 
   // The blob: worker of a script of another origin needs a word in the page's policy.
   get mayLackWorker() {
-    return isForeign(workerAddress());
+    return isForeign(workerAddress('simd'));
   },
 
   wasmAddress: (build) => ownAddress(WASM[build]()).href,
 
-  startWorker(events: PortEvents, url): Port {
-    const address = url ? addressOf(url, baseAddress()) : workerAddress();
+  startWorker(events: PortEvents, build, url): Port {
+    const address = url ? addressOf(url, baseAddress()) : workerAddress(build);
     const own = isForeign(address) ? blobThatImports(address) : address.href;
     let worker: Worker;
     try {

@@ -31,7 +31,7 @@ export const nodePlatform: Platform = {
 
   wasmAddress: (build) => new URL(`./wasm/bitmar-${build}.wasm`, import.meta.url).href,
 
-  startWorker(events: PortEvents, url): Port {
+  startWorker(events: PortEvents, _, url): Port {
     // A worker takes over the process's flags and refuses `--input-type` (of `node --input-type=module -e ...`). Given flags of its own it
     // refuses V8's, which hold for the whole process anyway: so it gets none, and only then.
     const flags = process.execArgv.some((flag) => flag.startsWith('--input-type')) ? { execArgv: [] } : {};

@@ -47,7 +47,8 @@ export interface Platform {
   readonly mayLackWorker: boolean;
   /** The package's own .wasm. */
   wasmAddress(build: Build): string;
-  startWorker(events: PortEvents, url: string | URL | undefined): Port;
+  /** `url`: the caller's own worker. */
+  startWorker(events: PortEvents, build: Build, url: string | URL | undefined): Port;
   /** Catches the source as it is at this moment; the caller may change or close it afterwards. */
   capture(source: Source): Picture | Promise<Picture>;
   /** Decodes what `capture` caught as a file; undefined where it decodes files itself. */

@@ -87,7 +87,7 @@ export interface LoadOptions {
   threads?: number | undefined;
   /** Where the .wasm file is, when it is not beside the package's own modules. It must be that of `build`. */
   wasmUrl?: string | URL | undefined;
-  /** Where the worker's module is, when a bundler moves it out of the package's sight. */
+  /** Where the worker's module is, when a bundler moves it out of the package's sight: that of the package which fits `build`. */
   workerUrl?: string | URL | undefined;
   /** How the decoder keeps its keys and values: 'int8' takes a quarter of the memory of 'float32', the default, and is a little less exact. */
   kvCache?: 'float32' | 'int8' | undefined;
