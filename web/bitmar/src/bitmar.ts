@@ -26,6 +26,7 @@ const MODEL_FILES = {
  *     const { text } = await model.caption(photo);
  */
 export class BitMar {
+  /** What was loaded, and how it runs. */
   readonly info: ModelInfo;
   /** What this model remembers. */
   readonly memory: Memory;
@@ -200,14 +201,14 @@ function addressesOf(model: string | URL | ModelAddresses): Record<keyof typeof 
 }
 
 /** As asked for, as far as the platform goes. */
-function chooseBuild({ build, threads = 2, worker, wasmUrl }: LoadOptions): { build: Build; threads: number } {
+function chooseBuild({ build, threads = 2, worker, wasmUrl, workerUrl }: LoadOptions): { build: Build; threads: number } {
   checkWhole('threads', threads, 1, 64);
   const possible = worker === false ? 0 : platform().threads();
   if (build === 'relaxed-threads' && !possible) {
     throw new BitMarError('unsupported_platform', 'Threads need a worker, and a page that is cross-origin isolated');
   }
   if (build !== undefined) checkOneOf('build', build, BUILDS);
-  build ??= bestBuild(Math.min(threads, possible) > 1 && wasmUrl === undefined);
+  build ??= bestBuild(Math.min(threads, possible) > 1 && wasmUrl === undefined && workerUrl === undefined);
   return { build, threads: build === 'relaxed-threads' ? Math.min(threads, possible) : 1 };
 }
 

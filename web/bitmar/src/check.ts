@@ -5,6 +5,7 @@ import { BitMarError, type ErrorCode } from './errors.js';
 
 /** Bytes of UTF-8 that a prompt, a question or a text to recall by may have, and a label. The same in src/model/engine.h and src/io/memory_state.h. */
 export const MOST_TEXT_BYTES = 1 << 16;
+/** Bytes of UTF-8 that a label of the memory may have. */
 export const MOST_LABEL_BYTES = 63;
 
 /** The engine's, of captions and answers. */

@@ -100,6 +100,7 @@ export class Memory extends SafeEventTarget {
     });
   }
 
+  /** What the listener throws is reported and ends nothing. */
   override addEventListener<Type extends keyof MemoryEvents>(
     type: Type,
     listener: ((event: MemoryEvents[Type]) => void) | { handleEvent(event: MemoryEvents[Type]): void } | null,
@@ -108,6 +109,7 @@ export class Memory extends SafeEventTarget {
     super.addEventListener(type, listener as Parameters<EventTarget['addEventListener']>[1], options);
   }
 
+  /** As of any event target. */
   override removeEventListener<Type extends keyof MemoryEvents>(
     type: Type,
     listener: ((event: MemoryEvents[Type]) => void) | { handleEvent(event: MemoryEvents[Type]): void } | null,
@@ -289,6 +291,7 @@ export class Memory extends SafeEventTarget {
     await this.#keeper.save();
   }
 
+  /** How full it is, and how much of it is saved. */
   async stats(): Promise<MemoryStats> {
     await this.#keeper.open();
     const stats = await this.#parts.host.memory('stats', {});
