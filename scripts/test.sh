@@ -11,13 +11,14 @@
 #   fuzz       every parser for a minute
 #   compilers  the engine by every compiler that Debian 12 has
 #   chaos      storms of 10,000 calls, most of which go wrong, under node and in Chromium
+#   bundlers   a page built by every bundler, in Chromium
 #   reproduce  two clean builds of the WebAssembly, compared byte for byte
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too.
 USUAL=(native wasm python node browser)
-LONG=(tsan random fuzz compilers chaos reproduce)
+LONG=(tsan random fuzz compilers chaos bundlers reproduce)
 
 # The folder of the hostile inputs, made anew where the script that makes them is newer.
 hostile_inputs() {
@@ -105,6 +106,13 @@ test_chaos() {
   "$ROOT/scripts/build.sh" wasm web
   say "Storms of calls"
   (cd "$ROOT" && BITMAR_CHAOS_CALLS=10000 node --test --test-reporter=spec --test-concurrency=1 tests/{node,browser}/chaos.test.mjs)
+}
+
+test_bundlers() {
+  "$ROOT/scripts/setup.sh" browser
+  "$ROOT/scripts/build.sh" wasm package
+  say "Every bundler"
+  (cd "$ROOT" && BITMAR_BUNDLERS=all node --test --test-reporter=spec --test-concurrency=1 tests/browser/{bundlers,examples}.test.mjs)
 }
 
 test_reproduce() { "$ROOT/scripts/reproduce.sh"; }

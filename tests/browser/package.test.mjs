@@ -1,5 +1,6 @@
 // The package in Chromium, unbundled, as its own files lie on the disk.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
@@ -326,6 +327,27 @@ test('a thread that is lost: at its start, one does it all; in the middle of its
   const { possible: _, ...work } = await loseThread(browser, 'work');
   assert.deepEqual(work, { threads: 2, asked: 'none', code: 'worker_failed', next: 'none' });
   await browser.close();
+});
+
+test('a browser that is too old: an error that says what is missing, and which browsers have it', async () => {
+  const browser = await launch();
+  const page = await browser.page();
+  await page.goto(`${server.url}tests/browser/blank.html`);
+  const messages = await page.evaluate(async (address) => {
+    const { BitMar } = await import('bitmar');
+    const { validate } = WebAssembly;
+    const without = async (opcode) => {
+      WebAssembly.validate = (bytes) => !bytes.some((byte, i) => byte === opcode[0] && bytes[i + 1] === opcode[1]) && validate(bytes);
+      return BitMar.load(address).then(() => 'none', (error) => `${error.code}: ${error.message}`);
+    };
+    return [await without([253, 15]), await without([6, 64])]; // i8x16.splat; try
+  }, MODEL_URL);
+  await browser.close();
+  const readme = await readFile(path('web/bitmar/README.md'), 'utf8');
+  for (const [i, missing] of ['SIMD', 'exceptions'].entries()) {
+    const [, lowest] = new RegExp(`^unsupported_platform: BitMar needs WebAssembly ${missing}, .* It runs in (.*), and later ones$`).exec(messages[i]);
+    assert.ok(readme.includes(lowest), lowest);
+  }
 });
 
 test('a worker that never answers, because it is no worker of ours: an error within seconds', async () => {

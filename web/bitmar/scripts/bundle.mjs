@@ -1,8 +1,9 @@
 // The last steps of the package's build, after tsc: the WebAssembly, from where the root's build leaves it; the model's files into its own
 // package; and for browsers few files in the place of the many modules, so that it does not matter what a bundler does with them:
-//   dist/index.js                           what pages import, and beside it chunk-*.js, which it imports when they are needed
-//   dist/worker.js, dist/worker-threads.js  the worker, without any import
+//   dist/index.js                           what pages import
 //   dist/service-worker.js                  what service workers import, which must not import() anything
+//   dist/chunk-*.js                         what these two import, at once or when it is needed
+//   dist/worker.js, dist/worker-threads.js  the worker, without any import
 import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -50,9 +51,8 @@ const options = {
   logLevel: 'warning',
 };
 for (const name of await readdir(dist)) if (name.startsWith('chunk-')) await rm(path(name));
-await build({ ...options, entryPoints: [path('service-worker.js')] });
 await build({ ...options, entryPoints: [path('worker.js'), path('worker-threads.js')], define: { 'import.meta.url': 'self.location.href' } });
-await build({ ...options, entryPoints: [path('index.js')], splitting: true, chunkNames: 'chunk-[hash]', external: ['bitmar-model', './wasm/*'] });
+await build({ ...options, entryPoints: [path('index.js'), path('service-worker.js')], splitting: true, chunkNames: 'chunk-[hash]', external: ['bitmar-model', './wasm/*'] });
 
 // ---- Types: only those that a user's compiler asks for ----
 const needed = new Set();

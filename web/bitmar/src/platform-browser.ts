@@ -14,6 +14,11 @@ const WASM: Record<Build, () => string> = {
   'relaxed-threads': () => new URL('./wasm/bitmar-relaxed-threads.wasm', import.meta.url).href,
 };
 
+/** As ON_DEMAND, in browsers alone. */
+export const STORES = {
+  indexedDb: () => import('./store-indexeddb.js'),
+};
+
 /** Next gives addresses without an origin. */
 const ownAddress = (address: string): URL => addressOf(unmoved(address, 'bitmar/dist/'), baseAddress());
 
@@ -87,8 +92,8 @@ export const browserPlatform: Platform = {
 
   miniature,
 
-  // IndexedDB is imported only when something is to be remembered.
-  defaultStore: () => async (model) => (await import('./store-indexeddb.js')).IndexedDbStore.of(model),
+  // Imported only when something is to be remembered.
+  defaultStore: () => async (model) => (await STORES.indexedDb()).IndexedDbStore.of(model),
 
   hasTabs: true,
 

@@ -118,7 +118,7 @@ export interface CaptionOptions {
   /** 1 to 1,048,576, with beams at most the decoder's window by their number. Default 24. */
   maxTokens?: number | undefined;
   /**
-   * More than 1, at most 8, searches over that many beams; the tokens then arrive at the end. The search is guided by a
+   * More than 1, at most 8, searches over that many beams; the tokens then arrive at the end. Default 1. The search is guided by a
    * bag-of-words prediction from the picture, where the model has one.
    */
   numBeams?: number | undefined;
