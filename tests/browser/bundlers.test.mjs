@@ -109,6 +109,22 @@ function viteTests(name, label) {
   });
 }
 
+/** Where its dev server puts the packages' scripts elsewhere than usual, with the README's line. */
+function viteElsewhereTest(name, label) {
+  test(`${label}: dev server with another cacheDir`, async () => {
+    const { createServer } = await load(name);
+    const [line] = /optimizeDeps: \{ exclude: \[.*?\] \}/.exec(await readFile(join(PROJECT, 'node_modules/bitmar/README.md'), 'utf8'));
+    const root = await app(`${name}-elsewhere`, { 'index.html': HTML('/src/main.js'), 'vite.config.js': `export default { cacheDir: '.elsewhere', ${line} };` });
+    const server = await createServer({ root, logLevel: 'error', server: { port: 0, host: '127.0.0.1' } });
+    await server.listen();
+    try {
+      check(await outcome(`http://127.0.0.1:${server.httpServer.address().port}/`), false);
+    } finally {
+      await server.close();
+    }
+  });
+}
+
 function webpackTest(mode) {
   test(`webpack 5: ${mode}`, async () => {
     const { default: webpack } = await load('webpack');
@@ -198,6 +214,7 @@ viteTests('vite', 'Vite 8');
 webpackTest('production');
 if (ALL) {
   for (const major of [5, 6, 7]) viteTests(`vite${major}`, `Vite ${major}`);
+  viteElsewhereTest('vite7', 'Vite 7');
   webpackTest('development');
   esbuildTest();
   rollupTest();
