@@ -72,7 +72,7 @@ BENCHMARK(resize_vga)->Unit(benchmark::kMillisecond);
 void image_encode(benchmark::State& state) {
   for (auto _ : state) {
     engine().model().forget_inputs();  // or the same picture would cost nothing
-    engine().model().see_pixels(pixels().rgb.data());
+    engine().model().encode(pixels().rgb.data());
   }
 }
 BENCHMARK(image_encode)->Unit(benchmark::kMillisecond);
@@ -82,7 +82,7 @@ void image_encode_threads(benchmark::State& state) {
   const auto several = load_engine({.threads = static_cast<int>(state.range(0))});
   for (auto _ : state) {
     several->model().forget_inputs();
-    several->model().see_pixels(pixels().rgb.data());
+    several->model().encode(pixels().rgb.data());
   }
 }
 BENCHMARK(image_encode_threads)->ArgName("threads")->Arg(1)->Arg(2)->Unit(benchmark::kMillisecond)->UseRealTime();
@@ -90,12 +90,11 @@ BENCHMARK(image_encode_threads)->ArgName("threads")->Arg(1)->Arg(2)->Unit(benchm
 // Prompt, fusion, and the decoder's keys and values of the conditioning.
 void prefill(benchmark::State& state) {
   BitMar& model = engine().model();
-  model.see_pixels(pixels().rgb.data());
+  const Picture picture = model.encode(pixels().rgb.data());
   const std::vector<int> tokens = prompt();
   for (auto _ : state) {
     model.forget_inputs();
-    model.read(tokens);
-    model.condition(false);
+    model.prefill(model.fuse(&picture, tokens), &picture, std::nullopt);
   }
 }
 BENCHMARK(prefill)->Unit(benchmark::kMillisecond);
@@ -104,17 +103,17 @@ BENCHMARK(prefill)->Unit(benchmark::kMillisecond);
 void decode_token(benchmark::State& state) {
   constexpr int kCaption = 12;
   BitMar& model = engine().model();
-  model.see_pixels(pixels().rgb.data());
-  model.read(prompt());
+  const Picture picture = model.encode(pixels().rgb.data());
+  const Context context = model.fuse(&picture, prompt());
   int position = kCaption;
   for (auto _ : state) {
     if (position == kCaption) {
       state.PauseTiming();
-      model.condition(false);
+      model.prefill(context, &picture, std::nullopt);
       position = 0;
       state.ResumeTiming();
     }
-    benchmark::DoNotOptimize(model.next(3 + position++).data());
+    benchmark::DoNotOptimize(model.decode(3 + position++).data());
   }
   state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
@@ -123,12 +122,11 @@ BENCHMARK(decode_token)->Unit(benchmark::kMillisecond);
 // One token of a stream that has filled its window.
 void decode_token_full_window(benchmark::State& state) {
   BitMar& model = engine().model();
-  model.see_pixels(pixels().rgb.data());
-  model.read(prompt());
-  model.condition(false);
+  const Picture picture = model.encode(pixels().rgb.data());
+  model.prefill(model.fuse(&picture, prompt()), &picture, std::nullopt);
   for (int i = 0; i < model.config().decoder.num_sinks + model.config().decoder.window_size; ++i)
-    model.next(3 + i % 200);
-  for (auto _ : state) benchmark::DoNotOptimize(model.next(7).data());
+    model.decode(3 + i % 200);
+  for (auto _ : state) benchmark::DoNotOptimize(model.decode(7).data());
 }
 BENCHMARK(decode_token_full_window)->Unit(benchmark::kMillisecond);
 

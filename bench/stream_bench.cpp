@@ -44,16 +44,14 @@ void stream(benchmark::State& state) {
   BitMar& model = engine().model();
   const int rows = model.config().decoder.num_sinks + model.config().decoder.window_size;
   for (auto _ : state) {
-    model.see_nothing();
-    model.read(std::vector<int>{model.config().bos_token_id});
-    model.condition(false);
-    for (int i = 0; i < rows; ++i) model.next(3 + i % 200);  // the window is full from here on
+    model.prefill(model.fuse(nullptr, std::vector<int>{model.config().bos_token_id}), nullptr, std::nullopt);
+    for (int i = 0; i < rows; ++i) model.decode(3 + i % 200);  // the window is full from here on
     const double before = memory();
     std::vector<double> blocks;
     blocks.reserve(static_cast<std::size_t>(tokens / kBlock));
     for (int i = 0; i < tokens / kBlock; ++i) {
       const auto start = Clock::now();
-      for (int j = 0; j < kBlock; ++j) benchmark::DoNotOptimize(model.next(3 + (i + j) % 200).data());
+      for (int j = 0; j < kBlock; ++j) benchmark::DoNotOptimize(model.decode(3 + (i + j) % 200).data());
       blocks.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count() / kBlock);
     }
     const auto tenth = static_cast<std::ptrdiff_t>(blocks.size() / 10);

@@ -9,6 +9,7 @@
 #   tsan       what threads share, with ThreadSanitizer
 #   random     200 random models by every table of kernels, native and WebAssembly; the hostile inputs in a release build
 #   fuzz       every parser for a minute
+#   arm        GoogleTest for 64-bit Arm under QEMU, and the same captions as here
 #   compilers  the engine by every compiler that Debian 12 has
 #   chaos      storms of 10,000 calls, most of which go wrong, under node and in Chromium
 #   bundlers   a page built by every bundler, in Chromium
@@ -18,7 +19,7 @@ set -euo pipefail
 
 # A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too.
 USUAL=(native wasm python node browser)
-LONG=(tsan random fuzz compilers chaos bundlers reproduce)
+LONG=(tsan random fuzz arm compilers chaos bundlers reproduce)
 
 # The folder of the hostile inputs, made anew where the script that makes them is newer.
 hostile_inputs() {
@@ -98,6 +99,24 @@ test_random() {
 }
 
 test_fuzz() { "$ROOT/scripts/fuzz.sh" all 60; }
+
+test_arm() {
+  "$ROOT/scripts/setup.sh" native
+  need g++-aarch64-linux-gnu qemu-user
+  cmake_build native-arm64 bitmar_tests bitmar_cli
+  cmake_build native-release bitmar_cli
+  local qemu=(qemu-aarch64 -L /usr/aarch64-linux-gnu)
+  say "GoogleTest, 64-bit Arm, under QEMU"
+  "${qemu[@]}" "$ROOT/build/native-arm64/tests/bitmar_tests" --gtest_brief=1
+  say "Captions on 64-bit Arm, by each table of kernels, and here"
+  local caption=(caption --model "$ROOT/models/default" --beams 8 --json "$ROOT"/web/demo/public/samples/*.jpg) times='s/"[a-z]*_ms":[^,}]*[,}]//g'
+  "$ROOT/build/native-release/src/bitmar" "${caption[@]}" | sed "$times" >"$ROOT/build/captions-here"
+  local table
+  for table in neon_dot neon; do
+    BITMAR_KERNELS=$table "${qemu[@]}" "$ROOT/build/native-arm64/src/bitmar" "${caption[@]}" | sed "$times" | diff "$ROOT/build/captions-here" -
+  done
+  wc -l <"$ROOT/build/captions-here" | xargs printf '%s captions are the same, token for token\n'
+}
 
 test_compilers() { "$ROOT/scripts/compilers.sh"; }
 

@@ -45,8 +45,6 @@ bitmar::CaptionOptions options_of(const val& object) {
   options.top_p = object["topP"].as<float>();
   options.seed = whole<std::uint64_t>(object["seed"].as<double>(), "seed");
   options.read_memory = optional_of<bool>(object["readMemory"]).value_or(false);
-  options.write_memory = optional_of<bool>(object["writeMemory"]).value_or(false);
-  options.now_ms = optional_of<double>(object["nowMs"]).value_or(0);
   return options;
 }
 
@@ -176,6 +174,7 @@ void memory_configure(Engine& engine, double slots) {
   guarded([&] { engine.resize_memory(whole<int>(slots, "slots")); });
 }
 
+// 'gated' or 'additive'
 void memory_policy(Engine& engine, const std::string& policy) {
   engine.memory().set_policy(policy == "additive" ? EpisodicMemory::Policy::additive : EpisodicMemory::Policy::gated);
 }
@@ -350,7 +349,6 @@ val result(const Engine& engine) {
   val object = result_of(caption);
   object.set("text", caption.text);
   object.set("confidence", caption.confidence ? val(*caption.confidence) : val::null());
-  object.set("written", caption.written ? written_of(*caption.written) : val::null());
   return object;
 }
 

@@ -1,6 +1,7 @@
 #include "io/safetensors.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <utility>
 
@@ -12,6 +13,8 @@ namespace bitmar {
 namespace {
 
 using nlohmann::json;
+
+static_assert(std::endian::native == std::endian::little, "model files are little-endian, and are read where they lie");
 
 constexpr std::size_t kLengthBytes = 8;
 // The header of our models takes 20 KB. The cap keeps a hostile file from costing minutes of JSON.

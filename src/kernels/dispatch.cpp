@@ -10,11 +10,11 @@ namespace bitmar {
 std::span<const Kernels* const> available_kernels() {
   static const auto found = [] {
     struct {
-      std::array<const Kernels*, 5> tables{};
+      std::array<const Kernels*, 7> tables{};
       std::size_t count = 0;
     } list;
-    for (const Kernels* table :
-         {avx512_kernels(), avx2_kernels(), relaxed_simd_kernels(), simd128_kernels(), &scalar_kernels()}) {
+    for (const Kernels* table : {avx512_kernels(), avx2_kernels(), neon_dot_kernels(), neon_kernels(),
+                                 relaxed_simd_kernels(), simd128_kernels(), &scalar_kernels()}) {
       if (table) list.tables[list.count++] = table;
     }
     return list;

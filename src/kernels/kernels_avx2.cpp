@@ -22,6 +22,7 @@ inline __m128i sum_four(const __m256i* v) {
 struct Dots {
   using X = std::int8_t;
   using Wide = __m256i;
+  using Part = Wide;
   using Sums = __m256i;
   static constexpr int kCode = 1, kRegisters = 2, kSteps = 64, kRows = 2, kTiles = 2;
   static constexpr int kDotTiles = 1, kChains = 1, kFlush = kSteps / 4;

@@ -15,6 +15,7 @@ namespace {
 struct Dots {
   using X = std::int8_t;
   using Wide = __m512i;
+  using Part = Wide;
   using Sums = __m512i;
   static constexpr int kCode = 1, kRegisters = 1, kSteps = 1 << 24, kRows = 8, kTiles = 2;
   static constexpr int kDotTiles = 4, kChains = 4, kWinogradRows = 8;

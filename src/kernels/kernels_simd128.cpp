@@ -41,6 +41,7 @@ struct Int8 {
 struct RowPairs {
   using X = std::int16_t;
   using Wide = v128_t;
+  using Part = Wide;
   struct Sums {
     v128_t even, odd;
   };

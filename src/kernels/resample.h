@@ -12,6 +12,7 @@
 #endif
 
 #include "kernels/kernels.h"
+#include "kernels/shuffle.h"
 
 namespace bitmar {
 namespace {
@@ -70,7 +71,7 @@ void resample_pixels(const std::uint8_t* from, const std::int32_t* first, const 
     Four::Samples last{};
     if (Channels == 3 && taps > 1) {
       std::memcpy(&last, pixel - 1, 4);
-      last = __builtin_shufflevector(last, last, 1, 2, 3, 0);
+      last = shuffle<1, 2, 3, 0>(last, last);
     } else {
       std::memcpy(&last, pixel, Channels);
     }

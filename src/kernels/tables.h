@@ -7,6 +7,8 @@ namespace bitmar {
 
 const Kernels* avx512_kernels();
 const Kernels* avx2_kernels();
+const Kernels* neon_dot_kernels();
+const Kernels* neon_kernels();
 const Kernels* simd128_kernels();
 const Kernels* relaxed_simd_kernels();
 

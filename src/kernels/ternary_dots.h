@@ -24,7 +24,7 @@ inline void dot_tiles(const PackedTernary& w, int down, const std::int8_t* x, st
   for (auto& s : sums) s = Ops::sums(less);
   for (int tile = 0; tile < w.tiles_across();) {
     const int until = std::min(w.tiles_across(), tile + Ops::kFlush);
-    typename Ops::Wide part[kWidth][Ops::kChains];
+    typename Ops::Part part[kWidth][Ops::kChains];
     for (int j = 0; j < kWidth; ++j) {
       for (int chain = 0; chain < Ops::kChains; ++chain) part[j][chain] = Ops::start();
     }

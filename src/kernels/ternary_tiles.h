@@ -7,6 +7,7 @@
 //   kSteps            steps until a partial sum may be full; 0: never, so that it is the whole one too
 //   unpack(tile, to, stride)  widens a tile, a step's registers `stride` bytes after the last step's
 //   sum(x, n)         of n values, n a multiple of 16; where there is none a plain loop sums them
+//   Wide, Part, Sums  registers of codes or x, partial sums, and whole ones
 //   start, step, flush, store: partial sums of kSteps steps, and the whole ones that they are added to
 #pragma once
 
@@ -124,7 +125,7 @@ class TernaryTiles {
     } else {
       for (int at = 0, until; at < padded; at = until) {
         until = std::min(padded, at + Ops::kSteps * kColumns);
-        typename Ops::Wide part[Rows][kWidth];
+        typename Ops::Part part[Rows][kWidth];
         for (int i = 0; i < Rows; ++i) {
           for (int j = 0; j < kWidth; ++j) part[i][j] = Ops::start();
         }

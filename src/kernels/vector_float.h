@@ -12,6 +12,7 @@
 #include "kernels/exponential.h"
 #include "kernels/kernels.h"
 #include "kernels/resample.h"
+#include "kernels/shuffle.h"
 
 namespace bitmar {
 namespace {
@@ -105,7 +106,7 @@ float quantize_row(const float* x, int n, std::int8_t* q) {
     const Floats shifted = load(x + i) / scale + kRoundingShift;
     AllBytes bytes;
     std::memcpy(&bytes, &shifted, sizeof bytes);
-    const Bytes lowest = __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 16, 20, 24, 28);
+    const Bytes lowest = shuffle<0, 4, 8, 12, 16, 20, 24, 28>(bytes, bytes);
     std::memcpy(q + i, &lowest, sizeof lowest);
   }
   for (; i < n; ++i) q[i] = static_cast<std::int8_t>(round_to_even(x[i] / scale));
@@ -163,7 +164,7 @@ inline const float* row_of(const float* rows, const int* at, std::ptrdiff_t stri
 void dot_rows(const float* x, const float* rows, const int* at, std::ptrdiff_t stride, int count, int n, float* y) {
   using Half = float __attribute__((vector_size(16)));
   const auto halves = [](const Floats& s) {  // s0 + s4, s1 + s5, s2 + s6, s3 + s7
-    return __builtin_shufflevector(s, s, 0, 1, 2, 3) + __builtin_shufflevector(s, s, 4, 5, 6, 7);
+    return shuffle<0, 1, 2, 3>(s, s) + shuffle<4, 5, 6, 7>(s, s);
   };
   int i = 0;
   for (; n % kLanes == 0 && i + 4 <= count; i += 4) {
@@ -177,10 +178,10 @@ void dot_rows(const float* x, const float* rows, const int* at, std::ptrdiff_t s
     Half t[4];
     for (int r = 0; r < 4; ++r) t[r] = halves(sums[r]);
     // Transposed: the first sums of four rows, their second ones, and so on.
-    const Half a = __builtin_shufflevector(t[0], t[1], 0, 4, 1, 5), b = __builtin_shufflevector(t[2], t[3], 0, 4, 1, 5);
-    const Half c = __builtin_shufflevector(t[0], t[1], 2, 6, 3, 7), d = __builtin_shufflevector(t[2], t[3], 2, 6, 3, 7);
-    const Half t0 = __builtin_shufflevector(a, b, 0, 1, 4, 5), t1 = __builtin_shufflevector(a, b, 2, 3, 6, 7);
-    const Half t2 = __builtin_shufflevector(c, d, 0, 1, 4, 5), t3 = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+    const Half a = shuffle<0, 4, 1, 5>(t[0], t[1]), b = shuffle<0, 4, 1, 5>(t[2], t[3]);
+    const Half c = shuffle<2, 6, 3, 7>(t[0], t[1]), d = shuffle<2, 6, 3, 7>(t[2], t[3]);
+    const Half t0 = shuffle<0, 1, 4, 5>(a, b), t1 = shuffle<2, 3, 6, 7>(a, b);
+    const Half t2 = shuffle<0, 1, 4, 5>(c, d), t3 = shuffle<2, 3, 6, 7>(c, d);
     const Half four = (t0 + t2) + (t1 + t3);
     std::memcpy(y + i, &four, sizeof four);
   }

@@ -23,100 +23,104 @@ int longest_conditioning(const Config& c) { return 1 + c.text_encoder.max_tokens
 
 // ---- The forward pass ----
 
-void BitMar::see_pixels(const std::uint8_t* rgb) {
+Picture BitMar::encode(const std::uint8_t* rgb) {
   Stages& s = *stages_;
   if (!s.vision) throw Error(ErrorCode::invalid_argument, "this model takes feature grids, not pixels");
   const int side = config_.vision.image_size;
-  has_vision_ = true;
-  if (s.last_pixels.same({rgb, std::size_t{3} * side * side})) return;
-  ++image_;
-  const auto job = pool_ ? std::make_optional<ThreadPool::Job>(*pool_) : std::nullopt;
-  s.vision->run(rgb, s.features.data());
-  s.compressor.run(s.features.data(), s.vision_tokens.data());
+  if (!s.last_pixels.same({rgb, std::size_t{3} * side * side})) {
+    const auto job = pool_ ? std::make_optional<ThreadPool::Job>(*pool_) : std::nullopt;
+    s.vision->run(rgb, s.features.data());
+    s.compressor.run(s.features.data(), s.vision_tokens.data());
+    ++pictures_;
+  }
+  return {pictures_, s.features, s.vision_tokens};
 }
 
-void BitMar::see_features(std::span<const float> grid) {
+Picture BitMar::encode(std::span<const float> features) {
   Stages& s = *stages_;
-  if (grid.size() != s.features.size()) {
+  if (features.size() != s.features.size()) {
     throw Error(ErrorCode::invalid_argument, "a feature grid of this model has " + std::to_string(s.features.size()) +
-                                                 " numbers, not " + std::to_string(grid.size()));
+                                                 " numbers, not " + std::to_string(features.size()));
   }
   // False as well of what is not a number.
-  if (!std::all_of(grid.begin(), grid.end(), [](float v) { return std::abs(v) <= kMostFeature; })) {
+  if (!std::ranges::all_of(features, [](float v) { return std::abs(v) <= kMostFeature; })) {
     throw Error(ErrorCode::invalid_argument, "the feature grid holds a number that is not finite, or beyond a million");
   }
-  std::ranges::copy(grid, s.features.begin());
-  s.compressor.run(s.features.data(), s.vision_tokens.data());
-  has_vision_ = true;
-  ++image_;
   s.last_pixels.forget();
+  std::ranges::copy(features, s.features.begin());
+  s.compressor.run(s.features.data(), s.vision_tokens.data());
+  ++pictures_;
+  return {pictures_, s.features, s.vision_tokens};
 }
 
-void BitMar::see_nothing() { has_vision_ = false; }
-
-void BitMar::see_again() { has_vision_ = true; }
-
-void BitMar::read(std::span<const int> tokens) {
+std::optional<Guide> BitMar::expect_words(const Picture& picture) {
   Stages& s = *stages_;
-  check_prompt(tokens);
-  const int image = has_vision_ ? image_ : 0;
-  if (!s.last_prompt.same(tokens)) {
-    text_size_ = static_cast<int>(tokens.size());
-    embed(tokens, s.text_states.data());
-    s.text_encoder.run(s.text_states.data(), text_size_);
-  } else if (fused_ == image) {
-    return;
-  }
-  fused_ = image;
-  float* text = s.text(config_.hidden_size);
-  std::copy_n(s.text_states.data(), text_size_ * config_.hidden_size, text);
-  s.fusion.run(text, text_size_, has_vision_ ? s.vision_tokens.data() : nullptr, s.compressor.tokens(),
-               s.pooled.data());
-  project(weights_.memory.query_proj, s.query);
-  project(weights_.memory.value_proj, s.value);
-  s.workspace.observe("memory_query", s.query.data(), 1, config_.memory.width);
-  s.workspace.observe("memory_value", s.value.data(), 1, config_.memory.width);
-}
-
-void BitMar::condition(bool recall) {
-  Stages& s = *stages_;
-  const int d = config_.hidden_size;
-  // F is in place already, one token into s.conditioning: r goes before it, the vision tokens after.
-  float* begin = s.text(d);
-  int count = text_size_;
-  if (recall && memory_->read(s.query, s.retrieved)) {
-    begin = s.conditioning.data();
-    ++count;
-    linear(s.workspace, weights_.memory.out_proj, s.retrieved.data(), 1, begin);
-    rms_norm(s.workspace, begin, weights_.memory.out_norm, 1, begin);
-    s.workspace.observe("retrieved", begin, 1, d);
-  }
-  if (has_vision_) {
-    std::copy(s.vision_tokens.begin(), s.vision_tokens.end(), begin + count * d);
-    count += s.compressor.tokens();
-  }
-  s.workspace.observe("conditioning", begin, count, d);
-  s.decoder.start(begin, count);
-}
-
-std::optional<Guide> BitMar::expect_words() {
-  Stages& s = *stages_;
-  if (!s.words || !has_vision_) return std::nullopt;
-  if (expected_ != image_) {
-    expected_ = image_;
-    s.words->summarise(s.features.data(), s.vision_tokens.data(), s.states.data());
+  check_current(picture);
+  if (!s.words) return std::nullopt;
+  if (expected_ != picture.id) {
+    s.words->summarise(picture.features.data(), picture.tokens.data(), s.states.data());
     s.words->expect(score(1).data());
+    expected_ = picture.id;
   }
   return s.words->guide();
 }
 
-std::span<const float> BitMar::next(int token) {
+Context BitMar::fuse(const Picture* picture, std::span<const int> tokens) {
+  Stages& s = *stages_;
+  check_prompt(tokens);
+  if (picture) check_current(*picture);
+  const std::uint64_t id = picture ? picture->id : 0;
+  if (const auto* known = s.contexts.find(id, tokens)) return known->context();
+
+  auto [made, encoded] = s.contexts.make(id, tokens);
+  if (!encoded) {
+    embed(tokens, made.states.data());
+    s.text_encoder.run(made.states.data(), made.size);
+  }
+  std::copy_n(made.states.data(), made.size * config_.hidden_size, made.fused.data());
+  s.fusion.run(made.fused.data(), made.size, picture ? picture->tokens.data() : nullptr, s.compressor.tokens(),
+               s.pooled.data());
+  project(weights_.memory.query_proj, made.query);
+  project(weights_.memory.value_proj, made.value);
+  s.workspace.observe("memory_query", made.query.data(), 1, config_.memory.width);
+  s.workspace.observe("memory_value", made.value.data(), 1, config_.memory.width);
+  return s.contexts.finish(made).context();
+}
+
+std::optional<std::span<const float>> BitMar::retrieve(const Context& context) {
+  Stages& s = *stages_;
+  s.contexts.check(context);
+  if (!memory_->read(context.query, s.found)) return std::nullopt;
+  linear(s.workspace, weights_.memory.out_proj, s.found.data(), 1, s.retrieved.data());
+  rms_norm(s.workspace, s.retrieved.data(), weights_.memory.out_norm, 1, s.retrieved.data());
+  s.workspace.observe("retrieved", s.retrieved.data(), 1, config_.hidden_size);
+  return s.retrieved;
+}
+
+void BitMar::prefill(const Context& context, const Picture* picture, std::optional<std::span<const float>> retrieved) {
+  Stages& s = *stages_;
+  s.contexts.check(context);
+  if (picture) check_current(*picture);
+  if (context.picture != (picture ? picture->id : 0)) {
+    throw Error(ErrorCode::invalid_argument, "the context was fused with another picture");
+  }
+  float* end = s.conditioning.data();
+  const auto append = [&end](std::span<const float> rows) { end = std::ranges::copy(rows, end).out; };
+  if (retrieved) append(*retrieved);
+  append(context.fused);
+  if (picture) append(picture->tokens);
+  const int count = static_cast<int>((end - s.conditioning.data()) / config_.hidden_size);
+  s.workspace.observe("conditioning", s.conditioning.data(), count, config_.hidden_size);
+  s.decoder.start(s.conditioning.data(), count);
+}
+
+std::span<const float> BitMar::decode(int token) {
   embed({&token, 1}, stages_->states.data());
   stages_->decoder.step(stages_->states.data());
   return logits(1);
 }
 
-std::span<const float> BitMar::next(std::span<const int> tokens, std::span<const Decoder::Lane> lanes) {
+std::span<const float> BitMar::decode(std::span<const int> tokens, std::span<const Decoder::Lane> lanes) {
   embed(tokens, stages_->states.data());
   stages_->decoder.step(stages_->states.data(), lanes);
   return logits(static_cast<int>(lanes.size()));
@@ -126,8 +130,8 @@ std::span<const float> BitMar::next(std::span<const int> tokens, std::span<const
 
 void BitMar::forget_inputs() {
   stages_->last_pixels.forget();
-  stages_->last_prompt.forget();
-  expected_ = -1;
+  stages_->contexts.forget();
+  expected_ = 0;
   stages_->decoder.forget();
 }
 
@@ -162,6 +166,10 @@ void BitMar::embed(std::span<const int> tokens, float* out) const {
     const float scale = weights_.embedding.scale[token];
     for (int j = 0; j < d; ++j) *out++ = static_cast<float>(row[j]) * scale;
   }
+}
+
+void BitMar::check_current(const Picture& picture) const {
+  if (picture.id != pictures_) throw Error(ErrorCode::invalid_argument, "this picture was replaced by a later one");
 }
 
 // Mean of F -> the memory's space, unit length
@@ -225,7 +233,7 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
       sampler(c.vocab_size, arena),
       beam_search(c.vocab_size, c.decoder.num_sinks + c.decoder.window_size, arena),
       last_pixels(c.vision.takes_pixels() ? std::size_t{3} * c.vision.image_size * c.vision.image_size : 0, arena),
-      last_prompt(c.text_encoder.max_tokens, arena) {
+      contexts(c.text_encoder.max_tokens, c.hidden_size, c.memory.width, arena) {
   if (pool) {
     others.reserve(pool->threads() - 1);
     for (int i = 1; i < pool->threads(); ++i) others.emplace_back(k, c.rms_norm_eps, needs, arena);
@@ -236,15 +244,13 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
   const auto take = [&](std::size_t rows, std::size_t width) {
     return arena.take<float>(Purpose::activations, rows * width);
   };
-  const std::size_t d = c.hidden_size, v = c.vocab_size, width = c.memory.width;
-  text_states = take(c.text_encoder.max_tokens, d);
+  const std::size_t d = c.hidden_size, v = c.vocab_size;
   features = take(std::size_t{1} * c.vision.grid_size * c.vision.grid_size, c.vision.feature_size);
-  conditioning = take(longest_conditioning(c), d);
   vision_tokens = take(compressor.tokens(), d);
   pooled = take(1, d);
-  query = take(1, width);
-  value = take(1, width);
-  retrieved = take(1, width);
+  found = take(1, c.memory.width);
+  retrieved = take(1, d);
+  conditioning = take(longest_conditioning(c), d);
   states = take(kMaxBeams, d);
   logits = take(kMaxBeams, v);
   // Last, since its stem writes beyond what the arena counts as taken (shared() in vision_encoder.cpp).

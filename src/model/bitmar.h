@@ -1,4 +1,4 @@
-// The forward pass: see an image, read a prompt, remember, condition the decoder, speak token by token.
+// The forward pass: encode an image, fuse it with a prompt, search the memory, condition the decoder, decode token by token.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +11,7 @@
 #include "io/safetensors.h"
 #include "kernels/kernels.h"
 #include "model/compressor.h"
+#include "model/context_cache.h"
 #include "model/decoder.h"
 #include "model/episodic_memory.h"
 #include "model/fusion.h"
@@ -27,8 +28,16 @@
 
 namespace bitmar {
 
-// Tensors in, tensors out: no files, no text, no clock. Calls build on each other in the order below. What a call is
-// given a second time in a row, it does not compute again.
+// What the model makes of an image: its feature grid, and the vision tokens that the other stages read. Two views of the
+// model's own buffers, valid until another image is encoded; a later use throws invalid_argument.
+struct Picture {
+  std::uint64_t id;                 // counts the images
+  std::span<const float> features;  // [P, feature_size]
+  std::span<const float> tokens;    // [m, d]
+};
+
+// The forward pass as functions of values: no files, no text, no clock. What a call is given again, it does not compute
+// again: the same pixels give the same Picture, the same picture and tokens the same Context.
 class BitMar {
  public:
   // int8_cache: keys and values of the decoder's stream as int8, a quarter of the memory, a little less exact
@@ -38,30 +47,30 @@ class BitMar {
   BitMar(const BitMar&) = delete;
   BitMar& operator=(const BitMar&) = delete;
 
-  // ---- 1. Vision: one of these for each image ----
-  void see_pixels(const std::uint8_t* rgb);        // [S, S, 3]
-  void see_features(std::span<const float> grid);  // [P, feature_size], numbers up to kMostFeature
-  void see_nothing();
-  void see_again();  // what was seen last: after see_nothing()
+  // ---- 1. Vision ----
+  Picture encode(const std::uint8_t* rgb);        // [S, S, 3]
+  Picture encode(std::span<const float> features);  // [P, feature_size], numbers up to kMostFeature
 
-  // ---- 2. Prompt and fusion: F, its mean, and the memory's query and value for it ----
-  void check_prompt(std::span<const int> tokens) const;                   // throws text_too_long, invalid_argument
-  void read(std::span<const int> tokens);                                 // BOS first, at most max_tokens
-  std::span<const float> memory_query() const { return stages_->query; }  // [C], unit length
-  std::span<const float> memory_value() const { return stages_->value; }  // [C], unit length
-  bool has_vision() const { return has_vision_; }
+  // The words predicted from a picture, for beam search and confidence to compare captions with. Valid until the next
+  // call; absent in models without a bag-of-words head.
+  std::optional<Guide> expect_words(const Picture& picture);
 
-  // The words predicted from the picture, for beam search and confidence to compare captions with. Valid until the next
-  // call; absent in models without a bag-of-words head, and without a picture.
-  std::optional<Guide> expect_words();
+  // ---- 2. Prompt and fusion ----
+  void check_prompt(std::span<const int> tokens) const;  // throws text_too_long, invalid_argument
+  // tokens: BOS (or the ask token) first, at most max_tokens. Without a picture (nullptr) the text alone.
+  Context fuse(const Picture* picture, std::span<const int> tokens);
 
-  // ---- 3. Conditioning: [r ; F ; V] to every decoder layer; a new stream begins ----
-  void condition(bool recall);  // r is absent when not asked for, or when the memory is empty
+  // ---- 3. Memory: r [d], valid until the next call; nothing where no episode is near enough ----
+  std::optional<std::span<const float>> retrieve(const Context& context);
 
-  // ---- 4. Speaking: a token in, logits of the next out, valid until the next call ----
-  std::span<const float> next(int token);  // [V]
+  // ---- 4. Conditioning: [r ; F ; V] to every decoder layer; a new stream begins ----
+  // picture: the context's, or nullptr where it has none
+  void prefill(const Context& context, const Picture* picture, std::optional<std::span<const float>> retrieved);
+
+  // ---- 5. Decoding: a token in, logits of the next out, valid until the next call ----
+  std::span<const float> decode(int token);  // [V]
   // Several continuations side by side. -> [lanes, V]
-  std::span<const float> next(std::span<const int> tokens, std::span<const Decoder::Lane> lanes);
+  std::span<const float> decode(std::span<const int> tokens, std::span<const Decoder::Lane> lanes);
 
   // What no weights that were loaded lead to (see magnitude.h) is the fault of who computes: throws invalid_model.
   static void check_finite(double computed);
@@ -97,22 +106,22 @@ class BitMar {
     Sampler sampler;
     BeamSearch beam_search;
     LastInput<std::uint8_t> last_pixels;
-    LastInput<int> last_prompt;
-    std::span<float> text_states;                                 // [max_tokens, d] of the last prompt
-    std::span<float> features;                                    // [P, feature_size]
-    std::span<float> conditioning;                                // [1 + max_tokens + m, d] = [r ; F ; V]
-    float* text(int d) const { return conditioning.data() + d; }  // its second row: F's place
-    std::span<float> vision_tokens;                               // [m, d]
-    std::span<float> pooled;                                      // [d]
-    std::span<float> query, value, retrieved;                     // [C]
-    std::span<float> states;                                      // [lanes, d]
-    std::span<float> logits;                                      // [lanes, V]
+    ContextCache contexts;
+    std::span<float> features;      // [P, feature_size]
+    std::span<float> vision_tokens;  // [m, d]
+    std::span<float> pooled;         // [d]
+    std::span<float> found;          // [C], what the memory's slots give
+    std::span<float> retrieved;      // [d] = r
+    std::span<float> conditioning;   // [1 + max_tokens + m, d] = [r ; F ; V]
+    std::span<float> states;         // [lanes, d]
+    std::span<float> logits;         // [lanes, V]
   };
   static Needs plan(const Config& config, const Weights& weights);
   void embed(std::span<const int> tokens, float* out) const;
   void project(const Linear& layer, std::span<float> unit);
   std::span<const float> score(int lanes);
   std::span<const float> logits(int lanes);
+  void check_current(const Picture& picture) const;
 
   const Config config_;
   const Kernels& kernels_;
@@ -121,11 +130,8 @@ class BitMar {
   Arena arena_, memory_arena_;
   std::optional<Stages> stages_;
   std::optional<EpisodicMemory> memory_;
-  bool has_vision_ = false;
-  int image_ = 0;      // counts the images seen
-  int fused_ = -1;     // the image that F is fused with, 0 for none; -1: there is no F
-  int expected_ = -1;  // the image whose words are expected
-  int text_size_ = 0;
+  std::uint64_t pictures_ = 0;  // so many images were encoded
+  std::uint64_t expected_ = 0;  // the picture whose words are expected
 };
 
 }  // namespace bitmar

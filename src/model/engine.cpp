@@ -101,30 +101,29 @@ CaptionResult Engine::run(const TokenCallback& on_piece) {
 void Engine::begin(const ImageView& image, const CaptionOptions& options) {
   const Stopwatch watch;
   start(options);
-  see(image);
+  const Picture picture = encode(image);
   result_.vision_ms = watch.ms();
-  condition();
+  begin_caption(picture);
 }
 
 void Engine::begin_features(std::span<const float> grid, const CaptionOptions& options) {
   const Stopwatch watch;
   start(options);
-  model_.see_features(grid);
+  const Picture picture = model_.encode(grid);
   result_.vision_ms = watch.ms();
-  condition();
+  begin_caption(picture);
 }
 
 void Engine::begin_text(const CaptionOptions& options) {
   start(options);
-  model_.see_nothing();
-  condition();
+  begin_caption(std::nullopt);
 }
 
-void Engine::see(const ImageView& image) {
+Picture Engine::encode(const ImageView& image) {
   require(!pixels_.empty(), "this model takes feature grids, not images");
   const int side = config().vision.image_size;
   resize_bilinear(image, side, side, pixels_, model_.kernels());
-  model_.see_pixels(pixels_.data());
+  return model_.encode(pixels_.data());
 }
 
 void Engine::start(const CaptionOptions& o) {
@@ -139,13 +138,12 @@ void Engine::start(const CaptionOptions& o) {
           "length_penalty must be from -" + std::to_string(kMostLengthPenalty) + " to " +
               std::to_string(kMostLengthPenalty));
   require(o.num_beams == 1 || o.temperature == 0, "beam search takes no temperature");
-  require(std::isfinite(o.now_ms), "now_ms must be a finite number");
   const int rows = config().decoder.num_sinks + config().decoder.window_size;
   require(o.num_beams == 1 || o.max_tokens <= rows / o.num_beams,
           "num_beams * max_tokens must be at most " + std::to_string(rows));
   options_ = o;
   prompt_ = prompt_tokens(config().bos_token_id, o.prompt);
-  has_episode_ = false;
+  subject_.reset();
   result_ = {};
   decoder_.reset();
 }
@@ -161,14 +159,18 @@ std::vector<int> Engine::prompt_tokens(int first, std::string_view text) const {
   return tokens;
 }
 
-// Prompt, fusion, memory and conditioning; then everything that a token will need is in place.
-void Engine::condition() {
+void Engine::begin_caption(const std::optional<Picture>& picture) {
   const Stopwatch watch;
-  model_.read(prompt_);
-  model_.condition(options_.read_memory);
-  has_episode_ = !asked();
-  has_image_ = model_.has_vision();
-  words_ = asked() ? std::nullopt : model_.expect_words();
+  subject_ = {picture, prompt_};
+  prefill(subject_->seen(), picture ? model_.expect_words(*picture) : std::nullopt);
+  result_.text_ms = watch.ms();
+}
+
+// Prompt, fusion, memory and conditioning; then everything that a token will need is in place.
+void Engine::prefill(const Picture* picture, std::optional<Guide> expected) {
+  const Context context = model_.fuse(picture, prompt_);
+  model_.prefill(context, picture, options_.read_memory ? model_.retrieve(context) : std::nullopt);
+  words_ = expected;
   if (options_.num_beams > 1) {
     const WordsConfig words = words_ ? *config().words : WordsConfig();
     model_.beam_search().start({.beams = options_.num_beams,
@@ -184,36 +186,36 @@ void Engine::condition() {
   }
   result_.tokens.reserve(options_.max_tokens);
   state_ = State::speaking;
-  result_.text_ms = watch.ms();
 }
 
 std::optional<std::string_view> Engine::step() {
   if (state_ == State::idle) return std::nullopt;
   const Stopwatch watch;
   const auto piece = options_.num_beams > 1 ? speak_beams() : speak();
-  if (state_ == State::idle) finish();
+  if (const auto& fit = config().confidence; fit && state_ == State::idle && subject_ && subject_->picture) {
+    result_.confidence = confidence(*fit, *subject_->picture);
+  }
   result_.text_ms += watch.ms();
   return piece;
 }
 
-void Engine::finish() {
-  if (asked()) return;
-  if (const auto& fit = config().confidence; fit && has_image_) {
-    const double mean = result_.log_probability / static_cast<double>(result_.tokens.size() + 1);  // the end counts
-    see_picture();
-    const double alike = likeness(tokenizer_.decode(result_.tokens));
-    const double agreement = words_ ? words_->cosine(result_.tokens) : 0;
-    const double evidence = fit->slope * mean + fit->similarity * alike + fit->words * agreement;
-    BitMar::check_finite(evidence);
-    result_.confidence = 1 / (1 + natural_exp(-(evidence + fit->offset)));
-  }
-  if (options_.write_memory) result_.written = remember(options_.now_ms, tokenizer_.decode(result_.tokens));
+// A logistic regression of how likely the model finds its words, of how alike picture and caption are in the memory's
+// space (their cosine), and of how well the caption agrees with the words that were expected (models/bitmar/calibrate.py).
+double Engine::confidence(const ConfidenceConfig& fit, const Picture& picture) {
+  const double mean = result_.log_probability / static_cast<double>(result_.tokens.size() + 1);  // the end counts
+  const Context seen = model_.fuse(&picture, bos());
+  const Context said = model_.fuse(nullptr, text_tokens(tokenizer_.decode(result_.tokens)));
+  const double alike = model_.kernels().dot(seen.query.data(), said.query.data(), config().memory.width);
+  const double agreement = words_ ? words_->cosine(result_.tokens) : 0;
+  const double evidence = fit.slope * mean + fit.similarity * alike + fit.words * agreement;
+  BitMar::check_finite(evidence);
+  return 1 / (1 + natural_exp(-(evidence + fit.offset)));
 }
 
 std::optional<std::string_view> Engine::speak() {
   if (state_ == State::speaking) {
     const int last = result_.tokens.empty() ? prompt_.front() : result_.tokens.back();
-    const Sampler::Choice choice = model_.sampler().choose(model_.kernels(), model_.next(last));
+    const Sampler::Choice choice = model_.sampler().choose(model_.kernels(), model_.decode(last));
     BitMar::check_finite(choice.log_probability);
     result_.log_probability += choice.log_probability;
     if (choice.token != config().eos_token_id) {
@@ -236,7 +238,7 @@ std::optional<std::string_view> Engine::speak_beams() {
     beam_tokens_.push_back(search.token(i));
     lanes_.push_back({search.row(i), search.rows(i)});
   }
-  if (search.step(model_.kernels(), model_.next(beam_tokens_, lanes_))) return std::string_view();
+  if (search.step(model_.kernels(), model_.decode(beam_tokens_, lanes_))) return std::string_view();
   state_ = State::idle;
   result_.tokens.assign(search.tokens().begin(), search.tokens().end());
   result_.log_probability = search.log_probability();
@@ -256,15 +258,15 @@ CaptionResult Engine::result() const {
 Answer Engine::ask(const ImageView& image, std::string_view question, const AskOptions& options) {
   const Stopwatch watch;
   start_answer(question, options);
-  see(image);
-  return answer(watch.ms());
+  const Picture picture = encode(image);
+  return answer(picture, watch.ms());
 }
 
 Answer Engine::ask_features(std::span<const float> grid, std::string_view question, const AskOptions& options) {
   const Stopwatch watch;
   start_answer(question, options);
-  model_.see_features(grid);
-  return answer(watch.ms());
+  const Picture picture = model_.encode(grid);
+  return answer(picture, watch.ms());
 }
 
 void Engine::start_answer(std::string_view question, const AskOptions& options) {
@@ -277,8 +279,10 @@ void Engine::start_answer(std::string_view question, const AskOptions& options) 
   prompt_ = prompt_tokens(config().ask->token_id, text);
 }
 
-Answer Engine::answer(double vision_ms) {
-  condition();
+// Words are expected of captions, not of answers.
+Answer Engine::answer(const Picture& picture, double vision_ms) {
+  const Stopwatch watch;
+  prefill(&picture, std::nullopt);
   while (step()) {
   }
   Answer answer{.text = single_spaces(tokenizer_.decode(result_.tokens)),
@@ -286,7 +290,7 @@ Answer Engine::answer(double vision_ms) {
                 .log_probability = result_.log_probability,
                 .confidence = natural_exp(result_.log_probability),
                 .vision_ms = vision_ms,
-                .text_ms = result_.text_ms};
+                .text_ms = watch.ms()};
   answer.declined = answer.text.empty();
   result_ = {};
   return answer;
@@ -297,20 +301,16 @@ Answer Engine::answer(double vision_ms) {
 std::span<const float> Engine::embed(const ImageView* image, std::string_view text) {
   require(image || !text.empty(), "there is neither an image nor a text to embed");
   const std::vector<int> tokens = prompt_tokens(config().bos_token_id, text);
-  if (image) {
-    see_other(*image);
-  } else {
-    model_.see_nothing();
-  }
-  model_.read(tokens);
-  return model_.memory_query();
+  if (!image) return model_.fuse(nullptr, tokens).query;
+  const Picture picture = encode_other(*image);
+  return model_.fuse(&picture, tokens).query;
 }
 
-// The episode that was begun is gone with its image.
-void Engine::see_other(const ImageView& image) {
+// The caption under way is gone with its image.
+Picture Engine::encode_other(const ImageView& image) {
   state_ = State::idle;
-  has_episode_ = false;
-  see(image);
+  subject_.reset();
+  return encode(image);
 }
 
 void Engine::resize_memory(int slots) {
@@ -348,25 +348,18 @@ EpisodicMemory::LoadReport Engine::adopt_memory(ByteSpan snapshot, bool shrink) 
 }
 
 void Engine::restore(const ImageView& image, const Episode& episode, std::string_view text) {
-  see_other(image);
-  has_episode_ = has_image_ = true;
-  see_episode(text);
-  has_episode_ = false;
-  memory().restore(episode, key_, model_.memory_value());
+  const auto [own, with_text] = contexts_of({encode_other(image), {}}, text);
+  memory().restore(episode, own.query, with_text.value);
 }
 
-// Leaves the episode's key in key_, and its value, with the text, in the model.
-void Engine::see_episode(std::string_view text) {
-  require(has_episode_, "there is no image or prompt to remember");
-  const std::vector<int> own = has_image_ ? std::vector<int>{config().bos_token_id} : prompt_;
-  if (has_image_) {
-    model_.see_again();
-  } else {
-    model_.see_nothing();
-  }
-  model_.read(own);
-  key_.assign(model_.memory_query().begin(), model_.memory_query().end());
-  model_.read(text_tokens(text));
+Engine::EpisodeContexts Engine::contexts_of(const Subject& subject, std::string_view text) {
+  const Context own = model_.fuse(subject.seen(), subject.picture ? bos() : subject.prompt);
+  return {own, model_.fuse(subject.seen(), text_tokens(text))};
+}
+
+const Engine::Subject& Engine::remembered() const {
+  require(subject_.has_value(), "there is no image or prompt to remember");
+  return *subject_;
 }
 
 // BOS and as much of a text as a prompt may hold. Of a very long one the end is not even looked at; characters are
@@ -381,38 +374,24 @@ std::vector<int> Engine::text_tokens(std::string_view text) const {
   return tokens;
 }
 
-// Leaves the query of the picture that was seen in key_.
-void Engine::see_picture() {
-  model_.see_again();
-  model_.read(std::vector<int>{config().bos_token_id});
-  key_.assign(model_.memory_query().begin(), model_.memory_query().end());
-}
-
-// Cosine of what see_picture() saw and a text, in the memory's space.
-double Engine::likeness(std::string_view text) {
-  model_.see_nothing();
-  model_.read(text_tokens(text));
-  return model_.kernels().dot(key_.data(), model_.memory_query().data(), config().memory.width);
-}
-
 EpisodicMemory::Written Engine::remember(double now_ms, std::string_view text) {
-  see_episode(text);
-  return memory().write(key_, model_.memory_value(), now_ms);
+  const auto [own, with_text] = contexts_of(remembered(), text);
+  return memory().write(own.query, with_text.value, now_ms);
 }
 
 EpisodicMemory::Written Engine::teach(double now_ms, std::string_view label) {
   EpisodicMemory::check_label(label);
-  see_episode(label);
-  return memory().teach(key_, model_.memory_value(), label, now_ms);
+  return teach(remembered(), now_ms, label);
 }
 
 EpisodicMemory::Written Engine::teach(const ImageView& image, double now_ms, std::string_view label) {
   EpisodicMemory::check_label(label);
-  see_other(image);
-  has_episode_ = has_image_ = true;
-  const EpisodicMemory::Written written = teach(now_ms, label);
-  has_episode_ = false;
-  return written;
+  return teach({encode_other(image), {}}, now_ms, label);
+}
+
+EpisodicMemory::Written Engine::teach(const Subject& subject, double now_ms, std::string_view label) {
+  const auto [own, with_label] = contexts_of(subject, label);
+  return memory().teach(own.query, with_label.value, label, now_ms);
 }
 
 MemoryReport Engine::bytes() const {

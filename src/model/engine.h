@@ -47,9 +47,7 @@ struct CaptionOptions {
   float temperature = 0;                      // 0: greedy; to 1000
   float top_p = 1;                            // above 0, to 1
   std::uint64_t seed = 0;
-  bool read_memory = false;   // let the memory speak into this caption
-  bool write_memory = false;  // remember this image once it has its caption
-  double now_ms = 0;          // the caller's clock, finite, for the memory
+  bool read_memory = false;                   // let the memory speak into this caption
 };
 
 struct CaptionResult {
@@ -60,9 +58,8 @@ struct CaptionResult {
   // without a picture, and before the caption's end.
   std::optional<double> confidence = {};
   bool aborted = false;
-  double vision_ms = 0;                            // pixels to vision tokens
-  double text_ms = 0;                              // prompt, fusion, memory, decoding
-  std::optional<EpisodicMemory::Written> written;  // by options.write_memory
+  double vision_ms = 0;  // pixels to vision tokens
+  double text_ms = 0;    // prompt, fusion, memory, decoding
 };
 
 struct AskOptions {
@@ -153,27 +150,38 @@ class Engine {
 
  private:
   enum class State { idle, speaking, ending };
+  // What was begun and can be remembered: a picture, or a prompt alone.
+  struct Subject {
+    std::optional<Picture> picture;
+    std::vector<int> prompt;
+    const Picture* seen() const { return picture ? &*picture : nullptr; }
+  };
 
   Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const LoadOptions& options,
          const Kernels& kernels);
 
   void start(const CaptionOptions& options);
   void start_answer(std::string_view question, const AskOptions& options);
-  void see(const ImageView& image);
-  void condition();
-  Answer answer(double vision_ms);
-  bool asked() const { return prompt_.front() != config().bos_token_id; }
-  void finish();
-  void see_other(const ImageView& image);
-  void see_episode(std::string_view text);
-  void replace_memory(int slots);
-  std::vector<int> text_tokens(std::string_view text) const;
-  void see_picture();
-  double likeness(std::string_view text);
-  std::vector<int> prompt_tokens(int first, std::string_view text) const;
-  CaptionResult run(const TokenCallback& on_piece);
+  Picture encode(const ImageView& image);
+  Picture encode_other(const ImageView& image);
+  void begin_caption(const std::optional<Picture>& picture);
+  void prefill(const Picture* picture, std::optional<Guide> expected);
+  Answer answer(const Picture& picture, double vision_ms);
   std::optional<std::string_view> speak();
   std::optional<std::string_view> speak_beams();
+  CaptionResult run(const TokenCallback& on_piece);
+  double confidence(const ConfidenceConfig& fit, const Picture& picture);
+  // Key and value of an episode are the query of the first and the value of the second.
+  struct EpisodeContexts {
+    Context subject, with_text;
+  };
+  EpisodeContexts contexts_of(const Subject& subject, std::string_view text);
+  const Subject& remembered() const;
+  EpisodicMemory::Written teach(const Subject& subject, double now_ms, std::string_view label);
+  void replace_memory(int slots);
+  std::vector<int> bos() const { return {config().bos_token_id}; }
+  std::vector<int> text_tokens(std::string_view text) const;
+  std::vector<int> prompt_tokens(int first, std::string_view text) const;
 
   BitMar model_;
   Tokenizer tokenizer_;
@@ -181,13 +189,12 @@ class Engine {
   std::vector<std::uint8_t> pixels_;  // [S, S, 3]; empty when the model takes features
   CaptionOptions options_;
   CaptionResult result_;
-  std::vector<int> prompt_;                       // BOS first, or the ask token of a question
-  std::vector<float> key_;                        // [C], of the last episode
-  bool has_episode_ = false, has_image_ = false;  // that was begun and can be remembered
+  std::vector<int> prompt_;         // BOS first, or the ask token of a question
+  std::optional<Subject> subject_;  // of the last begin(); absent after a question, and after another image
+  std::optional<Guide> words_;      // that the model expects of the picture
   std::vector<int> beam_tokens_;
   std::vector<Decoder::Lane> lanes_;
   std::string beam_text_;
-  std::optional<Guide> words_;  // that the model expects of the picture
   State state_ = State::idle;
 };
 

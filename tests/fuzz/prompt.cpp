@@ -15,14 +15,13 @@ void bitmar::fuzz(Input input) {
     input = input.subspan(sizeof number);
     (what & 128 ? options.top_p : options.temperature) = static_cast<float>(number);
     options.length_penalty = number;
-    options.now_ms = number;
   }
   const std::string text(text_of(input));
   options.prompt = text;
   options.read_memory = what & 4;
-  options.write_memory = what & 8;
   const CaptionResult result = engine->caption_text(options);
   require(result.log_probability <= 0);
+  if (what & 8) engine->remember(number, result.text);
   if (what & 16) engine->teach(1, text);
   if (what & 32) engine->embed(nullptr, text);
 }

@@ -185,17 +185,67 @@ TEST_F(EngineTest, WhatComesAgainIsNotComputedAgain) {
   EXPECT_LT(text, all);
 }
 
+TEST_F(EngineTest, RefusesPicturesAndContextsThatWereReplaced) {
+  BitMar& model = engine->model();
+  const std::vector<int> bos{model.config().bos_token_id};
+  const Picture first = model.encode(pixels.data());
+  const Context seen = model.fuse(&first, bos), unseen = model.fuse(nullptr, bos);
+  EXPECT_EQ(model.encode(pixels.data()).id, first.id);  // the same pixels
+  EXPECT_EQ(model.fuse(&first, bos).id, seen.id);
+  EXPECT_NE(seen.id, unseen.id);
+  model.prefill(seen, &first, std::nullopt);
+  model.prefill(unseen, nullptr, std::nullopt);
+  // A context goes with its own picture.
+  EXPECT_EQ(code_of([&] { model.prefill(seen, nullptr, std::nullopt); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { model.prefill(unseen, &first, std::nullopt); }), ErrorCode::invalid_argument);
+
+  std::vector<std::uint8_t> other(pixels.size(), 40);
+  const Picture second = model.encode(other.data());
+  EXPECT_EQ(code_of([&] { model.fuse(&first, bos); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { model.expect_words(first); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { model.prefill(seen, &first, std::nullopt); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { model.prefill(seen, &second, std::nullopt); }), ErrorCode::invalid_argument);
+  // The context that was used least recently goes first.
+  for (int token = 3; token < 2 + kContexts; ++token) model.fuse(&second, std::vector<int>{bos[0], token});
+  EXPECT_EQ(code_of([&] { model.retrieve(unseen); }), ErrorCode::invalid_argument);
+  EXPECT_NO_THROW(model.retrieve(seen));
+  model.fuse(&second, bos);
+  EXPECT_EQ(code_of([&] { model.retrieve(seen); }), ErrorCode::invalid_argument);
+}
+
+// A frame of a webcam, its confidence and its place in the memory take one encoding of the prompt, of the caption, and
+// one fusion each of the picture alone and of both.
+TEST_F(EngineTest, AContextIsMadeOnce) {
+  const auto counted = load_tiny(counting_kernels());
+  BitMar& model = counted->model();
+  const std::vector<int> bos{model.config().bos_token_id}, said{bos[0], 7, 8};
+  const Picture picture = model.encode(pixels.data());
+  const auto cost = [&](const Picture* seen, const std::vector<int>& tokens) {
+    products = 0;
+    model.fuse(seen, tokens);
+    return products;
+  };
+  const int alone = cost(&picture, bos), text = cost(nullptr, said), both = cost(&picture, said);
+  EXPECT_LT(both, alone);  // the text is encoded already
+  for (const auto& [seen, tokens] : {std::pair(&picture, bos), {nullptr, said}, {&picture, said}}) {
+    EXPECT_EQ(cost(seen, tokens), 0);
+  }
+  model.forget_inputs();
+  EXPECT_EQ(cost(&picture, bos), alone);
+  EXPECT_EQ(cost(nullptr, said), text);
+}
+
 TEST_F(EngineTest, KeysAndValuesAsInt8AreAlmostTheSame) {
   const auto small = load_tiny(kernels(), {.int8_kv_cache = true});
   EXPECT_LT(small->bytes().kv_cache, engine->bytes().kv_cache);
   float largest = 0, error = 0;
   for (Engine* each : {engine.get(), small.get()}) {
-    each->model().see_pixels(pixels.data());
-    each->model().read(std::vector<int>{each->config().bos_token_id});
-    each->model().condition(false);
+    const Picture picture = each->model().encode(pixels.data());
+    const Context context = each->model().fuse(&picture, std::vector<int>{each->config().bos_token_id});
+    each->model().prefill(context, &picture, std::nullopt);
   }
   for (int token : {1, 70, 120, 33, 250, 90, 4, 200}) {
-    const auto wanted = engine->model().next(token), got = small->model().next(token);
+    const auto wanted = engine->model().decode(token), got = small->model().decode(token);
     for (std::size_t i = 0; i < wanted.size(); ++i) {
       largest = std::max(largest, std::abs(wanted[i]));
       error = std::max(error, std::abs(wanted[i] - got[i]));
@@ -269,11 +319,9 @@ TEST_F(EngineTest, SaysTheWordsExpectedAndIsSurerOfThem) {
     directory.config_json = config.dump();
     const auto guided = Engine::load(files_of(directory));
     const auto result = guided->caption(image, {.max_tokens = 3, .num_beams = beams});
-    guided->begin(image, {});
-    const double cosine = guided->model().expect_words()->cosine(result.tokens);
+    const double cosine = guided->model().expect_words(guided->model().encode(pixels.data()))->cosine(result.tokens);
     EXPECT_NEAR(*result.confidence, 1 / (1 + std::exp(-2 * cosine)), 1e-9);
-    guided->begin_text({});
-    EXPECT_FALSE(guided->model().expect_words());  // without a picture
+    EXPECT_FALSE(guided->caption_text({.max_tokens = 3}).confidence);
     return cosine;
   };
   EXPECT_EQ(agreement(50, 1), agreement(0, 1));  // greedy is greedy
@@ -390,7 +438,8 @@ TEST_F(EngineTest, AQuestionChangesNoCaption) {
   EXPECT_EQ(after.log_probability, before.log_probability);
   EXPECT_EQ(engine->ask(image, "a dog").log_probability, answer.log_probability);
   // Neither is the memory read, nor are words expected or a confidence fitted to captions.
-  engine->caption(image, {.write_memory = true});
+  engine->caption(image, {});
+  engine->remember(1, "a dog");
   EXPECT_EQ(engine->ask(image, "a dog").log_probability, answer.log_probability);
   const auto guided = load_changed([](nlohmann::json& config) {
     config["words"] = {{"guidance", 50}, {"choice", 50}, {"length_penalty", 3}};
@@ -450,11 +499,12 @@ TEST_F(EngineTest, ReportsItsMemory) {
 TEST_F(EngineTest, RemembersWhenAskedTo) {
   engine->caption(image, {});
   EXPECT_EQ(engine->memory().size(), 0);
-  const auto first = engine->caption(image, {.read_memory = true, .write_memory = true, .now_ms = 5});
+  const auto first = engine->caption(image, {.read_memory = true});
+  engine->remember(5, first.text);
   EXPECT_EQ(engine->memory().size(), 1);
   EXPECT_EQ(engine->memory().slot(0).created_ms, 5);
   EXPECT_EQ(first.tokens, engine->caption(image, {}).tokens);  // it was written after it was read
-  engine->caption(image, {.write_memory = true, .now_ms = 6});
+  engine->remember(6, engine->caption(image, {}).text);
   EXPECT_EQ(engine->memory().size(), 1);  // the same again
   EXPECT_EQ(engine->memory().slot(0).strength, 2);
   // The image itself finds the episode; and the vector has unit length.
@@ -469,20 +519,20 @@ TEST_F(EngineTest, RemembersWhenAskedTo) {
 
 TEST_F(EngineTest, AnEpisodeIsItsImageAndItsCaption) {
   // Written once the caption is there: the key is the image's, the value that of image and caption.
-  const auto result = engine->caption(image, {.prompt = "a dog", .max_tokens = 3, .write_memory = true, .now_ms = 5});
-  ASSERT_TRUE(result.written);
-  EXPECT_EQ(result.written->outcome, EpisodicMemory::Outcome::added);
+  const auto result = engine->caption(image, {.prompt = "a dog", .max_tokens = 3});
+  EXPECT_EQ(engine->remember(5, result.text).outcome, EpisodicMemory::Outcome::added);
   const auto by_image = engine->embed(&image, "");
   const auto key = engine->memory().key(0), value = engine->memory().value(0);
   EXPECT_TRUE(std::equal(key.begin(), key.end(), by_image.begin(), by_image.end()));
-  engine->embed(&image, result.text);
-  const auto of_both = engine->model().memory_value();
+  BitMar& model = engine->model();
+  std::vector<int> tokens = engine->tokenizer().encode(result.text);
+  tokens.insert(tokens.begin(), engine->config().bos_token_id);
+  const Picture picture = model.encode(pixels.data());
+  const auto of_both = model.fuse(&picture, tokens).value;
   EXPECT_TRUE(std::equal(value.begin(), value.end(), of_both.begin(), of_both.end()));
 
-  // A stopped caption is not remembered by itself.
-  EXPECT_FALSE(engine->caption(image, {.write_memory = true}, [](std::string_view) { return false; }).written);
-  EXPECT_EQ(engine->memory().sequence(), 1u);
-  // By hand, of what was begun last; a text searched for in between does not matter, another image does.
+  // Of what was begun last, stopped or not; a text searched for in between does not matter, another image does.
+  EXPECT_TRUE(engine->caption(image, {}, [](std::string_view) { return false; }).aborted);
   engine->embed(nullptr, "two cats");
   EXPECT_EQ(engine->remember(6, "a dog").id, 1u);
   engine->embed(&image, "");
@@ -505,7 +555,8 @@ TEST_F(EngineTest, RememberingDoesNotDisturbTheCaptionUnderWay) {
 }
 
 TEST_F(EngineTest, IsTaughtNames) {
-  engine->caption(image, {.write_memory = true});
+  engine->caption(image, {});
+  engine->remember(8, "a dog");
   EXPECT_EQ(engine->teach(9, "my dog").id, 1u);
   const auto own = engine->embed(&image, "");
   EXPECT_EQ(engine->memory().recognise(own)->label, "my dog");
@@ -525,7 +576,8 @@ TEST_F(EngineTest, ChoosesTheSizeOfItsMemoryBeforeItWrites) {
   for (const int slots : {0, -1, EpisodicMemory::kMaxSlots + 1}) {
     EXPECT_EQ(code_of([&] { engine->resize_memory(slots); }), ErrorCode::invalid_argument);
   }
-  engine->caption(image, {.write_memory = true});
+  engine->caption(image, {});
+  engine->remember(8, "a dog");
   EXPECT_EQ(code_of([&] { engine->resize_memory(64); }), ErrorCode::invalid_argument);
   EXPECT_EQ(engine->memory().size(), 1);
 }
@@ -591,7 +643,7 @@ TEST_F(EngineTest, RefusesBadOptions) {
         CaptionOptions{.num_beams = 9}, CaptionOptions{.max_tokens = 17, .num_beams = 2},
         CaptionOptions{.num_beams = 2, .temperature = 1}, CaptionOptions{.temperature = -1},
         CaptionOptions{.temperature = nan}, CaptionOptions{.top_p = 0}, CaptionOptions{.top_p = nan},
-        CaptionOptions{.length_penalty = nan}, CaptionOptions{.now_ms = nan},
+        CaptionOptions{.length_penalty = nan},
         CaptionOptions{.temperature = std::nextafter(1000.0f, 2000.0f)},
         CaptionOptions{.temperature = std::numeric_limits<float>::infinity()},
         CaptionOptions{.length_penalty = 10.5}, CaptionOptions{.length_penalty = -10.5}}) {

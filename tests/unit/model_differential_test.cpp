@@ -47,7 +47,9 @@ Seen look(Engine& engine, const RandomModel::Picture* picture, std::span<const f
   const auto caption = [&](const CaptionOptions& options) {
     return picture ? engine.caption(picture->view(), options) : engine.caption_features(grid, options);
   };
-  note(caption({.prompt = "a", .max_tokens = 6, .write_memory = true}), seen.greedy, seen.numbers);
+  const CaptionResult greedy = caption({.prompt = "a", .max_tokens = 6});
+  note(greedy, seen.greedy, seen.numbers);
+  engine.remember(0, greedy.text);
   note(caption({.max_tokens = 5, .num_beams = 3}), seen.beams, seen.numbers);
   note(caption({.max_tokens = 30, .temperature = 2, .top_p = 0.9f, .seed = 7}), seen.sampled, seen.numbers);
   note(caption({.max_tokens = 4, .read_memory = true}), seen.recalled, seen.numbers);

@@ -77,15 +77,14 @@ void check_stages(BitMar& model, const Golden& golden, const std::string& name, 
   std::vector<int> prompt{begin}, said{begin};
   for (int token : golden.values<std::int32_t>(name + "/prompt")) prompt.push_back(token);
   for (int token : golden.values<std::int32_t>(name + "/greedy")) said.push_back(token);
-  if (image) {
-    model.see_pixels(pixels.data());
-  } else {
-    model.see_nothing();
+  const auto picture = image ? std::make_optional(model.encode(pixels.data())) : std::nullopt;
+  const Picture* const seen = picture ? &*picture : nullptr;
+  const Context context = model.fuse(seen, prompt);
+  if (seen) {
+    EXPECT_TRUE(model.expect_words(*seen));
   }
-  model.read(prompt);
-  EXPECT_EQ(model.expect_words().has_value(), image);
-  model.condition(memory);
-  for (int token : said) model.next(token);
+  model.prefill(context, seen, memory ? model.retrieve(context) : std::nullopt);
+  for (int token : said) model.decode(token);
   model.set_observer(nullptr);
   expect_same(recorder, golden, name + "/");
 }

@@ -203,7 +203,7 @@ function messages(): Promise<void> {
 
 /** The engine speaks of options by its own names. */
 function inApiWords(message: string): string {
-  return message.replace(/\b(max_tokens|num_beams|length_penalty|top_p|read_memory|write_memory)\b/g, (name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
+  return message.replace(/\b(max_tokens|num_beams|length_penalty|top_p|read_memory)\b/g, (name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
 }
 
 /** The engine's errors carry their code. Anything else is a WebAssembly trap or a defect: the engine is not to be trusted. */
