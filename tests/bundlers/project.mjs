@@ -1,4 +1,5 @@
-// A project that has installed the two packages as they are published, and the bundlers of the lockfile beside this file.
+// A project that has installed the two packages as they are published, and the bundlers of the lockfile beside this file. Vite is held at 8.3:
+// 8.4.0 names an optional package that the registry does not have, and npm ci refuses that.
 import { execFile } from 'node:child_process';
 import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
