@@ -60,6 +60,18 @@ training_python() {
   return 1
 }
 
+# The emscripten that scripts/setup-emscripten.sh has found or installed.
+em_folder() { sed -n 's|^include("\(.*\)/cmake/Modules/.*|\1|p' "$CACHE/emscripten.cmake"; }
+
+# The hash of all that the WebAssembly is built from, and of the record of what it is built with.
+wasm_sources() {
+  (cd "$ROOT" && find CMakeLists.txt CMakePresets.json scripts/toolchain.txt include src wasm -path src/cli -prune -o -path wasm/dist -prune -o -path wasm/prebuilt -prune -o \
+    -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.js' -o -name '*.json' -o -name '*.txt' \) -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
+}
+
+# Whether wasm/prebuilt is what a build of the present sources would give.
+prebuilt_fits() { [[ -f $ROOT/wasm/prebuilt/sources.sha256 && $(<"$ROOT/wasm/prebuilt/sources.sha256") == "$(wasm_sources)" ]]; }
+
 # The node that the wasm of the relaxed build needs: node 20 has relaxed SIMD behind a flag, later ones have it without.
 relaxed_node() {
   local flag=--experimental-wasm-relaxed-simd

@@ -14,13 +14,14 @@
 #   compilers  the engine by every compiler that Debian 12 has
 #   chaos      storms of 10,000 calls, most of which go wrong, under node and in Chromium
 #   storage    the memory on a disk that fails at every place, 200 races, 2,000 flipped bits, 25 killed browsers
+#   bundlers   a page built by every bundler, in Chromium
 #   reproduce  two clean builds of the WebAssembly, compared byte for byte
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too.
 USUAL=(native wasm library python node browser)
-LONG=(tsan random fuzz arm compilers chaos storage reproduce)
+LONG=(tsan random fuzz arm compilers chaos storage bundlers reproduce)
 
 # The folder of the hostile inputs, made anew where the script that makes them is newer.
 hostile_inputs() {
@@ -136,6 +137,13 @@ test_storage() {
   say "The memory and its storage"
   (cd "$ROOT" && BITMAR_ROUNDS=200 BITMAR_FLIPS=2000 BITMAR_FAULTS=all BITMAR_KILLS=25 \
     node --test --test-reporter=spec --test-concurrency=1 tests/node/store-{race,damage,faults}.test.mjs tests/browser/kill.test.mjs)
+}
+
+test_bundlers() {
+  "$ROOT/scripts/setup.sh" browser
+  "$ROOT/scripts/build.sh" wasm package
+  say "Every bundler"
+  (cd "$ROOT" && BITMAR_BUNDLERS=all node --test --test-reporter=spec --test-concurrency=1 tests/browser/{bundlers,examples}.test.mjs)
 }
 
 test_reproduce() { "$ROOT/scripts/reproduce.sh"; }

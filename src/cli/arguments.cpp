@@ -63,6 +63,10 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   Arguments a;
   if (words.empty()) throw UsageError("what shall be done?");
   if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") return a;
+  if (words[0] == "--version" || words[0] == "version") {
+    a.command = Arguments::Command::version;
+    return a;
+  }
   if (words[0] == "caption") {
     a.command = Arguments::Command::caption;
   } else if (words[0] == "ask") {

@@ -20,6 +20,7 @@ inline constexpr const char* kUsage =
     "       bitmar ask PHOTO QUESTION [options]\n"
     "       bitmar embed [PHOTO...] [--text TEXT] [--texts FILE]\n"
     "       bitmar info [--model DIR]\n"
+    "       bitmar --version\n"
     "\n"
     "  --model DIR        the model's directory (otherwise models/default, near here or near the program)\n"
     "  --prompt TEXT      what the caption should be about\n"
@@ -36,7 +37,7 @@ inline constexpr const char* kUsage =
 enum class Output { text, json, jsonl };
 
 struct Arguments {
-  enum class Command { caption, ask, embed, info, help };
+  enum class Command { caption, ask, embed, info, version, help };
   Command command = Command::help;
   std::vector<std::filesystem::path> photos;
   std::vector<std::string> questions;  // of ask, one a photo

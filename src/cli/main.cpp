@@ -126,6 +126,9 @@ int run(int argc, char** argv) {
     case Arguments::Command::info:
       info(arguments, argv[0]);
       break;
+    case Arguments::Command::version:
+      std::cout << BITMAR_VERSION << "\n";
+      break;
     case Arguments::Command::help:
       std::cout << kUsage;
       break;

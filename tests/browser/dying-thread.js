@@ -1,5 +1,5 @@
 // In a worker of the engine's second thread, which is lost: at its start, or with the first piece of work that it takes.
-if (self.name === 'em-pthread' && self.location.search === '?at=start') {
+if (self.name === 'em-pthread' && import.meta.url.endsWith('?at=start')) {
   for (;;);
 } else if (self.name === 'em-pthread') {
   // (func (param i32 i32 i32) (loop (br 0))), the type of a piece's function.

@@ -1,5 +1,6 @@
 // The package in Chromium, unbundled, as its own files lie on the disk.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
@@ -279,7 +280,7 @@ test('threads that do not start: one thread, by itself; an error where they were
   const headers = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
   let workers = 0;
   // The first is the engine's own; then its other thread; then, without it, the engine's own again. And so for the second call.
-  const refuse = (path) => path.endsWith('/worker.js') && [2, 5].includes((workers += 1));
+  const refuse = (path) => /\/worker(-threads)?\.js$/.test(path) && [2, 5].includes((workers += 1));
   const broken = await host(server.url, '/', headers, refuse);
   const { isolated, cores, info, refused } = await loadedFrom(broken.url);
   await broken.close();
@@ -287,36 +288,81 @@ test('threads that do not start: one thread, by itself; an error where they were
   assert.deepEqual({ isolated, info, refused, workers }, { isolated: true, info: 'relaxed 1', refused: 'worker_failed', workers: 5 });
 });
 
+/** The package as it is, but that its second thread is lost. */
+function losingThreads(at) {
+  const worker = 'web/bitmar/dist/worker-threads.js';
+  const headers = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
+  return host((name) => new URL(name === worker ? `tests/browser/dying-thread-${at}.js` : name, server.url), '/', headers);
+}
+
 /** On a page: what becomes of a model whose second thread is lost, and of one that is loaded after it. */
-async function loseThread(page, at) {
-  return page.evaluate(
-    async ({ address, at }) => {
+async function loseThread(browser, at) {
+  const site = await losingThreads(at);
+  const page = await browser.page();
+  await page.goto(`${site.url}tests/browser/blank.html`);
+  const result = await page.evaluate(
+    async (address) => {
       const { BitMar } = await import('bitmar');
       const codeOf = (promise) => promise.then(() => 'none', (error) => error.code);
       const picture = (seed) => ({ data: Uint8Array.from({ length: 90 * 90 * 3 }, (_, i) => i * seed), width: 90, height: 90 });
-      const workerUrl = `/tests/browser/dying-thread-worker.js?at=${at}`;
-      const model = await BitMar.load(address, { workerUrl });
-      const asked = await codeOf(BitMar.load(address, { workerUrl, build: 'relaxed-threads' }));
+      const model = await BitMar.load(address);
+      const asked = await codeOf(BitMar.load(address, { build: 'relaxed-threads' }));
       let code = 'none';
       // Not every picture is shared with the other thread: where that was slower, it is left alone for a while.
       for (let i = 1; i < 100 && code === 'none'; i += 1) code = await codeOf(model.caption(picture(i), { maxTokens: 1 }));
-      const next = await BitMar.load(address);
+      const next = await BitMar.load(address, { threads: 1 });
       return { threads: model.info.threads, asked, code, next: await codeOf(next.caption(picture(1))), possible: navigator.hardwareConcurrency };
     },
-    { address: MODEL_URL, at },
+    MODEL_URL,
   );
+  await site.close();
+  return result;
 }
 
 test('a thread that is lost: at its start, one does it all; in the middle of its work, an error, and another model works', async (t) => {
   const browser = await launch();
-  const page = await browser.page();
-  await page.goto(`${server.url}tests/browser/blank.html`);
-  const { possible, ...start } = await loseThread(page, 'start');
+  const { possible, ...start } = await loseThread(browser, 'start');
   if (possible < 2) return t.skip('one core');
   assert.deepEqual(start, { threads: 1, asked: 'worker_failed', code: 'none', next: 'none' });
-  const { possible: _, ...work } = await loseThread(page, 'work');
+  const { possible: _, ...work } = await loseThread(browser, 'work');
   assert.deepEqual(work, { threads: 2, asked: 'none', code: 'worker_failed', next: 'none' });
   await browser.close();
+});
+
+test('a browser that is too old: an error that says what is missing, and which browsers have it', async () => {
+  const browser = await launch();
+  const page = await browser.page();
+  await page.goto(`${server.url}tests/browser/blank.html`);
+  const messages = await page.evaluate(async (address) => {
+    const { BitMar } = await import('bitmar');
+    const { validate } = WebAssembly;
+    const without = async (opcode) => {
+      WebAssembly.validate = (bytes) => !bytes.some((byte, i) => byte === opcode[0] && bytes[i + 1] === opcode[1]) && validate(bytes);
+      return BitMar.load(address).then(() => 'none', (error) => `${error.code}: ${error.message}`);
+    };
+    return [await without([253, 15]), await without([6, 64])]; // i8x16.splat; try
+  }, MODEL_URL);
+  await browser.close();
+  const readme = await readFile(path('web/bitmar/README.md'), 'utf8');
+  for (const [i, missing] of ['SIMD', 'exceptions'].entries()) {
+    const [, lowest] = new RegExp(`^unsupported_platform: BitMar needs WebAssembly ${missing}, .* It runs in (.*), and later ones$`).exec(messages[i]);
+    assert.ok(readme.includes(lowest), lowest);
+  }
+});
+
+test('a worker that never answers, because it is no worker of ours: an error within seconds', async () => {
+  const browser = await launch();
+  const page = await browser.page();
+  await page.goto(`${server.url}tests/browser/blank.html`);
+  const result = await page.evaluate(async (address) => {
+    const { BitMar } = await import('bitmar');
+    const began = performance.now();
+    const code = await BitMar.load(address, { workerUrl: '/tests/browser/silent-worker.js' }).then(() => 'none', (error) => error.code);
+    return { code, seconds: (performance.now() - began) / 1000 };
+  }, MODEL_URL);
+  await browser.close();
+  assert.equal(result.code, 'worker_failed');
+  assert.ok(result.seconds < 15, `${result.seconds} s`);
 });
 
 for (const [what, photosOf] of [['bundled photos', samplePhotos], ['validation photos', () => validationPhotos(8)]]) {

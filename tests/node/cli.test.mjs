@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -141,6 +141,8 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
         assert.equal(status, 2, args.join(' '));
         assert.match(stderr, /usage: bitmar caption/);
       }
+      const { version } = JSON.parse(await readFile(path('web/bitmar/package.json'), 'utf8'));
+      for (const word of ['--version', 'version']) assert.deepEqual(await bitmar(word), { status: 0, stdout: `${version}\n`, stderr: '' });
       const { status, stdout } = await bitmar('--help');
       assert.equal(status, 0);
       assert.match(stdout, /usage/);

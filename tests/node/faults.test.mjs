@@ -43,7 +43,6 @@ describe('wrong arguments', () => {
   after(() => model.dispose());
 
   const loads = {
-    'nothing': () => [],
     'null': () => [null],
     'a number': () => [7],
     'no files': () => [{}],

@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
 
 import { path } from './helpers.mjs';
 
@@ -13,6 +15,8 @@ const USE = `
   import { BitMar, BitMarError, type Caption, type ErrorCode, type MemoryChangeEvent, type Progress, type Recollection, type Remembered, type Source, type Store } from 'bitmar';
   declare const kept: Map<string, Store>;
   export async function use(bytes: Uint8Array): Promise<string> {
+    (await BitMar.load()).dispose();
+    (await BitMar.load((await import('bitmar-model')).default)).dispose();
     const model = await BitMar.load('model/', { onProgress: ({ loaded, total }: Progress) => void [loaded, total], signal: undefined });
     const { text, tokens, timings }: Caption = await model.caption({ data: bytes, width: 2, height: 2 }, { maxTokens: 5 });
     for await (const piece of model.stream({ features: new Float32Array(4) })) console.log(piece.length);
@@ -84,28 +88,95 @@ test('types: node, without the DOM', () =>
 
 test('publint has nothing to say', async () => {
   const { publint } = await import('publint');
-  const { messages } = await publint({ pkgDir: path('web/bitmar'), strict: true });
-  assert.deepEqual(messages, []);
+  for (const name of ['bitmar', 'bitmar-model']) {
+    const { messages } = await publint({ pkgDir: path(`web/${name}`), strict: true });
+    assert.deepEqual(messages, [], name);
+  }
 });
 
-test('the package holds what it needs and nothing else', async () => {
-  const { stdout } = await run('npm', ['pack', '--dry-run', '--json', '--silent'], { cwd: path('web/bitmar') });
-  const files = JSON.parse(stdout)[0].files.map((file) => file.path);
-  for (const file of ['dist/index.js', 'dist/index.d.ts', 'dist/index-node.js', 'dist/worker.js', 'dist/worker-node.js', 'dist/cli.js', 'LICENSE', 'README.md']) {
-    assert.ok(files.includes(file), file);
+const json = async (name) => JSON.parse(await readFile(path(name), 'utf8'));
+
+test('one version: of the packages, the lockfile, CMake and the model that is asked for', async () => {
+  const [bitmar, model, { packages }] = await Promise.all(['web/bitmar/package.json', 'web/bitmar-model/package.json', 'package-lock.json'].map(json));
+  assert.match(bitmar.version, /^\d+\.\d+\.\d+/);
+  const versions = [model.version, bitmar.dependencies['bitmar-model'], packages['web/bitmar'].version, packages['web/bitmar-model'].version];
+  for (const version of versions) assert.equal(version, bitmar.version);
+  // CMake reads it from the package; the command lines say it (cli.test.mjs).
+  assert.match(await readFile(path('CMakeLists.txt'), 'utf8'), /file\(READ \S+\/web\/bitmar\/package\.json package\)[^]*project\(bitmar VERSION \$\{version\}/);
+});
+
+/** What is packed: { files, unpackedSize }. */
+async function packed(name) {
+  const { stdout } = await run('npm', ['pack', '--dry-run', '--ignore-scripts', '--json', '--silent'], { cwd: path(`web/${name}`) });
+  const [{ files, unpackedSize }] = JSON.parse(stdout);
+  return { files: files.map((file) => file.path), unpackedSize };
+}
+
+test('the packages hold what they need and nothing else', async () => {
+  const { files } = await packed('bitmar');
+  for (const file of ['index.js', 'index.d.ts', 'index-node.js', 'worker.js', 'worker-threads.js', 'worker-node.js', 'service-worker.js', 'cli.js', 'idb.LICENSE']) {
+    assert.ok(files.includes(`dist/${file}`), file);
   }
+  for (const build of ['simd', 'relaxed', 'relaxed-threads']) assert.ok(files.includes(`dist/wasm/bitmar-${build}.wasm`));
+  for (const file of files) assert.match(file, /^(dist\/.+\.(js|d\.ts|mjs|wasm)|dist\/idb\.LICENSE|LICENSE|README\.md|package\.json)$/);
+  // Whatever one of them imports is among them, or among the dependencies.
+  const { dependencies, optionalDependencies } = await json('web/bitmar/package.json');
+  for (const file of files.filter((name) => /\.(m?js|d\.ts)$/.test(name))) {
+    const text = await readFile(path(`web/bitmar/${file}`), 'utf8');
+    for (const [, name] of text.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*(?:\/\*.*?\*\/\s*)*)["']([\w./:-]+)["']/g)) {
+      if (name.startsWith('.')) {
+        const target = join(dirname(file), name);
+        assert.ok(files.includes(target) || files.includes(target.replace(/\.(m?)js$/, '.d.$1ts')), `${file}: ${name}`);
+      } else {
+        assert.ok(name.startsWith('node:') || name in { ...dependencies, ...optionalDependencies, module: 1 }, `${file}: ${name}`);
+      }
+    }
+  }
+  assert.deepEqual((await packed('bitmar-model')).files.sort(), [
+    'LICENSE', 'README.md', 'index.d.ts', 'index.js',
+    ...['config.json', 'generation_config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json'].map((name) => `model/${name}`),
+    'package.json',
+  ]);
+  for (const name of ['config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json']) {
+    assert.ok((await readFile(path(`web/bitmar-model/model/${name}`))).equals(await readFile(path(`models/default/${name}`))), name);
+  }
+});
+
+test('budgets: what a page downloads beside the model, what is installed, how much else is', async (t) => {
+  const dist = path('web/bitmar/dist/');
+  const scripts = new Set();
+  const need = async (name) => {
+    if (scripts.has(name)) return;
+    scripts.add(name);
+    for (const [, other] of (await readFile(dist + name, 'utf8')).matchAll(/from"\.\/(.+?)"/g)) await need(other);
+  };
+  await need('index.js');
+  const gzip = async (name) => gzipSync(await readFile(dist + name), { level: 9 }).length;
   for (const build of ['simd', 'relaxed', 'relaxed-threads']) {
-    for (const type of ['mjs', 'wasm']) assert.ok(files.includes(`dist/wasm/bitmar-${build}.${type}`));
+    const sizes = await Promise.all([...scripts, build === 'relaxed-threads' ? 'worker-threads.js' : 'worker.js', `wasm/bitmar-${build}.wasm`].map(gzip));
+    const all = sizes.reduce((a, b) => a + b);
+    t.diagnostic(`${build}: ${all} bytes of scripts and WebAssembly, gzip`);
+    // Only isolated pages have threads.
+    assert.ok(all <= (build === 'relaxed-threads' ? 163_000 : 160_000), `${build}: ${all}`);
   }
-  for (const file of files) assert.match(file, /^(dist\/.+\.(js|d\.ts|mjs|wasm)|LICENSE|README\.md|package\.json)$/);
+  const { unpackedSize } = await packed('bitmar');
+  t.diagnostic(`${unpackedSize} bytes installed`);
+  assert.ok(unpackedSize <= 1_500_000, String(unpackedSize));
+  const { dependencies } = await json('web/bitmar/package.json');
+  assert.ok(Object.keys(dependencies).filter((name) => name !== 'bitmar-model').length <= 2);
 });
 
-test('no eval, no blob workers, no addresses of other hosts in what is shipped', async () => {
+test('no eval, no addresses of other hosts in what is shipped; a blob: worker only where a worker of another origin is imported', async () => {
   const folder = path('web/bitmar/dist/');
-  for (const file of await readdir(folder, { recursive: true })) {
+  const blobs = [];
+  for (const file of (await readdir(folder, { recursive: true })).sort()) {
     if (!/\.m?js$/.test(file)) continue;
     const text = await readFile(folder + file, 'utf8');
-    assert.doesNotMatch(text, /\beval\(|new Function\(|createObjectURL/, file);
+    assert.doesNotMatch(text, /\beval\(|new Function\(/, file);
+    for (const _ of text.matchAll(/createObjectURL/g)) blobs.push(file.replace(/^chunk-.*/, 'chunk'));
     for (const [address] of text.matchAll(/https?:\/\/[a-z0-9.-]+/g)) assert.fail(`${file}: ${address}`);
   }
+  assert.deepEqual(blobs, ['chunk', 'platform-browser.js']); // the bundle, and what it is made from, which is not packed
+  const source = await readFile(path('web/bitmar/src/platform-browser.ts'), 'utf8');
+  assert.match(source, /isForeign\(address\) \? blobThatImports\(address\) : address\.href/);
 });

@@ -17,6 +17,10 @@ function model(): Plugin {
   const folder = `model/${hash.digest('hex').slice(0, 16)}/`;
   return {
     name: 'bitmar-model',
+    enforce: 'pre',
+    // The page names its model: the package's default one would be a second copy.
+    resolveId: (id) => (id === 'bitmar-model' ? '\0bitmar-model' : undefined),
+    load: (id) => (id === '\0bitmar-model' ? 'export default undefined;' : undefined),
     config: (_, { command }) => ({ define: { 'import.meta.env.MODEL_FOLDER': JSON.stringify(command === 'build' ? folder : 'model/') } }),
     configureServer(server) {
       server.middlewares.use('/model', (request, response, next) => {
@@ -44,7 +48,7 @@ function serviceWorker(): Plugin {
       const names = all.map((entry) => relative(dir!, join(entry.parentPath, entry.name)).replaceAll(sep, '/'));
       const files = names.filter((name) => !NOT_OF_THE_PAGE.test(name)).sort().map((name) => {
         const integrity = `sha256-${createHash('sha256').update(readFileSync(join(dir!, name))).digest('base64')}`;
-        const [, build] = /bitmar-(relaxed-threads|relaxed|simd)-/.exec(name) ?? [];
+        const [, build] = /bitmar-(relaxed-threads|relaxed|simd)-/.exec(name.replace('/worker-threads-', '/bitmar-relaxed-threads-')) ?? [];
         return [name === 'index.html' ? './' : name, integrity, build ?? (/^(assets|model)\//.test(name) ? 'hashed' : 'plain')];
       });
       const source = readFileSync(new URL('./src/sw.js', import.meta.url), 'utf8');

@@ -1,5 +1,18 @@
 import { wrong } from './check.js';
 
+/** What relative addresses are relative to: the page, or the worker's own script. */
+export function baseAddress(): string {
+  return typeof document === 'undefined' ? location.href : document.baseURI;
+}
+
+/**
+ * The address of a file of a package, `from` in its folder. Vite's dev server, before version 8, moves the packages' scripts into a folder of its
+ * own and leaves the files beside them where they are.
+ */
+export function unmoved(address: string, from: 'bitmar/dist/' | 'bitmar-model/'): string {
+  return address.replace('/node_modules/.vite/deps/', `/node_modules/${from}`);
+}
+
 /** An absolute address. */
 export function addressOf(address: string | URL, base?: string): URL {
   try {

@@ -1,4 +1,5 @@
-import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isObject, MOST_BEAMS, MOST_TOKENS, unlike } from './check.js';
+import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isA, isObject, MOST_BEAMS, MOST_TOKENS, unlike } from './check.js';
+import { defaultModel } from './default-model.js';
 import { download } from './download.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
 import { aborted, BitMarError, unlessAborted } from './errors.js';
@@ -8,7 +9,7 @@ import type { MemoryOptions } from './memory-types.js';
 import { modelHash } from './model-hash.js';
 import { platform } from './platform.js';
 import { bestBuild, BUILDS } from './simd.js';
-import type { Answer, AskOptions, Build, Caption, CaptionOptions, LoadOptions, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
+import type { Answer, AskOptions, Build, Caption, CaptionOptions, LoadOptions, ModelAddresses, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
 import { watch } from './watch.js';
 
 const MODEL_FILES = {
@@ -21,10 +22,11 @@ const MODEL_FILES = {
 /**
  * A model, ready to caption pictures. It works on one picture at a time; further calls wait their turn.
  *
- *     const model = await BitMar.load('model/');
+ *     const model = await BitMar.load();
  *     const { text } = await model.caption(photo);
  */
 export class BitMar {
+  /** What was loaded, and how it runs. */
   readonly info: ModelInfo;
   /** What this model remembers. */
   readonly memory: Memory;
@@ -38,24 +40,28 @@ export class BitMar {
     this.memory = Memory.of({ host, model, captionAndWrite }, memory);
   }
 
-  /** From the address of a model's folder (in node also a path), or from its files. */
-  static async load(model: string | URL | ModelFiles, options: LoadOptions = {}): Promise<BitMar> {
+  /**
+   * The default model, that of the package `bitmar-model`; or another one, from the address of its folder (in node also a path), the
+   * addresses of its files, or the files themselves.
+   */
+  static async load(model?: string | URL | ModelAddresses | ModelFiles, options: LoadOptions = {}): Promise<BitMar> {
     checkOptions(options, 'load');
-    checkModel(model);
+    if (model !== undefined) checkModel(model);
     const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
     const { kvCache = 'float32' } = options;
     checkOneOf('kvCache', kvCache, ['float32', 'int8']);
     const int8KvCache = kvCache === 'int8';
     checkMemoryOptions(options.memory ?? {});
+    if (options.worker === undefined && !platform().hasWorkers) options = { ...options, worker: false };
     const chosen = chooseBuild(options);
     const wasm = { wasm: String(options.wasmUrl ?? platform().wasmAddress(chosen.build)) };
 
     let files: Omit<ModelFiles, 'weights'> & { weights: Uint8Array };
     let wasmBytes: Uint8Array;
-    if (typeof model === 'string' || model instanceof URL) {
-      const addresses = Object.entries(MODEL_FILES).map(([part, file]) => [part, platform().locate(model, file)]);
-      const bytes = await download({ ...(Object.fromEntries(addresses) as Record<keyof typeof MODEL_FILES, string>), ...wasm }, options, (part, size) => {
+    model ??= await defaultModel();
+    if (isAddress(model) || isAddress(model.weights)) {
+      const bytes = await download({ ...addressesOf(model as string | URL | ModelAddresses), ...wasm }, options, (part, size) => {
         if (part !== 'wasm') checkFileSize(part, size);
       });
       files = {
@@ -68,17 +74,17 @@ export class BitMar {
     } else {
       const { weights } = model;
       // A copy, because they are needed for as long as the model lives: see HostClient.
-      files = { ...model, weights: copied(() => new Uint8Array(weights instanceof ArrayBuffer ? weights.slice(0) : weights), 'the weights') };
+      files = { ...(model as ModelFiles), weights: copied(() => new Uint8Array(isA(weights, 'ArrayBuffer') ? (weights as ArrayBuffer).slice(0) : weights), 'the weights') };
       wasmBytes = (await download(wasm, options)).wasm;
     }
 
     const hash = await modelHash(files.weights, files.config);
-    const { host, build } = await startHost(options, { ...chosen, wasm: wasmBytes });
+    const { host, build, worker } = await startHost(options, { ...chosen, wasm: wasmBytes });
     try {
       const texts = [files.config, files.tokenizer, files.preprocessor].map(bytesOf);
       const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length);
       const { threads, kernels, canAsk, bytes } = await host.load({ int8KvCache, ...files }, signal);
-      return new BitMar(host, { build, threads, kernels, canAsk, bytes, fileBytes }, hash, options.memory ?? {});
+      return new BitMar(host, { build, worker, threads, kernels, canAsk, bytes, fileBytes }, hash, options.memory ?? {});
     } catch (error) {
       host.close();
       throw error;
@@ -172,35 +178,59 @@ export class BitMar {
 
 /** What `load` takes for a model. */
 function checkModel(model: unknown): void {
-  if (typeof model === 'string' || model instanceof URL) return;
+  if (isAddress(model)) return;
   const parts = Object.keys(MODEL_FILES).join(', ');
-  if (!isObject(model)) throw unlike('A model', `the address of its folder, or its files { ${parts} }`, model);
+  if (!isObject(model)) throw unlike('A model', `the address of its folder, or its files or their addresses { ${parts} }`, model);
+  if (isAddress(model.weights)) {
+    for (const part of Object.keys(MODEL_FILES)) if (!isAddress(model[part])) throw unlike(`The model's ${part}`, 'an address, as its weights are,', model[part]);
+    return;
+  }
   for (const part of ['config', 'tokenizer', 'preprocessor'] as const) checkFileText(part, model[part]);
   const { weights } = model;
-  if (!(weights instanceof Uint8Array || weights instanceof ArrayBuffer)) throw unlike("The model's weights", 'a Uint8Array or an ArrayBuffer', weights);
-  checkFileSize('weights', weights.byteLength);
+  if (!isA(weights, 'Uint8Array', 'ArrayBuffer')) throw unlike("The model's weights", 'a Uint8Array or an ArrayBuffer', weights);
+  checkFileSize('weights', (weights as Uint8Array | ArrayBuffer).byteLength);
+}
+
+function isAddress(value: unknown): value is string | URL {
+  return typeof value === 'string' || isA(value, 'URL');
+}
+
+function addressesOf(model: string | URL | ModelAddresses): Record<keyof typeof MODEL_FILES, string> {
+  const address = (part: keyof typeof MODEL_FILES) => (isAddress(model) ? platform().locate(model, MODEL_FILES[part]) : platform().resolve(model[part]));
+  return { config: address('config'), tokenizer: address('tokenizer'), preprocessor: address('preprocessor'), weights: address('weights') };
 }
 
 /** As asked for, as far as the platform goes. */
-function chooseBuild({ build, threads = 2, worker, wasmUrl }: LoadOptions): { build: Build; threads: number } {
+function chooseBuild({ build, threads = 2, worker, wasmUrl, workerUrl }: LoadOptions): { build: Build; threads: number } {
   checkWhole('threads', threads, 1, 64);
   const possible = worker === false ? 0 : platform().threads();
   if (build === 'relaxed-threads' && !possible) {
     throw new BitMarError('unsupported_platform', 'Threads need a worker, and a page that is cross-origin isolated');
   }
   if (build !== undefined) checkOneOf('build', build, BUILDS);
-  build ??= bestBuild(Math.min(threads, possible) > 1 && wasmUrl === undefined);
+  build ??= bestBuild(Math.min(threads, possible) > 1 && wasmUrl === undefined && workerUrl === undefined);
   return { build, threads: build === 'relaxed-threads' ? Math.min(threads, possible) : 1 };
 }
 
-/** Threads that were not asked for, and are not to be had after all, are done without: memory to share can be scarcer than other. */
-async function startHost(options: LoadOptions, module: { build: Build; threads: number; wasm: Uint8Array }): Promise<{ host: HostClient; build: Build }> {
+/**
+ * Threads that were not asked for, and are not to be had after all, are done without: memory to share can be scarcer than other. So is a
+ * worker, where the platform says so.
+ */
+async function startHost(
+  options: LoadOptions,
+  { build, threads, wasm }: { build: Build; threads: number; wasm: Uint8Array },
+): Promise<{ host: HostClient; build: Build; worker: boolean }> {
+  const worker = options.worker !== false;
   try {
-    return { host: await HostClient.start(options, module), build: module.build };
+    return { host: await HostClient.start(options, { build, threads, wasm }), build, worker };
   } catch (error) {
-    if (options.build || module.build !== 'relaxed-threads' || options.signal?.aborted) throw error;
-    const { wasm } = await download({ wasm: platform().wasmAddress('relaxed') }, { signal: options.signal });
-    return { host: await HostClient.start(options, { build: 'relaxed', threads: 1, wasm }), build: 'relaxed' };
+    if (options.signal?.aborted || !(error instanceof BitMarError)) throw error;
+    if (build === 'relaxed-threads' && !options.build) {
+      const relaxed = await download({ wasm: platform().wasmAddress('relaxed') }, { signal: options.signal });
+      return startHost(options, { build: 'relaxed', threads: 1, wasm: relaxed.wasm });
+    }
+    if (error.code !== 'worker_failed' || options.worker !== undefined || options.workerUrl || build === 'relaxed-threads' || !platform().mayLackWorker) throw error;
+    return startHost({ ...options, worker: false }, { build, threads: 1, wasm });
   }
 }
 

@@ -1,6 +1,6 @@
 // Captures the sources that are the same on every platform: plain bytes.
 
-import { copied, nameOf, unlike, wrong } from './check.js';
+import { copied, isA, nameOf, unlike, wrong } from './check.js';
 import { BitMarError } from './errors.js';
 import type { Picture } from './protocol.js';
 import type { Features, RawPixels, Source } from './types.js';
@@ -29,9 +29,9 @@ function isSide(size: number): boolean {
 }
 
 function isFeatures(source: object): source is Features {
-  return 'features' in source && source.features instanceof Float32Array;
+  return 'features' in source && isA(source.features, 'Float32Array');
 }
 
 function isRawPixels(source: object): source is RawPixels {
-  return 'data' in source && (source.data instanceof Uint8Array || source.data instanceof Uint8ClampedArray);
+  return 'data' in source && isA(source.data, 'Uint8Array', 'Uint8ClampedArray');
 }

@@ -5,6 +5,7 @@ import { BitMarError, type ErrorCode } from './errors.js';
 
 /** Bytes of UTF-8 that a prompt, a question or a text to recall by may have, and a label. The same in include/bitmar/options.h and memory.h. */
 export const MOST_TEXT_BYTES = 1 << 16;
+/** Bytes of UTF-8 that a label of the memory may have. */
 export const MOST_LABEL_BYTES = 63;
 
 /** The engine's, of captions and answers. */
@@ -48,6 +49,11 @@ export function nameOf(value: unknown): string {
 
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
+}
+
+/** Whether it is of one of these classes, of whichever realm: what comes from a frame is no instance of this page's classes. */
+export function isA(value: unknown, ...classes: string[]): boolean {
+  return classes.includes(Object.prototype.toString.call(value).slice('[object '.length, -1));
 }
 
 /** An object of options for that method: what may stand under the names that several methods share. Null there is as good as nothing. */

@@ -12,8 +12,9 @@ import { type Answer, BitMar, BitMarError, type Caption } from './index-node.js'
 
 const USAGE = `usage: bitmar caption PHOTO... [options]
        bitmar ask PHOTO QUESTION [options]
+       bitmar --version
 
-  --model DIR        the model's directory (otherwise models/default, near here or near the program)
+  --model DIR        the model's directory (otherwise models/default, near here or near the program, or the package bitmar-model)
   --prompt TEXT      what the caption should be about
   --json             one JSON object a photo instead of the caption or answer
   --jsonl            the same, one a line, each with its photo's path
@@ -46,6 +47,7 @@ function parse(args: string[]) {
         'top-p': { type: 'string' },
         seed: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
+        version: { type: 'boolean' },
       },
     });
   } catch (error) {
@@ -53,7 +55,8 @@ function parse(args: string[]) {
   }
   const { values, positionals } = parsed;
   const [command, ...words] = positionals;
-  if (values.help || command === 'help') return undefined;
+  if (values.help || command === 'help') return USAGE;
+  if (values.version || command === 'version') return `${ownVersion()}\n`;
   if (command === undefined) throw new UsageError('what shall be done?');
   if (command !== 'caption' && command !== 'ask') throw new UsageError(`there is no command "${command}"`);
   const lines = values.list === undefined ? [] : linesOf(values.list);
@@ -112,7 +115,12 @@ function number(option: string, text: string | undefined, form = /^-?(\d+\.?\d*|
   return Number(text);
 }
 
-function findModel(): string {
+function ownVersion(): string {
+  return (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+}
+
+/** Undefined: the package's default. */
+function findModel(): string | undefined {
   for (const start of [process.cwd(), dirname(fileURLToPath(import.meta.url))]) {
     for (let folder = start; ; folder = dirname(folder)) {
       const candidate = join(folder, 'models', 'default');
@@ -120,7 +128,7 @@ function findModel(): string {
       if (folder === dirname(folder)) break;
     }
   }
-  throw new BitMarError('missing_file', 'there is no models/default here or near the program: use --model DIR');
+  return undefined;
 }
 
 async function readPhoto(path: string): Promise<Blob> {
@@ -150,8 +158,8 @@ function lineOf(result: object, { visionMs, textMs }: Caption['timings'], photo:
 async function main(args: string[]): Promise<number> {
   try {
     const parsed = parse(args);
-    if (!parsed) {
-      process.stdout.write(USAGE);
+    if (typeof parsed === 'string') {
+      process.stdout.write(parsed);
       return 0;
     }
     const { photos, output, options } = parsed;

@@ -27,10 +27,42 @@ export const ERROR_CODES = [
   'storage_unavailable', // there is no storage here, or it fails: private mode, no secure context, a broken disk
 ] as const;
 
+/**
+ * Why a call failed. Further codes may come in a minor version.
+ *
+ * | code | when |
+ * |---|---|
+ * | `aborted` | the call's AbortSignal fired |
+ * | `disposed` | `dispose()` was called |
+ * | `image_too_large` | more than 40 million pixels, or 16,384 on a side |
+ * | `invalid_argument` | an argument or option is not what it must be |
+ * | `invalid_config` | the model's configuration contradicts itself or its weights |
+ * | `invalid_image` | the picture is damaged, empty, or may not be read by this page |
+ * | `invalid_model` | the model's files are damaged or no model |
+ * | `invalid_state` | a saved memory is damaged, or another model's |
+ * | `invalid_text` | half a surrogate pair |
+ * | `missing_file` | a file is not there: the model's, the WebAssembly, a photo |
+ * | `network` | a download failed or came short |
+ * | `out_of_memory` | there is not enough memory |
+ * | `read_only` | another tab, model or process writes this memory |
+ * | `storage_blocked` | another tab or process keeps the storage to itself |
+ * | `storage_full` | the quota is used up: the memory goes on without saving |
+ * | `storage_unavailable` | there is no storage here, or it fails: private mode, no secure context, a broken disk |
+ * | `text_too_long` | more bytes than allowed, or more tokens than the model takes |
+ * | `unsupported` | this model cannot do it |
+ * | `unsupported_image` | a picture of a format that is not read here |
+ * | `unsupported_platform` | no WebAssembly SIMD or exceptions, or a kind of worker or source that this platform lacks |
+ * | `unsupported_state` | a saved memory of a newer version |
+ * | `unsupported_tensor_type` | the weights have a type that is not known |
+ * | `worker_failed` | the worker died or could not start: load the model again |
+ */
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
+/** Every error of the package: a `code` for programs, a message for people. */
 export class BitMarError extends Error {
+  /** 'BitMarError'. */
   override readonly name = 'BitMarError';
+  /** Why the call failed. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {

@@ -2,6 +2,7 @@ import { BitMarError, messageOf } from './errors.js';
 import type { OpenFile } from './platform.js';
 
 export async function fetchFile(address: string, signal: AbortSignal): Promise<OpenFile> {
+  if (address.startsWith('data:')) return inlined(address);
   let response: Response;
   try {
     response = await fetch(address, { signal });
@@ -19,6 +20,18 @@ export async function fetchFile(address: string, signal: AbortSignal): Promise<O
     exact: length !== null && !response.headers.has('content-encoding'),
     chunks: chunksOf(response.body),
   };
+}
+
+/** Bundlers write small files into their scripts. A Content-Security-Policy may forbid to fetch those. */
+function inlined(address: string): OpenFile {
+  const comma = address.indexOf(',');
+  const body = decodeURIComponent(address.slice(comma + 1));
+  const base64 = /;base64$/i.test(address.slice(0, comma));
+  const bytes = base64 ? Uint8Array.from(atob(body), (character) => character.charCodeAt(0)) : new TextEncoder().encode(body);
+  const chunks = (async function* () {
+    yield bytes;
+  })();
+  return { size: bytes.length, exact: true, chunks };
 }
 
 /** Streams are not iterable everywhere. */

@@ -69,7 +69,7 @@ function isAt(path: string, fd: number): boolean {
 let library: Promise<TryLock | undefined> | undefined;
 
 function lockOfTheSystem(): Promise<TryLock | undefined> {
-  return (library ??= import('fs-native-extensions').then(
+  return (library ??= import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ 'fs-native-extensions').then(
     (loaded) => (fd) => loaded.default.tryLock(fd),
     () => undefined,
   ));

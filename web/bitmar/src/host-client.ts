@@ -4,6 +4,7 @@ import { checkSignal, wrong } from './check.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
 import { aborted, BitMarError, messageOf } from './errors.js';
 import { guarded } from './events.js';
+import { ON_DEMAND } from './on-demand.js';
 import { FOREIGN_PICTURE, isReadable } from './pixels.js';
 import { platform } from './platform.js';
 import type { Port } from './platform.js';
@@ -23,6 +24,9 @@ const CHANGES: ReadonlySet<keyof MemoryCalls> = new Set(['teach', 'touch', 'labe
 
 /** A worker that has not let go of an aborted call by then is replaced. */
 const PATIENCE_MS = 1000;
+
+/** A worker that has not started by then never will; its threads have less time (host.ts). */
+const START_PATIENCE_MS = 10_000;
 
 interface Call {
   request: Exclude<Request, { type: 'abort' }>;
@@ -63,18 +67,23 @@ export class HostClient {
   static async start(options: LoadOptions, module: Module): Promise<HostClient> {
     const client = new HostClient(options, module);
     if (options.worker === false) {
-      const { Host } = await import('./host.js');
-      const host = new Host((message) => client.#receive(message), platform().decodePhoto);
+      const { hostHere } = await ON_DEMAND.hostHere();
+      const host = hostHere((message) => client.#receive(message), platform().decodePhoto);
       client.#port = { post: (request) => host.receive(request), close: () => host.close(), keepAlive() {} };
     } else {
       client.#startWorker();
     }
+    // A file that is no worker of ours, because a bundler or a server changed it, never answers.
+    const late = () => client.#die(new BitMarError('worker_failed', 'The worker does not answer'));
+    const timer = options.worker === false ? undefined : setTimeout(late, START_PATIENCE_MS);
     try {
       const { held } = (await client.#call(client.#startRequest(), [], undefined, options.signal, () => {})) as Started;
       if (held) client.#port?.holdsLifeline?.();
     } catch (error) {
       client.close();
       throw error;
+    } finally {
+      clearTimeout(timer);
     }
     return client;
   }
@@ -228,7 +237,7 @@ export class HostClient {
   #startWorker(): void {
     const ifOurs = <Argument>(use: (argument: Argument) => void) => (argument: Argument) => port === this.#port && use(argument);
     const events = { reply: ifOurs((message: Reply) => this.#receive(message)), failed: ifOurs((error: BitMarError) => this.#die(error)) };
-    const port: Port = platform().startWorker(events, this.#options.workerUrl);
+    const port: Port = platform().startWorker(events, this.#module.build, this.#options.workerUrl);
     this.#port = port;
   }
 

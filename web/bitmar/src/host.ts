@@ -10,15 +10,12 @@ import type { Platform } from './platform.js';
 import type { AskRequest, CaptionRequest, LoadRequest, MemoryCopy, MemoryQuestion, MemoryRequest, Picture, Reply, Request, StartRequest } from './protocol.js';
 import type { Build, Features, RawPixels } from './types.js';
 
-// Written out so that bundlers see the files.
-const SCRIPTS: Record<Build, () => Promise<{ default: CreateModule }>> = {
-  simd: () => import('./wasm/bitmar-simd.mjs'),
-  relaxed: () => import('./wasm/bitmar-relaxed.mjs'),
-  'relaxed-threads': () => import('./wasm/bitmar-relaxed-threads.mjs'),
-};
+/** The loaders of the WebAssembly builds that a host can start. */
+export type Loaders = Partial<Record<Build, () => Promise<{ default: CreateModule }>>>;
 
 export class Host {
   readonly #reply: (reply: Reply) => void;
+  readonly #loaders: Loaders;
   readonly #decodePhoto: Platform['decodePhoto'];
   #module: EngineModule | undefined;
   #threads = 1; // of the module
@@ -26,8 +23,9 @@ export class Host {
   #teller: MemoryTeller | undefined; // where the worker can be replaced
   #active: number | undefined; // the call that is being computed
 
-  constructor(reply: (reply: Reply) => void, decodePhoto?: Platform['decodePhoto']) {
+  constructor(reply: (reply: Reply) => void, loaders: Loaders, decodePhoto?: Platform['decodePhoto']) {
     this.#reply = reply;
+    this.#loaders = loaders;
     this.#decodePhoto = decodePhoto;
   }
 
@@ -64,7 +62,9 @@ export class Host {
 
   async #start({ id, build, wasm, threads, lifeline, replaceable }: StartRequest): Promise<void> {
     const held = lifeline !== undefined && (await hold(lifeline));
-    const { default: createBitMar } = await SCRIPTS[build]();
+    const loader = this.#loaders[build];
+    if (!loader) throw new BitMarError('unsupported_platform', `The build ${build} does not run here`);
+    const { default: createBitMar } = await loader();
     this.#module = await instantiate(createBitMar, wasm, threads);
     this.#threads = threads;
     if (replaceable) this.#teller = new MemoryTeller();

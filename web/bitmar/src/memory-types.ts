@@ -34,6 +34,7 @@ export interface Episode {
   readonly id: number;
   /** Milliseconds since 1970, as all times. */
   readonly createdMs: number;
+  /** When it was written, met again or touched last. */
   readonly lastUsedMs: number;
   /** How often it was touched. */
   readonly uses: number;
@@ -53,14 +54,17 @@ export interface Match extends Episode {
 
 /** What something was called that looks like this. */
 export interface Recognition {
+  /** The name that it was given. */
   readonly label: string;
   /** 0 to 1, calibrated; below the model's threshold nothing is recognised. */
   readonly score: number;
 }
 
+/** What the memory knows about a picture or a text. */
 export interface Recollection {
   /** The most similar first. */
   readonly matches: readonly Match[];
+  /** The name of what it looks like; null where nothing is sure enough. */
   readonly recognised: Recognition | null;
 }
 
@@ -78,6 +82,7 @@ export interface Written {
 
 /** A caption that is remembered, and what became of it. */
 export interface Remembered extends Written {
+  /** The caption that was made of the picture. */
   readonly caption: Caption;
 }
 
@@ -95,11 +100,14 @@ interface Pictured {
 
 /** As for a caption, for one is made and remembered too. */
 export interface WriteOptions extends Omit<CaptionOptions, 'writeMemory'> {
+  /** A name for it, at most 63 bytes of UTF-8. Default: none. */
   readonly label?: string | undefined;
 }
 
+/** Options of `memory.teach()`. */
 export interface TeachOptions extends Timed, Pictured {}
 
+/** What `memory.recall()` looks for: a picture, a text or both. */
 export interface RecallQuery<Source> {
   /** What it looks like. */
   readonly image?: Source | undefined;
@@ -109,9 +117,11 @@ export interface RecallQuery<Source> {
   readonly k?: number | undefined;
   /** At least this similar, -1 to 1. Default -1. */
   readonly minScore?: number | undefined;
+  /** Rejects with the code 'aborted'. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Options of `memory.list()`. */
 export interface ListOptions {
   /** At most this many. Default 50. */
   readonly limit?: number | undefined;
@@ -119,6 +129,7 @@ export interface ListOptions {
   readonly cursor?: number | null | undefined;
 }
 
+/** A page of the list of episodes. */
 export interface EpisodePage {
   /** The newest first. */
   readonly episodes: readonly Episode[];
@@ -132,6 +143,7 @@ export interface EarlierMemory {
   readonly model: string;
   /** When it was last saved whole, in milliseconds since 1970. */
   readonly savedMs: number;
+  /** How many it holds. */
   readonly episodes: number;
   /** Those with a thumbnail, which could be seen again. The others exist only here. */
   readonly pictured: number;
@@ -141,11 +153,13 @@ export interface EarlierMemory {
   delete(): Promise<void>;
 }
 
+/** How full the memory is, and how much of it is saved. */
 export interface MemoryStats {
   /** As many as there are: those asked for, or more where more were kept. */
   readonly slots: number;
   /** The option `slots`; null without it. */
   readonly slotsAsked: number | null;
+  /** Slots that hold an episode. */
   readonly occupied: number;
   /** Width of the vectors. */
   readonly width: number;
@@ -159,11 +173,13 @@ export interface MemoryStats {
   readonly savedBytes: number;
   /** How much of what was kept could not be read: episodes, changes, captions, thumbnails. Its bytes are set aside, not deleted. */
   readonly damaged: number;
+  /** Bytes of thumbnails that are kept. */
   readonly thumbnailBytes: number;
 }
 
 /** What came of reading a saved memory. */
 export interface LoadReport {
+  /** Episodes that were read. */
   readonly loaded: number;
   /** Damaged episodes that were left out; none of an import, which is whole or is refused. */
   readonly droppedSlots: number;
@@ -206,6 +222,7 @@ export class MemoryChangeEvent extends Event {
 
 /** The memory became durable, or ceased to be; or this tab got the writer's role; or something was found to be damaged. */
 export class MemoryStorageEvent extends Event {
+  /** What holds from now on. */
   readonly status: StorageStatus;
 
   constructor(status: StorageStatus) {
@@ -214,7 +231,10 @@ export class MemoryStorageEvent extends Event {
   }
 }
 
+/** The memory's events by their names. */
 export interface MemoryEvents {
+  /** Some episode changed. */
   change: MemoryChangeEvent;
+  /** Where the memory lives has changed. */
   storage: MemoryStorageEvent;
 }

@@ -106,6 +106,7 @@ export class Memory extends SafeEventTarget {
     });
   }
 
+  /** What the listener throws is reported and ends nothing. */
   override addEventListener<Type extends keyof MemoryEvents>(
     type: Type,
     listener: ((event: MemoryEvents[Type]) => void) | { handleEvent(event: MemoryEvents[Type]): void } | null,
@@ -114,6 +115,7 @@ export class Memory extends SafeEventTarget {
     super.addEventListener(type, listener as Parameters<EventTarget['addEventListener']>[1], options);
   }
 
+  /** As of any event target. */
   override removeEventListener<Type extends keyof MemoryEvents>(
     type: Type,
     listener: ((event: MemoryEvents[Type]) => void) | { handleEvent(event: MemoryEvents[Type]): void } | null,
@@ -302,6 +304,7 @@ export class Memory extends SafeEventTarget {
     await this.#keeper.save();
   }
 
+  /** How full it is, and how much of it is saved. */
   async stats(): Promise<MemoryStats> {
     await this.#keeper.open();
     const stats = await this.#parts.host.memory('stats', {});
@@ -351,7 +354,7 @@ export class Memory extends SafeEventTarget {
   async #openToWrite(signal?: AbortSignal): Promise<void> {
     await unlessAborted(this.#keeper.open(), signal);
     if (this.storage.role === 'writer') return;
-    throw this.storage.error ?? new BitMarError('read_only', 'Another tab writes this memory; close it to write here');
+    throw this.storage.error ?? new BitMarError('read_only', 'Another tab, or another model of this page, writes this memory; close it to write here');
   }
 
   async #wrote(change: 'write' | 'teach', written: Written, caption: string | undefined, small: Miniature): Promise<void> {

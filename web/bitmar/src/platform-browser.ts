@@ -1,4 +1,4 @@
-import { addressOf } from './address.js';
+import { addressOf, baseAddress, unmoved } from './address.js';
 import { capturePlain, unknownSource } from './capture.js';
 import { BitMarError } from './errors.js';
 import { fetchFile } from './fetch.js';
@@ -14,23 +14,48 @@ const WASM: Record<Build, () => string> = {
   'relaxed-threads': () => new URL('./wasm/bitmar-relaxed-threads.wasm', import.meta.url).href,
 };
 
+/** As ON_DEMAND, in browsers alone. */
+export const STORES = {
+  indexedDb: () => import('./store-indexeddb.js'),
+};
+
+/** Next gives addresses without an origin. */
+const ownAddress = (address: string): URL => addressOf(unmoved(address, 'bitmar/dist/'), baseAddress());
+
+/** The worker's file, wherever a bundler has put it: outside of a `new Worker(...)`, so that none makes another file of it. */
+function workerAddress(build: Build): URL {
+  return ownAddress((build === 'relaxed-threads' ? new URL('./worker-threads.js', import.meta.url) : new URL('./worker.js', import.meta.url)).href);
+}
+
 export const browserPlatform: Platform = {
   locate(folder, file) {
-    const base = addressOf(folder, document.baseURI);
+    const base = addressOf(folder, baseAddress());
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     return new URL(file, base).href;
   },
+
+  resolve: (file) => addressOf(file, baseAddress()).href,
 
   open: fetchFile,
 
   threads: () => (crossOriginIsolated ? navigator.hardwareConcurrency : 0),
 
-  wasmAddress: (build) => WASM[build](),
+  // Shared workers and service workers have none in some browsers, or in all.
+  hasWorkers: typeof Worker === 'function',
 
-  startWorker(events: PortEvents, url): Port {
+  // The blob: worker of a script of another origin needs a word in the page's policy.
+  get mayLackWorker() {
+    return isForeign(workerAddress('simd'));
+  },
+
+  wasmAddress: (build) => ownAddress(WASM[build]()).href,
+
+  startWorker(events: PortEvents, build, url): Port {
+    const address = url ? addressOf(url, baseAddress()) : workerAddress(build);
+    const own = isForeign(address) ? blobThatImports(address) : address.href;
     let worker: Worker;
     try {
-      worker = url ? new Worker(url, { type: 'module' }) : new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+      worker = new Worker(own, { type: 'module' });
     } catch (error) {
       throw new BitMarError('worker_failed', 'The browser refused to start the worker', { cause: error });
     }
@@ -47,6 +72,7 @@ export const browserPlatform: Platform = {
       close() {
         closed.abort();
         worker.terminate();
+        if (own !== address.href) URL.revokeObjectURL(own); // not before: its threads start from it
       },
       keepAlive() {},
       lifeline,
@@ -66,8 +92,8 @@ export const browserPlatform: Platform = {
 
   miniature,
 
-  // IndexedDB is imported only when something is to be remembered.
-  defaultStore: () => async (model) => (await import('./store-indexeddb.js')).IndexedDbStore.of(model),
+  // Imported only when something is to be remembered.
+  defaultStore: () => async (model) => (await STORES.indexedDb()).IndexedDbStore.of(model),
 
   hasTabs: true,
 
@@ -75,6 +101,7 @@ export const browserPlatform: Platform = {
   report: (error) => reportError(error),
 
   onLeave(callback) {
+    if (typeof document === 'undefined') return () => {}; // workers are not told
     const hidden = () => document.visibilityState === 'hidden' && callback();
     document.addEventListener('visibilitychange', hidden);
     window.addEventListener('pagehide', callback);
@@ -84,6 +111,16 @@ export const browserPlatform: Platform = {
     };
   },
 };
+
+/** Browsers start no worker from another origin. */
+function isForeign({ protocol, origin }: URL): boolean {
+  return /^https?:$/.test(protocol) && origin !== location.origin;
+}
+
+/** But they do start one of this origin that imports it. */
+function blobThatImports(address: URL): string {
+  return URL.createObjectURL(new Blob([`import ${JSON.stringify(address.href)};`], { type: 'text/javascript' }));
+}
 
 /** Pictures that not every browser shows, by how their files begin. */
 const OTHER_FORMATS: readonly [name: string, beginning: RegExp][] = [

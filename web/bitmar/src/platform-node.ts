@@ -14,19 +14,24 @@ import type { Picture, Reply } from './protocol.js';
 
 export const nodePlatform: Platform = {
   locate(folder, file) {
-    const address = String(folder);
-    const base = /^(https?|file):/.test(address) ? addressOf(address) : pathToFileURL(resolve(address));
+    const base = addressOrPath(folder);
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     return new URL(file, base).href;
   },
+
+  resolve: (file) => addressOrPath(file).href,
 
   open: (address, signal) => (address.startsWith('file:') ? openFromDisk(address) : fetchFile(address, signal)),
 
   threads: () => 0,
 
+  hasWorkers: true,
+
+  mayLackWorker: false,
+
   wasmAddress: (build) => new URL(`./wasm/bitmar-${build}.wasm`, import.meta.url).href,
 
-  startWorker(events: PortEvents, url): Port {
+  startWorker(events: PortEvents, _, url): Port {
     // A worker takes over the process's flags and refuses `--input-type` (of `node --input-type=module -e ...`). Given flags of its own it
     // refuses V8's, which hold for the whole process anyway: so it gets none, and only then.
     const flags = process.execArgv.some((flag) => flag.startsWith('--input-type')) ? { execArgv: [] } : {};
@@ -63,6 +68,11 @@ export const nodePlatform: Platform = {
 
   onLeave: () => () => {},
 };
+
+function addressOrPath(value: string | URL): URL {
+  const address = String(value);
+  return /^(https?|file|data):/.test(address) ? addressOf(address) : pathToFileURL(resolve(address));
+}
 
 async function captureFile(file: Blob): Promise<Picture> {
   try {

@@ -36,12 +36,19 @@ export interface OpenFile {
 export interface Platform {
   /** An absolute address for a file of a folder. */
   locate(folder: string | URL, file: string): string;
+  /** An absolute address of a file. */
+  resolve(file: string | URL): string;
   open(address: string, signal: AbortSignal): Promise<OpenFile>;
   /** How many threads can share memory here; 0 where none can. */
   threads(): number;
+  /** Whether a worker can be started here. */
+  readonly hasWorkers: boolean;
+  /** Whether a worker that does not start may be done without: see `LoadOptions.worker`. */
+  readonly mayLackWorker: boolean;
   /** The package's own .wasm. */
   wasmAddress(build: Build): string;
-  startWorker(events: PortEvents, url: string | URL | undefined): Port;
+  /** `url`: the caller's own worker. */
+  startWorker(events: PortEvents, build: Build, url: string | URL | undefined): Port;
   /** Catches the source as it is at this moment; the caller may change or close it afterwards. */
   capture(source: Source): Picture | Promise<Picture>;
   /** Decodes what `capture` caught as a file; undefined where it decodes files itself. */

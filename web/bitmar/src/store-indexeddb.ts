@@ -3,6 +3,7 @@
 
 import { deleteDB, openDB, type DBSchema, type IDBPDatabase, type IDBPTransaction } from 'idb';
 
+import { baseAddress } from './address.js';
 import { crc32 } from './checksum.js';
 import { eraseRecords } from './engine-bytes.js';
 import { BitMarError, messageOf } from './errors.js';
@@ -334,7 +335,7 @@ async function remove(name: string): Promise<void> {
 }
 
 function ownPlace(): string {
-  return new URL('.', document.baseURI).pathname;
+  return new URL('.', baseAddress()).pathname;
 }
 
 function isPiece(value: unknown): value is Snapshot {

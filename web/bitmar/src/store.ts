@@ -5,6 +5,7 @@
 export interface Thumbnail {
   /** Its media type, such as `image/jpeg`. */
   readonly type: string;
+  /** The whole file. */
   readonly bytes: Uint8Array;
 }
 
@@ -16,7 +17,9 @@ export interface Attachments {
   readonly removed: readonly number[];
   /** Ids of episodes whose thumbnails had to make room. */
   readonly evicted: readonly number[];
+  /** New captions, by the ids of their episodes. */
   readonly captions: ReadonlyMap<number, string>;
+  /** New thumbnails, by the ids of their episodes. */
   readonly thumbnails: ReadonlyMap<number, Thumbnail>;
 }
 
@@ -28,6 +31,7 @@ export interface StoredState {
   readonly frames: readonly Uint8Array[];
   /** The number of the last change in these; 0 when nothing was ever kept. */
   readonly sequence: number;
+  /** By the ids of their episodes. */
   readonly captions: ReadonlyMap<number, string>;
   /** Bytes of each thumbnail, by its episode's id. */
   readonly thumbnails: ReadonlyMap<number, number>;
@@ -43,9 +47,11 @@ export interface EarlierStore {
   readonly model: string;
   /** When it was last saved whole, in milliseconds since 1970. */
   readonly savedMs: number;
+  /** All of it. */
   load(): Promise<StoredState>;
   /** After a `load`. */
   thumbnail(id: number): Promise<Thumbnail | undefined>;
+  /** Deletes it for good. */
   delete(): Promise<void>;
 }
 
@@ -56,6 +62,7 @@ export interface EarlierStore {
 export interface Store {
   /** Whether what is kept outlives the page or process. */
   readonly durable: boolean;
+  /** What is kept; everything empty where nothing was. */
   load(): Promise<StoredState>;
   /**
    * Adds a frame, whose last change has that number. Resolves when everything has reached the disk: either all of it is kept or nothing. False when what the

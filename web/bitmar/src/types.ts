@@ -1,20 +1,29 @@
 import type { MemoryOptions, Written } from './memory-types.js';
 
-/** The instance type of a global class where the consumer's environment has one: no DOM types are asked of node users. */
+/**
+ * The instance type of a global class where the consumer's environment has one: no DOM types are asked of node users.
+ * @ignore
+ */
 export type Global<Name extends string> = typeof globalThis extends Record<Name, { prototype: infer Instance }> ? Instance : never;
 
+/** A `<video>` element; nothing where there is no DOM. */
 export type VideoElement = Global<'HTMLVideoElement'>;
+/** A frame of a video: `ImageData`; nothing where there is no DOM. */
 export type Frame = Global<'ImageData'>;
 
 /** 8-bit RGBA (4 bytes per pixel) or RGB (3 bytes per pixel), row by row. ImageData is one of these. */
 export interface RawPixels {
+  /** `width * height` pixels of 4 or of 3 bytes. */
   readonly data: Uint8Array | Uint8ClampedArray;
+  /** In pixels: 1 to 16,384; at most 40 million in all. */
   readonly width: number;
+  /** In pixels: 1 to 16,384; at most 40 million in all. */
   readonly height: number;
 }
 
 /** A grid of vision features in place of a picture, for models whose input is one or for features computed elsewhere: numbers up to a million. */
 export interface Features {
+  /** As many numbers as the model's configuration says. */
   readonly features: Float32Array;
 }
 
@@ -37,6 +46,7 @@ export type Source =
  */
 export type Build = 'simd' | 'relaxed' | 'relaxed-threads';
 
+/** How far a download has come. */
 export interface Progress {
   /** The file that made progress. */
   readonly file: string;
@@ -58,10 +68,28 @@ export interface ModelFiles {
   readonly weights: Uint8Array | ArrayBuffer;
 }
 
+/** Where a model's files are, one by one: what the package `bitmar-model` exports. */
+export interface ModelAddresses {
+  /** Of config.json. */
+  readonly config: string | URL;
+  /** Of tokenizer.json. */
+  readonly tokenizer: string | URL;
+  /** Of preprocessor_config.json. */
+  readonly preprocessor: string | URL;
+  /** Of model.safetensors. */
+  readonly weights: string | URL;
+}
+
+/** Options of `BitMar.load()`. */
 export interface LoadOptions {
+  /** Called with every piece that arrives. What it throws ends the call. */
   onProgress?: ((progress: Progress) => void) | undefined;
+  /** Stops the downloads; the call rejects with the code 'aborted'. */
   signal?: AbortSignal | undefined;
-  /** Compute in a worker (the default), or in this thread. */
+  /**
+   * Compute in a worker, or in this thread. By default in a worker, except where there are none (service workers, some browsers' shared
+   * workers), and where a page that imports the package from another origin forbids `blob:` workers.
+   */
   worker?: boolean | undefined;
   /** Which WebAssembly build; by default whichever the platform runs best. */
   build?: Build | undefined;
@@ -70,9 +98,9 @@ export interface LoadOptions {
    * isolated, in a browser with relaxed SIMD. Elsewhere one thread does it all. By default 2, or 1 where there is one core.
    */
   threads?: number | undefined;
-  /** Where the .wasm file is, when it is not beside the package's own modules. It must be that of `build`. */
+  /** Where the .wasm file is, when it is not beside the package's own modules. It must be that of `build`, by default one with one thread. */
   wasmUrl?: string | URL | undefined;
-  /** Where the worker's module is, when a bundler moves it out of the package's sight. */
+  /** Where the worker's module is, when a bundler moves it out of the package's sight: that of the package which fits `build`, by default one with one thread. */
   workerUrl?: string | URL | undefined;
   /** How the decoder keeps its keys and values: 'int8' takes a quarter of the memory of 'float32', the default, and is a little less exact. */
   kvCache?: 'float32' | 'int8' | undefined;
@@ -80,13 +108,17 @@ export interface LoadOptions {
   memory?: MemoryOptions | undefined;
 }
 
+/** Options of a caption. */
 export interface CaptionOptions {
-  /** Text that the caption is to take into account: at most 65,536 bytes, and as many tokens as the model takes. */
+  /**
+   * Text that the caption is to take into account: at most 65,536 bytes of UTF-8, and as many tokens as the model takes: 63 by the default model.
+   * Default: none.
+   */
   prompt?: string | undefined;
   /** 1 to 1,048,576, with beams at most the decoder's window by their number. Default 24. */
   maxTokens?: number | undefined;
   /**
-   * More than 1, at most 8, searches over that many beams; the tokens then arrive at the end. The search is guided by a
+   * More than 1, at most 8, searches over that many beams; the tokens then arrive at the end. Default 1. The search is guided by a
    * bag-of-words prediction from the picture, where the model has one.
    */
   numBeams?: number | undefined;
@@ -96,7 +128,7 @@ export interface CaptionOptions {
   temperature?: number | undefined;
   /** Above 0, to 1, the default: samples only from the likeliest tokens, which together have that much of the probability. */
   topP?: number | undefined;
-  /** The same seed gives the same caption. A whole number from 0 to 2^53 - 1. */
+  /** The same seed gives the same caption. A whole number from 0 to 2^53 - 1. Default 0. */
   seed?: number | undefined;
   /** Stops the computation itself, at the next token. */
   signal?: AbortSignal | undefined;
@@ -104,14 +136,15 @@ export interface CaptionOptions {
   onToken?: ((piece: string) => void) | undefined;
   /** Let the caption read the memory. By default it does so once the memory is open. */
   readMemory?: boolean | undefined;
-  /** Remember the picture, where this tab writes the memory; `episode` of the caption then says where. */
+  /** Remember the picture, where this tab writes the memory; `episode` of the caption then says where. Default false. */
   writeMemory?: boolean | undefined;
-  /** A small picture to keep with the episode; true makes one, in browsers. */
+  /** A small picture to keep with the episode; true makes one, in browsers. Default: none. */
   thumbnail?: boolean | Global<'Blob'> | undefined;
   /** The memory's clock, in milliseconds since 1970. By default it is now. */
   now?: number | undefined;
 }
 
+/** How long a call took. */
 export interface Timings {
   /** Pixels to vision features. */
   readonly visionMs: number;
@@ -121,18 +154,23 @@ export interface Timings {
   readonly totalMs: number;
 }
 
+/** A caption. */
 export interface Caption {
+  /** One sentence in lower case. */
   readonly text: string;
+  /** The model's own numbers of the pieces of the text. */
   readonly tokens: readonly number[];
   /** Natural logarithm of the probability of the whole caption. */
   readonly logProbability: number;
   /** The probability, 0 to 1, that the caption is about the picture, as calibrated on validation photos; null for models that were not calibrated. */
   readonly confidence: number | null;
+  /** How long it took. */
   readonly timings: Timings;
   /** Where the picture was remembered, with `writeMemory` and `memory.write`. */
   readonly episode?: Written;
 }
 
+/** Options of `ask()`. */
 export interface AskOptions {
   /** 1, the default, takes the likeliest token after each; more, at most 8, search over that many beams for the likeliest answer. */
   numBeams?: number | undefined;
@@ -142,6 +180,7 @@ export interface AskOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** An answer to a question. */
 export interface Answer {
   /** A word or a short phrase; empty where the model declines. */
   readonly answer: string;
@@ -149,16 +188,22 @@ export interface Answer {
   readonly declined: boolean;
   /** 0 to 1: the probability of the whole answer, its end included. */
   readonly confidence: number;
+  /** The model's own numbers of the pieces of the answer. */
   readonly tokens: readonly number[];
   /** Natural logarithm of the confidence. */
   readonly logProbability: number;
+  /** How long it took. */
   readonly timings: Timings;
 }
 
+/** What was loaded, and how it runs. */
 export interface ModelInfo {
   /** The model answers questions: `model.ask`. */
   readonly canAsk: boolean;
+  /** The WebAssembly build in use. */
   readonly build: Build;
+  /** Whether a worker computes, and not the thread that called. */
+  readonly worker: boolean;
   /** How many threads share the work on a picture. */
   readonly threads: number;
   /** Name of the kernels that passed the self-check and are in use. */
@@ -169,18 +214,22 @@ export interface ModelInfo {
   readonly fileBytes: number;
 }
 
+/** Options of `watch()`: those of a caption, and these. */
 export interface WatchOptions extends Omit<CaptionOptions, 'onToken'> {
   /** Each finished caption, and the frame where `onFrame` is given too. */
   onCaption: (caption: Caption, frame: Frame | undefined) => void;
+  /** Each piece of a caption as it is found. */
   onToken?: ((piece: string) => void) | undefined;
   /** A frame was taken and its caption begins. Its pixels are read in this thread only when this is given. */
   onFrame?: ((frame: Frame) => void) | undefined;
   /** Ends the watch, whatever it was: a disposed model, a lost worker. */
   onError?: ((error: unknown) => void) | undefined;
-  /** At least this many milliseconds from the begin of one caption to that of the next. */
+  /** At least this many milliseconds from the begin of one caption to that of the next, up to 2^31 - 1. Default 0. */
   interval?: number | undefined;
 }
 
+/** A watch that goes on until it is stopped. */
 export interface Watch {
+  /** Ends it: no callback is called after that. */
   stop(): void;
 }

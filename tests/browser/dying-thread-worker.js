@@ -1,2 +1,0 @@
-import './dying-thread.js';
-import '../../web/bitmar/dist/worker.js';

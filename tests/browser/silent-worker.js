@@ -1,0 +1,1 @@
+// Some other script in the place of the worker's.

@@ -1,0 +1,65 @@
+// The last steps of the package's build, after tsc: the WebAssembly, from where the root's build leaves it; the model's files into its own
+// package; and for browsers few files in the place of the many modules, so that it does not matter what a bundler does with them:
+//   dist/index.js                           what pages import
+//   dist/service-worker.js                  what service workers import, which must not import() anything
+//   dist/chunk-*.js                         what these two import, at once or when it is needed
+//   dist/worker.js, dist/worker-threads.js  the worker, without any import
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+
+import { build, transform } from 'esbuild';
+
+const root = new URL('../../../', import.meta.url);
+const dist = new URL('../dist/', import.meta.url);
+const model = new URL('../../bitmar-model/', import.meta.url);
+const built = (name) => new URL(`wasm/dist/${name}`, root);
+const path = (name) => fileURLToPath(new URL(name, dist));
+
+const copy = (from, to, missing) =>
+  copyFile(from, to).catch((cause) => {
+    throw new Error(`${fileURLToPath(from)} is missing: ${missing}`, { cause });
+  });
+
+// ---- What is built elsewhere ----
+await mkdir(new URL('wasm/', dist), { recursive: true });
+for (const name of ['simd.wasm', 'relaxed.wasm', 'relaxed-threads.wasm', 'relaxed-threads.mjs', 'photos.mjs'].map((name) => `bitmar-${name}`)) {
+  await copy(built(name), new URL(`wasm/${name}`, dist), 'build the WebAssembly first (npm run build at the root)');
+}
+// The scripts of the builds with one thread differ in nothing but a file's name that they never ask for: one does for both.
+const script = await readFile(built('bitmar-simd.mjs'), 'utf8');
+if (script.replaceAll('bitmar-simd', 'bitmar-relaxed') !== (await readFile(built('bitmar-relaxed.mjs'), 'utf8'))) {
+  throw new Error('The scripts of the builds simd and relaxed differ: src/loaders.ts and src/worker.ts take one for the other');
+}
+await writeFile(path('wasm/bitmar-simd.mjs'), (await transform(script, { format: 'esm', minify: true })).code);
+await copyFile(new URL('LICENSE', root), new URL('../LICENSE', import.meta.url));
+await copyFile(new URL('node_modules/idb/LICENSE', root), path('idb.LICENSE')); // idb is inside the bundles
+
+await mkdir(new URL('model/', model), { recursive: true });
+for (const name of ['config.json', 'generation_config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json']) {
+  await copy(new URL(`models/default/${name}`, root), new URL(`model/${name}`, model), 'it belongs to the repository');
+}
+
+// ---- Bundles ----
+const options = {
+  outdir: path(''),
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  minify: true,
+  allowOverwrite: true,
+  external: ['bitmar-model'],
+  logLevel: 'warning',
+};
+for (const name of await readdir(dist)) if (name.startsWith('chunk-')) await rm(path(name));
+await build({ ...options, entryPoints: [path('worker.js'), path('worker-threads.js')], define: { 'import.meta.url': 'self.location.href' } });
+await build({ ...options, entryPoints: [path('index.js'), path('service-worker.js')], splitting: true, chunkNames: 'chunk-[hash]', external: ['bitmar-model', './wasm/*'] });
+
+// ---- Types: only those that a user's compiler asks for ----
+const needed = new Set();
+async function need(name) {
+  if (needed.has(name)) return;
+  needed.add(name);
+  for (const [, other] of (await readFile(path(name), 'utf8')).matchAll(/from '\.\/(.+)\.js'/g)) await need(`${other}.d.ts`);
+}
+for (const name of ['index.d.ts', 'index-node.d.ts', 'service-worker.d.ts', 'worker.d.ts', 'worker-threads.d.ts']) await need(name);
+for (const name of await readdir(dist)) if (name.endsWith('.d.ts') && !needed.has(name)) await rm(path(name));

@@ -1,0 +1,31 @@
+// The model of the package `bitmar-model`.
+
+import { unmoved } from './address.js';
+import { BitMarError, messageOf } from './errors.js';
+import { platform } from './platform.js';
+import type { ModelAddresses } from './types.js';
+
+export async function defaultModel(): Promise<ModelAddresses> {
+  try {
+    const { config, tokenizer, preprocessor, weights } = (await import('bitmar-model')).default;
+    const at = (address: string) => unmoved(address, 'bitmar-model/');
+    return { config: at(config), tokenizer: at(tokenizer), preprocessor: at(preprocessor), weights: at(weights) };
+  } catch (cause) {
+    const beside = folderBeside();
+    if (beside) return beside;
+    throw new BitMarError('missing_file', `The package bitmar-model cannot be imported (${messageOf(cause)}): install it, or give load() the address of a model`, { cause });
+  }
+}
+
+/** Without a bundler or an import map nobody knows the name. The package then lies beside this one, on a CDN in the same version. */
+function folderBeside(): ModelAddresses | undefined {
+  const own = /^(https?:.*\/)bitmar(@[^/]*)?\/dist\/wasm\/[^/]*$/.exec(platform().wasmAddress('simd'));
+  if (!own) return undefined;
+  const folder = `${own[1]}bitmar-model${own[2] ?? ''}/model/`;
+  return {
+    config: `${folder}config.json`,
+    tokenizer: `${folder}tokenizer.json`,
+    preprocessor: `${folder}preprocessor_config.json`,
+    weights: `${folder}model.safetensors`,
+  };
+}
