@@ -15,7 +15,7 @@ for place in one another/much/longer/place; do
   tree=$work/$place
   mkdir -p "$tree"
   # The working tree's files that git knows or would know, and no build of them.
-  (cd "$ROOT" && git ls-files -co --exclude-standard -- CMakeLists.txt CMakePresets.json web/bitmar/package.json src wasm tests bench) >"$work/files"
+  (cd "$ROOT" && git ls-files -co --exclude-standard -- CMakeLists.txt CMakePresets.json web/bitmar/package.json cmake include src wasm tests bench) >"$work/files"
   tar -C "$ROOT" -cf - -T "$work/files" | tar -C "$tree" -xf -
   # The compiler alone: with Google Benchmark beside it, minutes of its probes would come first.
   mkdir "$tree/.cache"
