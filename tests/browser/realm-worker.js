@@ -1,10 +1,10 @@
 // The package inside a worker: a module worker of the page, a shared worker, and (service-worker.js) a service worker.
 const PIXELS = { data: Uint8Array.from({ length: 40 * 40 * 3 }, (_, i) => (i * 7) % 251), width: 40, height: 40 };
 
-/** What a model says here that is loaded without an address. */
-export async function outcome({ BitMar }) {
+/** What a model says here that is loaded without an address, or that is named. */
+export async function outcome({ BitMar }, named) {
   try {
-    const model = await BitMar.load();
+    const model = await BitMar.load(named);
     const { text, tokens } = await model.caption(PIXELS);
     const { id } = await model.memory.write(PIXELS);
     await model.memory.flush();
