@@ -1,7 +1,7 @@
-import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isObject, MOST_BEAMS, MOST_TOKENS, unlike } from './check.js';
+import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isObject, MOST_BEAMS, MOST_TOKENS, reading, unlike } from './check.js';
 import { download } from './download.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
-import { aborted, BitMarError } from './errors.js';
+import { aborted, BitMarError, isAborted, reasonOf } from './errors.js';
 import { beforeSending, HostClient } from './host-client.js';
 import { checkMemoryOptions, Memory, miniatureOf, type MemoryParts } from './memory.js';
 import type { MemoryOptions } from './memory-types.js';
@@ -43,7 +43,7 @@ export class BitMar {
     checkOptions(options, 'load');
     checkModel(model);
     const { signal } = options;
-    if (signal?.aborted) throw aborted(signal);
+    if (isAborted(signal)) throw aborted(signal);
     const { kvCache = 'float32' } = options;
     checkOneOf('kvCache', kvCache, ['float32', 'int8']);
     const int8KvCache = kvCache === 'int8';
@@ -130,7 +130,7 @@ export class BitMar {
   async ask(source: Source, question: string, options: AskOptions = {}): Promise<Answer> {
     checkOptions(options, 'ask');
     const { signal } = options;
-    if (signal?.aborted) throw aborted(signal);
+    if (isAborted(signal)) throw aborted(signal);
     checkText('question', question);
     const checked = engineAskOptions(options);
     const picture = await platform().capture(source);
@@ -154,7 +154,7 @@ export class BitMar {
   /** `prepare` makes the memory ready and says whether the episode is to be written. */
   async #caption(source: Source, options: CaptionOptions & { label?: string | undefined }, prepare: () => Promise<boolean>): Promise<Caption> {
     const { signal, onToken, now = Date.now(), label = null, thumbnail } = options;
-    if (signal?.aborted) throw aborted(signal);
+    if (isAborted(signal)) throw aborted(signal);
     const checked = engineOptions(options);
     checkFinite('now', now);
     const picture = await platform().capture(source);
@@ -172,6 +172,10 @@ export class BitMar {
 
 /** What `load` takes for a model. */
 function checkModel(model: unknown): void {
+  reading('The model', () => checkModelFiles(model));
+}
+
+function checkModelFiles(model: unknown): void {
   if (typeof model === 'string' || model instanceof URL) return;
   const parts = Object.keys(MODEL_FILES).join(', ');
   if (!isObject(model)) throw unlike('A model', `the address of its folder, or its files { ${parts} }`, model);
@@ -198,7 +202,7 @@ async function startHost(options: LoadOptions, module: { build: Build; threads: 
   try {
     return { host: await HostClient.start(options, module), build: module.build };
   } catch (error) {
-    if (options.build || module.build !== 'relaxed-threads' || options.signal?.aborted) throw error;
+    if (options.build || module.build !== 'relaxed-threads' || isAborted(options.signal)) throw error;
     const { wasm } = await download({ wasm: platform().wasmAddress('relaxed') }, { signal: options.signal });
     return { host: await HostClient.start(options, { build: 'relaxed', threads: 1, wasm }), build: 'relaxed' };
   }
@@ -232,8 +236,8 @@ function jsonText(bytes: Uint8Array, file: string): string {
 }
 
 function anyOf(signal: AbortSignal, controller: AbortController): AbortSignal {
-  const stop = () => controller.abort(signal.reason);
-  if (signal.aborted) stop();
-  else signal.addEventListener('abort', stop, { once: true, signal: controller.signal });
+  const stop = () => controller.abort(reasonOf(signal));
+  if (isAborted(signal)) stop();
+  else reading('signal', () => signal.addEventListener('abort', stop, { once: true, signal: controller.signal }));
   return controller.signal;
 }
