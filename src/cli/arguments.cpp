@@ -21,10 +21,12 @@ T number(const std::string& option, const std::string& text) {
 }
 
 void for_each_line(const std::filesystem::path& list, const std::function<void(const std::string&)>& f) {
-  constexpr std::size_t kMaxList = 64 << 20;
+  constexpr std::size_t kMaxList = 16 << 20, kMaxLines = 1 << 18;
   const std::vector<std::uint8_t> bytes = read_file(list, kMaxList);
   std::istringstream lines(std::string(bytes.begin(), bytes.end()));
+  std::size_t count = 0;
   for (std::string line; std::getline(lines, line);) {
+    if (++count > kMaxLines) throw UsageError(list.string() + " has more than " + std::to_string(kMaxLines) + " lines");
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (!line.empty()) f(line);
   }

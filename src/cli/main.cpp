@@ -1,5 +1,6 @@
 // bitmar: captions for photos, from the command line.
 #include <cstdio>
+#include <exception>
 #include <iostream>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -133,6 +134,11 @@ int run(int argc, char** argv) {
       std::cout << kUsage;
       break;
   }
+  // A full disk is noticed only here.
+  if (!std::cout.flush() || std::fflush(stdout) != 0 || std::ferror(stdout)) {
+    std::cerr << "bitmar: the output could not be written\n";
+    return 1;
+  }
   return 0;
 }
 
@@ -149,6 +155,8 @@ int main(int argc, char** argv) {
     std::cerr << "bitmar: " << to_string(error.code()) << ": " << error.what() << "\n";
   } catch (const std::bad_alloc&) {
     std::cerr << "bitmar: out_of_memory: there is not enough memory\n";
+  } catch (const std::exception& error) {
+    std::cerr << "bitmar: " << error.what() << "\n";
   }
   return 1;
 }

@@ -15,7 +15,7 @@ const run = (program, args, options) =>
 async function repository(t) {
   const root = await mkdtemp(join(tmpdir(), 'bitmar-prebuilt-'));
   t.after(() => rm(root, { recursive: true }));
-  for (const name of ['scripts/lib.sh', 'scripts/build.sh', 'scripts/toolchain.txt', 'CMakeLists.txt', 'CMakePresets.json', 'wasm/bindings.cpp', 'src/io', 'src/cli']) {
+  for (const name of ['scripts/lib.sh', 'scripts/build.sh', 'scripts/toolchain.txt', 'CMakeLists.txt', 'CMakePresets.json', 'include', 'wasm/bindings.cpp', 'src/io', 'src/cli']) {
     await cp(path(name), join(root, name), { recursive: true });
   }
   await mkdir(join(root, 'wasm/prebuilt'));

@@ -1,8 +1,8 @@
-import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isA, isObject, MOST_BEAMS, MOST_TOKENS, unlike } from './check.js';
+import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isA, isObject, MOST_BEAMS, MOST_TOKENS, reading, unlike } from './check.js';
 import { defaultModel } from './default-model.js';
 import { download } from './download.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
-import { aborted, BitMarError, unlessAborted } from './errors.js';
+import { aborted, BitMarError, isAborted, reasonOf, unlessAborted } from './errors.js';
 import { beforeSending, HostClient } from './host-client.js';
 import { checkMemoryOptions, Memory, miniatureOf, type MemoryParts } from './memory.js';
 import type { MemoryOptions } from './memory-types.js';
@@ -48,7 +48,7 @@ export class BitMar {
     checkOptions(options, 'load');
     if (model !== undefined) checkModel(model);
     const { signal } = options;
-    if (signal?.aborted) throw aborted(signal);
+    if (isAborted(signal)) throw aborted(signal);
     const { kvCache = 'float32' } = options;
     checkOneOf('kvCache', kvCache, ['float32', 'int8']);
     const int8KvCache = kvCache === 'int8';
@@ -136,7 +136,7 @@ export class BitMar {
   async ask(source: Source, question: string, options: AskOptions = {}): Promise<Answer> {
     checkOptions(options, 'ask');
     const { signal } = options;
-    if (signal?.aborted) throw aborted(signal);
+    if (isAborted(signal)) throw aborted(signal);
     checkText('question', question);
     const checked = engineAskOptions(options);
     const picture = await platform().capture(source);
@@ -160,7 +160,7 @@ export class BitMar {
   /** `prepare` makes the memory ready and says whether the episode is to be written. */
   async #caption(source: Source, options: CaptionOptions & { label?: string | undefined }, prepare: () => Promise<boolean>): Promise<Caption> {
     const { signal, onToken, now = Date.now(), label = null, thumbnail } = options;
-    if (signal?.aborted) throw aborted(signal);
+    if (isAborted(signal)) throw aborted(signal);
     const checked = engineOptions(options);
     checkFinite('now', now);
     const picture = await platform().capture(source);
@@ -178,6 +178,10 @@ export class BitMar {
 
 /** What `load` takes for a model. */
 function checkModel(model: unknown): void {
+  reading('The model', () => checkModelFiles(model));
+}
+
+function checkModelFiles(model: unknown): void {
   if (isAddress(model)) return;
   const parts = Object.keys(MODEL_FILES).join(', ');
   if (!isObject(model)) throw unlike('A model', `the address of its folder, or its files or their addresses { ${parts} }`, model);
@@ -224,7 +228,7 @@ async function startHost(
   try {
     return { host: await HostClient.start(options, { build, threads, wasm }), build, worker };
   } catch (error) {
-    if (options.signal?.aborted || !(error instanceof BitMarError)) throw error;
+    if (isAborted(options.signal) || !(error instanceof BitMarError)) throw error;
     if (build === 'relaxed-threads' && !options.build) {
       const relaxed = await download({ wasm: platform().wasmAddress('relaxed') }, { signal: options.signal });
       return startHost(options, { build: 'relaxed', threads: 1, wasm: relaxed.wasm });
@@ -262,8 +266,8 @@ function jsonText(bytes: Uint8Array, file: string): string {
 }
 
 function anyOf(signal: AbortSignal, controller: AbortController): AbortSignal {
-  const stop = () => controller.abort(signal.reason);
-  if (signal.aborted) stop();
-  else signal.addEventListener('abort', stop, { once: true, signal: controller.signal });
+  const stop = () => controller.abort(reasonOf(signal));
+  if (isAborted(signal)) stop();
+  else reading('signal', () => signal.addEventListener('abort', stop, { once: true, signal: controller.signal }));
   return controller.signal;
 }

@@ -1,19 +1,23 @@
 // Captures the sources that are the same on every platform: plain bytes.
 
-import { copied, isA, nameOf, unlike, wrong } from './check.js';
+import { copied, isA, nameOf, reading, unlike, wrong } from './check.js';
 import { BitMarError } from './errors.js';
 import type { Picture } from './protocol.js';
 import type { Features, RawPixels, Source } from './types.js';
 
 /** A Picture with a copy of the bytes, or undefined for a source that is not plain bytes. */
 export function capturePlain(source: Source): Picture | undefined {
+  return reading('The picture', () => captureBytes(source));
+}
+
+function captureBytes(source: Source): Picture | undefined {
   if (typeof source !== 'object' || source === null) {
     throw unlike('A picture', 'an object', source);
   }
   if (isFeatures(source)) return { kind: 'features', features: copied(() => new Float32Array(source.features), 'the features') };
   if (isRawPixels(source)) {
     const { data, width, height } = source;
-    if (!isSide(width) || !isSide(height)) throw new BitMarError('invalid_image', `${width} x ${height} is no size of a picture`);
+    if (!isSide(width) || !isSide(height)) throw new BitMarError('invalid_image', `${nameOf(width)} x ${nameOf(height)} is no size of a picture`);
     return { kind: 'pixels', data: copied(() => new Uint8Array(data), 'the picture'), width, height };
   }
   return undefined;

@@ -1,7 +1,7 @@
 // Checks arguments before they are copied, posted or converted, because callers may not use TypeScript; errors use the words of the API.
 // The engine checks again what it is given.
 
-import { BitMarError, type ErrorCode } from './errors.js';
+import { BitMarError, messageOf, type ErrorCode } from './errors.js';
 
 /** Bytes of UTF-8 that a prompt, a question or a text to recall by may have, and a label. The same in include/bitmar/options.h and memory.h. */
 export const MOST_TEXT_BYTES = 1 << 16;
@@ -14,6 +14,9 @@ export const MOST_BEAMS = 8;
 
 /** Of a timer, in milliseconds: longer ones fire at once. */
 export const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Of a photo's file that is not the browser's to decode, as in src/io/image.h. */
+export const MOST_PHOTO_BYTES = 96 << 20;
 
 /** Bytes of a model's files, as in src/io and src/model/model_files.cpp. */
 export const MOST_BYTES = { config: 1 << 20, preprocessor: 1 << 20, tokenizer: 8 << 20, weights: 512 << 20 } as const;
@@ -38,8 +41,26 @@ export function unlike(name: string, expected: string, value: unknown): BitMarEr
   return wrong(`${name} must be ${expected}, not ${nameOf(value)}`);
 }
 
+/** What is read of the caller's objects, whose getters may throw. */
+export function reading<Result>(what: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof BitMarError) throw error;
+    throw wrong(`${what} cannot be read: ${messageOf(error)}`, error);
+  }
+}
+
 /** For messages. */
 export function nameOf(value: unknown): string {
+  try {
+    return describe(value);
+  } catch {
+    return 'an object'; // one that throws when it is looked at
+  }
+}
+
+function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
   if (typeof value === 'function') return 'a function';
   if (Array.isArray(value)) return 'an array';
@@ -59,6 +80,14 @@ export function isA(value: unknown, ...classes: string[]): boolean {
 /** An object of options for that method: what may stand under the names that several methods share. Null there is as good as nothing. */
 export function checkOptions(options: unknown, method: string): void {
   if (!isObject(options)) throw unlike(`The options of ${method}()`, 'an object', options);
+  // Once, so that a getter that throws is known before anything has begun.
+  reading(`The options of ${method}()`, () => {
+    for (const name in options) void options[name];
+    checkNamed(options);
+  });
+}
+
+function checkNamed(options: Record<string, unknown>): void {
   checkSignal(options.signal);
   for (const name of OPTIONAL_FUNCTIONS) if (isSet(options[name])) checkFunction(name, options[name]);
   for (const name of OPTIONAL_BOOLEANS) if (isSet(options[name])) checkBoolean(name, options[name]);
@@ -67,7 +96,8 @@ export function checkOptions(options: unknown, method: string): void {
 /** By what it can do: that of another frame is another class. */
 export function checkSignal(signal: unknown): void {
   if (!isSet(signal)) return; // as for fetch
-  if (isObject(signal) && typeof signal.aborted === 'boolean' && typeof signal.addEventListener === 'function') return;
+  const fits = reading('signal', () => isObject(signal) && typeof signal.aborted === 'boolean' && ['addEventListener', 'removeEventListener'].every((name) => typeof signal[name] === 'function'));
+  if (fits) return;
   throw unlike('signal', 'an AbortSignal', signal);
 }
 

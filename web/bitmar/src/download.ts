@@ -1,6 +1,8 @@
 // Downloads a set of files in parallel and reports their progress as one.
 
-import { aborted, BitMarError, messageOf } from './errors.js';
+import { reading } from './check.js';
+import { aborted, BitMarError, isAborted, messageOf, reasonOf } from './errors.js';
+import { guarded } from './events.js';
 import { platform } from './platform.js';
 import type { OpenFile } from './platform.js';
 import type { Progress } from './types.js';
@@ -20,7 +22,7 @@ export async function download<Name extends string>(
   check: (name: Name, bytes: number) => void = () => {},
 ): Promise<Record<Name, Uint8Array>> {
   const { signal, onProgress } = options;
-  if (signal?.aborted) throw aborted(signal);
+  if (isAborted(signal)) throw aborted(signal);
   const names = Object.keys(files) as Name[];
   const counters = new Map<Name, Counter>(names.map((name) => [name, { loaded: 0, total: undefined }]));
 
@@ -33,8 +35,8 @@ export async function download<Name extends string>(
 
   // The first failure, or the caller's signal, stops every other transfer.
   const stop = new AbortController();
-  const onAbort = () => stop.abort(signal?.reason);
-  signal?.addEventListener('abort', onAbort);
+  const onAbort = () => stop.abort(reasonOf(signal));
+  reading('signal', () => signal?.addEventListener('abort', onAbort));
   try {
     const contents = await Promise.all(
       names.map(async (name) => {
@@ -44,18 +46,19 @@ export async function download<Name extends string>(
         if (file.exact) check(name, file.size ?? 0);
         return receive(file, files[name], stop.signal, (loaded, total) => {
           check(name, loaded);
-          Object.assign(counter, { loaded, total });
+          // What a compressed transfer unpacks to is known only at its end.
+          Object.assign(counter, { loaded: total === undefined ? loaded : Math.min(loaded, total), total });
           report(name);
         });
       }),
     );
     return Object.fromEntries(names.map((name, i) => [name, contents[i]])) as Record<Name, Uint8Array>;
   } catch (error) {
-    if (signal?.aborted) throw aborted(signal);
+    if (isAborted(signal)) throw aborted(signal);
     throw error;
   } finally {
     stop.abort();
-    signal?.removeEventListener('abort', onAbort);
+    guarded(() => signal?.removeEventListener('abort', onAbort), (error) => platform().report(error));
   }
 }
 
@@ -72,8 +75,7 @@ async function receive(
     if (signal.aborted) throw aborted(signal);
     chunks.push(chunk);
     loaded += chunk.length;
-    // What a compressed transfer unpacks to is known only at its end.
-    onBytes(size === undefined ? loaded : Math.min(loaded, size), size);
+    onBytes(loaded, size);
   }
   if (exact && loaded !== size) throw new BitMarError('network', `${address}: ${loaded} bytes of ${size} came`);
   onBytes(loaded, loaded);

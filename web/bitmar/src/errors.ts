@@ -72,7 +72,25 @@ export class BitMarError extends Error {
 }
 
 export function aborted(signal?: AbortSignal): BitMarError {
-  return new BitMarError('aborted', 'The call was aborted', { cause: signal?.reason });
+  return new BitMarError('aborted', 'The call was aborted', { cause: reasonOf(signal) });
+}
+
+/** False of what only looks like a signal and throws here. */
+export function isAborted(signal?: AbortSignal): boolean {
+  try {
+    return signal?.aborted === true;
+  } catch {
+    return false;
+  }
+}
+
+/** What only looks like a signal may throw here, and where it does the call ends all the same. */
+export function reasonOf(signal?: AbortSignal): unknown {
+  try {
+    return signal?.reason;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What the work gives, or that the signal fired, whichever comes first. The work goes on. */
@@ -87,5 +105,9 @@ export function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal
 }
 
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  try {
+    return error instanceof Error ? error.message : String(error);
+  } catch {
+    return 'an error without a message'; // a proxy, or an object without a prototype
+  }
 }

@@ -1,8 +1,8 @@
 // The caller's side of the protocol: numbers the calls, keeps them in order, and matches the answers.
 
-import { checkSignal, wrong } from './check.js';
+import { checkSignal, reading, wrong } from './check.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
-import { aborted, BitMarError, messageOf } from './errors.js';
+import { aborted, BitMarError, isAborted, messageOf } from './errors.js';
 import { guarded } from './events.js';
 import { ON_DEMAND } from './on-demand.js';
 import { FOREIGN_PICTURE, isReadable } from './pixels.js';
@@ -139,11 +139,14 @@ export class HostClient {
   ): Promise<Response> {
     checkSignal(signal);
     return new Promise((resolve, reject) => {
-      const refused = this.#dead ?? (signal?.aborted ? aborted(signal) : undefined);
-      if (refused) {
+      const refuse = (error: unknown) => {
         discard(transfer);
-        return reject(refused);
-      }
+        reject(error);
+      };
+      const refused = this.#dead ?? (isAborted(signal) ? aborted(signal) : undefined);
+      if (refused) return refuse(refused);
+      // After the caller has its answer, and whatever the signal does: it may be no AbortSignal but look like one.
+      const letGo = () => guarded(() => signal?.removeEventListener('abort', onAbort), (error) => platform().report(error));
       const onAbort = () => this.#abort(call);
       const call: Call = {
         request,
@@ -152,16 +155,21 @@ export class HostClient {
         onToken,
         onStart,
         resolve: (reply) => {
-          signal?.removeEventListener('abort', onAbort);
           resolve(reply);
+          letGo();
         },
         reject: (error) => {
-          signal?.removeEventListener('abort', onAbort);
           reject(error);
+          letGo();
         },
       };
-      signal?.addEventListener('abort', onAbort, { once: true });
       this.#queue.push(call);
+      try {
+        reading('signal', () => signal?.addEventListener('abort', onAbort, { once: true }));
+      } catch (error) {
+        this.#queue = this.#queue.filter((other) => other !== call);
+        return refuse(error);
+      }
       if (!this.#running) this.#sendNext();
     });
   }

@@ -1,16 +1,20 @@
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
 import { addressOf } from './address.js';
 import { capturePlain, unknownSource } from './capture.js';
-import { BitMarError, messageOf } from './errors.js';
+import { MOST_PHOTO_BYTES } from './check.js';
+import { aborted, BitMarError, messageOf } from './errors.js';
 import { fetchFile } from './fetch.js';
 import { decodePhoto } from './photos-node.js';
 import type { OpenFile, Platform, Port, PortEvents } from './platform.js';
 import type { Picture, Reply } from './protocol.js';
+
+/** Read at once from the disk. */
+const CHUNK_BYTES = 1 << 20;
 
 export const nodePlatform: Platform = {
   locate(folder, file) {
@@ -21,7 +25,7 @@ export const nodePlatform: Platform = {
 
   resolve: (file) => addressOrPath(file).href,
 
-  open: (address, signal) => (address.startsWith('file:') ? openFromDisk(address) : fetchFile(address, signal)),
+  open: (address, signal) => (address.startsWith('file:') ? openFromDisk(address, signal) : fetchFile(address, signal)),
 
   threads: () => 0,
 
@@ -75,6 +79,8 @@ function addressOrPath(value: string | URL): URL {
 }
 
 async function captureFile(file: Blob): Promise<Picture> {
+  // Before a copy is made of it.
+  if (file.size > MOST_PHOTO_BYTES) throw new BitMarError('image_too_large', `The file has ${file.size} bytes; ${MOST_PHOTO_BYTES} are the limit`);
   try {
     return { kind: 'file', bytes: new Uint8Array(await file.arrayBuffer()) };
   } catch (cause) {
@@ -82,12 +88,30 @@ async function captureFile(file: Blob): Promise<Picture> {
   }
 }
 
-async function openFromDisk(address: string): Promise<OpenFile> {
+/** Of a regular file alone: a pipe may never say a word, and a device never end. */
+async function openFromDisk(address: string, signal: AbortSignal): Promise<OpenFile> {
   const path = fileURLToPath(address);
   try {
-    const { size } = await stat(path);
-    return { size, exact: true, chunks: createReadStream(path) as AsyncIterable<Uint8Array> };
+    const found = await stat(path);
+    if (!found.isFile()) throw new Error('it is no file');
+    return { size: found.size, exact: true, chunks: chunksOf(path, signal) };
   } catch (error) {
     throw new BitMarError('missing_file', `${path} cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function* chunksOf(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  // Without waiting for a writer, should it have become a pipe since.
+  const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  try {
+    if (!(await file.stat()).isFile()) throw new Error('it is no file');
+    while (!signal.aborted) {
+      const { bytesRead, buffer } = await file.read(new Uint8Array(CHUNK_BYTES));
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+    throw aborted(signal);
+  } finally {
+    await file.close();
   }
 }

@@ -1,6 +1,6 @@
 import type { BitMar } from './bitmar.js';
-import { checkFunction, checkNumber, checkOptions, isObject, LONGEST_TIMER_MS, unlike } from './check.js';
-import { BitMarError } from './errors.js';
+import { checkFunction, checkNumber, checkOptions, isObject, LONGEST_TIMER_MS, reading, unlike } from './check.js';
+import { BitMarError, isAborted, reasonOf } from './errors.js';
 import { platform } from './platform.js';
 import type { Watch, WatchOptions } from './types.js';
 
@@ -9,9 +9,9 @@ export function watch(model: BitMar, video: HTMLVideoElement, options: WatchOpti
   checkWatch(video, options);
   const { onCaption, onFrame, onError, interval = 0, signal, ...captionOptions } = options;
   const stopped = new AbortController();
-  const stop = () => stopped.abort(signal?.reason);
-  if (signal?.aborted) stop();
-  signal?.addEventListener('abort', stop, { once: true, signal: stopped.signal });
+  const stop = () => stopped.abort(reasonOf(signal));
+  if (isAborted(signal)) stop();
+  reading('signal', () => signal?.addEventListener('abort', stop, { once: true, signal: stopped.signal }));
 
   async function run(): Promise<void> {
     for (;;) {
