@@ -247,11 +247,11 @@ for (const worker of [true, false]) {
 }
 
 test('what the engine cannot convert ends its own call only', async () => {
-  const { Host } = await import(path('web/bitmar/dist/host.js'));
+  const { hostHere } = await import(path('web/bitmar/dist/host-here.js'));
   const { nodePlatform } = await import(path('web/bitmar/dist/platform-node.js'));
   const replies = [];
   let heard = () => {};
-  const host = new Host((reply) => (replies.push(reply), heard()), nodePlatform.decodePhoto);
+  const host = hostHere((reply) => (replies.push(reply), heard()), nodePlatform.decodePhoto);
   const ask = (request) => new Promise((resolve) => ((heard = resolve), host.receive(request))).then(() => replies.pop());
   const wasm = new Uint8Array(await readFile(path('web/bitmar/dist/wasm/bitmar-simd.wasm')));
   await ask({ type: 'start', id: 1, build: 'simd', wasm, threads: 1, lifeline: undefined, replaceable: false });
