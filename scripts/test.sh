@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs every test. usage: npm test [-- PART...]   (none named: native wasm library python node browser)
-#   native     GoogleTest with AddressSanitizer and UndefinedBehaviorSanitizer, and the table of hostile inputs
+#   native     GoogleTest with AddressSanitizer and UndefinedBehaviorSanitizer, and the table of hostile inputs, also in a release build
 #   wasm       GoogleTest compiled to WebAssembly, both builds, under node
 #   library    the C++ library: installed, and linked by a program in three ways
 #   python     the PyTorch reference: model, training, metrics, export
@@ -8,7 +8,7 @@
 #   browser    the page and the package in headless Chromium
 #   full       all of these, and then what takes long:
 #   tsan       what threads share, with ThreadSanitizer
-#   random     200 random models by every table of kernels, native and WebAssembly; the hostile inputs in a release build
+#   random     200 random models by every table of kernels, native and WebAssembly
 #   fuzz       every parser for a minute
 #   arm        GoogleTest for 64-bit Arm under QEMU, and the same captions as here
 #   compilers  the engine by every compiler that Debian 12 has
@@ -37,6 +37,9 @@ test_native() {
   say "Hostile inputs, native, with ASan and UBSan"
   hostile_inputs
   "$ROOT/build/native-debug/tests/bitmar_hostile" "$ROOT/build/hostile"
+  cmake_build native-release bitmar_hostile
+  say "Hostile inputs, native, release: each within a second of the processor and 256 MB"
+  "$ROOT/build/native-release/tests/bitmar_hostile" "$ROOT/build/hostile"
 }
 
 test_wasm() {
@@ -89,11 +92,8 @@ test_random() {
   "$ROOT/scripts/setup.sh" native wasm
   own_emcc
   export BITMAR_RANDOM_MODELS=200
-  cmake_build native-release bitmar_tests bitmar_hostile
+  cmake_build native-release bitmar_tests
   "$ROOT/build/native-release/tests/bitmar_tests" --gtest_brief=1 --gtest_filter='Differential.*'
-  say "Hostile inputs, native, release"
-  hostile_inputs
-  "$ROOT/build/native-release/tests/bitmar_hostile" "$ROOT/build/hostile"
   cmake_build wasm-simd bitmar_tests
   cmake_build wasm-relaxed bitmar_tests
   cmake_build wasm-relaxed-threads bitmar_tests

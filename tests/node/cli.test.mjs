@@ -41,6 +41,16 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       assert.deepEqual(json.tokens, tokens);
     });
 
+    test('a full disk is an error, and a list has its limit', async (t) => {
+      if (!existsSync('/dev/full')) return t.skip('there is no /dev/full');
+      const full = await runner(['/bin/sh', '-c', '"$@" >/dev/full', 'sh', ...program])('caption', CAT, '--model', TINY);
+      assert.equal(full.status, 1);
+      const folder = await mkdtemp(join(tmpdir(), 'bitmar-list-'));
+      await writeFile(join(folder, 'list'), 'x\n'.repeat(300000));
+      assert.notEqual((await bitmar('caption', '--list', join(folder, 'list'), '--model', TINY)).status, 0);
+      await rm(folder, { recursive: true });
+    });
+
     test('options reach the engine', async () => {
       const { stdout } = await bitmar('caption', CAT, '--json', '--model', MODEL, '--beams', '3', '--max-tokens', '2', '--prompt', 'a photo of');
       assert.ok(JSON.parse(stdout).tokens.length <= 2);
