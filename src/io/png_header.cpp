@@ -104,8 +104,8 @@ ImageHeader read_png_header(ByteSpan file) {
     } else if (has_text(typed, 0, "IEND")) {
       if (!data) fail("the PNG has no image data");
       check_packing(layout.unpacked, packed);
-      check_density(header.width, header.height, static_cast<std::size_t>(packed));
       header.coded = static_cast<std::size_t>(packed);
+      check_density(header.width, header.height, header.coded);
       estimate_memory(layout, transparent, packed, header);
       return header;
     }
