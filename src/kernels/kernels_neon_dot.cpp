@@ -3,12 +3,12 @@
 
 #if defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
 
-#include <arm_neon.h>
 #if defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
 #include "kernels/int8_rows.h"
+#include "kernels/neon_codes.h"
 #include "kernels/ternary_dots.h"
 #include "kernels/winograd.h"
 
@@ -16,27 +16,11 @@ namespace bitmar {
 namespace {
 
 // sdot adds four products of signed bytes to an int32: nothing ever fills up.
-struct Dots {
-  using X = std::int8_t;
-  using Wide = int8x16_t;
+struct Dots : NeonCodes {
   using Part = int32x4_t;
-  using Sums = int32x4_t;
-  static constexpr int kCode = 1, kRegisters = 4, kSteps = 1 << 24, kRows = 4, kTiles = 1;
+  static constexpr int kSteps = 1 << 24, kRows = 4, kTiles = 1;
   static constexpr int kDotTiles = 1, kChains = 4, kWinogradRows = 4;
   static constexpr int kFlush = 1 << 15;  // each adds at most 4 * 127 * (2 << 4)
-  static Wide load(const void* p) { return vld1q_s8(static_cast<const std::int8_t*>(p)); }
-  static void save(Wide v, void* p) { vst1q_s8(static_cast<std::int8_t*>(p), v); }
-  static Wide splat(const std::int8_t* x) {
-    std::int32_t four;
-    std::memcpy(&four, x, sizeof four);
-    return vreinterpretq_s8_s32(vdupq_n_s32(four));
-  }
-  template <int Plane>
-  static Wide codes(Wide bytes) {
-    uint8x16_t v = vreinterpretq_u8_s8(bytes);
-    if constexpr (Plane > 0) v = vshrq_n_u8(v, 2 * Plane);
-    return vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(3)));
-  }
   // The last column's codes would take the sign of the byte, so they are shifted at once.
   template <int Plane>
   static Wide dot_codes(Wide bytes) {
@@ -51,23 +35,12 @@ struct Dots {
   static void unpack(const std::uint8_t* tile, std::uint8_t* to, int stride) { unpack_planes<Dots>(tile, to, stride); }
   static Part start() { return vdupq_n_s32(0); }
   static Part step(Part part, Wide codes, Wide x) { return vdotq_s32(part, codes, x); }
-  static Sums sums(std::int32_t less) { return vdupq_n_s32(-less); }
   static void flush(Sums& sums, Part part) { sums = vaddq_s32(sums, part); }
-  static void store(Sums sums, std::int32_t* y) { vst1q_s32(y, sums); }
 };
 
-struct Int8 {
-  using Bytes = int8x16_t;
-  using Sums = int32x4_t;
-  static Sums zero() { return vdupq_n_s32(0); }
-  static Bytes load(const std::int8_t* p) { return vld1q_s8(p); }
-  static Bytes both(Bytes a, Bytes b) { return vandq_s8(a, b); }
+struct Int8 : NeonBytes {
   static Bytes widen(Bytes v) { return v; }
   static Sums multiply_add(Sums total, Bytes a, Bytes b) { return vdotq_s32(total, a, b); }
-  static void store_sums(const Sums* v, std::int32_t* y) {
-    vst1q_s32(y, vpaddq_s32(vpaddq_s32(v[0], v[1]), vpaddq_s32(v[2], v[3])));
-  }
-  static std::int32_t sum(Sums v) { return vaddvq_s32(v); }
 };
 
 bool processor_has_dot_products() {
