@@ -7,9 +7,9 @@ set -euo pipefail
 
 (($#)) || set -- g++-11 g++-12 clang++-14 clang++-15 clang++-16 clang++-19
 "$ROOT/scripts/setup.sh" native
-# Any configured build tells how its files are compiled.
+# Configured anew, since commands of an earlier commit would be of its files.
 commands=$ROOT/build/native-debug/compile_commands.json
-[[ -f $commands ]] || (mkdir -p "$ROOT/build" && cd "$ROOT" && cmake --preset native-debug >"$ROOT/build/native-debug.log" 2>&1) || fail "cmake --preset native-debug failed"
+(mkdir -p "$ROOT/build" && cd "$ROOT" && cmake --preset native-debug >"$ROOT/build/native-debug.log" 2>&1) || fail "cmake --preset native-debug failed"
 
 failed=0
 for compiler in "$@"; do
