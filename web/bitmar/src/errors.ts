@@ -98,7 +98,7 @@ export function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal
   if (!signal) return work;
   return new Promise((resolve, reject) => {
     const stop = () => reject(aborted(signal));
-    if (signal.aborted) stop();
+    if (isAborted(signal)) stop();
     else signal.addEventListener('abort', stop, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
   });

@@ -1,7 +1,7 @@
 import { checkBoolean, checkFinite, checkFunction, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, isObject, isSet, LONGEST_TIMER_MS, MOST_LABEL_BYTES, unlike, wrong } from './check.js';
 import type { EngineEpisode } from './engine.js';
 import { renumbered } from './engine-bytes.js';
-import { aborted, BitMarError, unlessAborted } from './errors.js';
+import { aborted, BitMarError, isAborted, unlessAborted } from './errors.js';
 import { SafeEventTarget } from './events.js';
 import { beforeSending, type HostClient } from './host-client.js';
 import { readArchive, writeArchive } from './memory-archive.js';
@@ -152,7 +152,7 @@ export class Memory extends SafeEventTarget {
   async recall(query: RecallQuery<Source>): Promise<Recollection> {
     checkOptions(query, 'recall');
     const { image, text, k = 10, minScore = -1, signal } = query;
-    if (signal?.aborted) throw aborted(signal);
+    if (isAborted(signal)) throw aborted(signal);
     if (image === undefined && typeof text !== 'string') throw wrong('recall needs an image, a text, or both');
     if (text !== undefined && text !== null) checkText('text', text);
     checkWhole('k', k, 1, Number.MAX_SAFE_INTEGER);
@@ -169,7 +169,7 @@ export class Memory extends SafeEventTarget {
   async teach(source: Source, label: string, options: TeachOptions = {}): Promise<Written> {
     checkOptions(options, 'teach');
     const { signal, thumbnail, now = Date.now() } = options;
-    if (signal?.aborted) throw aborted(signal);
+    if (isAborted(signal)) throw aborted(signal);
     checkLabel(label);
     checkFinite('now', now);
     const picture = await platform().capture(source);
@@ -246,7 +246,7 @@ export class Memory extends SafeEventTarget {
   async export(options: { signal?: AbortSignal | undefined } = {}): Promise<Blob> {
     checkOptions(options, 'export');
     const { signal } = options;
-    if (signal?.aborted) throw aborted(signal);
+    if (isAborted(signal)) throw aborted(signal);
     await unlessAborted(this.#keeper.open(), signal);
     // Both at once: nothing changes in between.
     const [{ bytes }, episodes] = await Promise.all([
