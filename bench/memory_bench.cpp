@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "model/episodic_memory.h"
+#include "memory/episodic_memory.h"
 #include "runtime/random.h"
 
 namespace {
@@ -54,7 +54,7 @@ Filled& filled(const benchmark::State& state) {
 
 void recall(benchmark::State& state) {
   Filled& f = filled(state);
-  std::vector<EpisodicMemory::Match> best(10);
+  std::vector<Match> best(10);
   std::size_t i = 0;
   for (auto _ : state) benchmark::DoNotOptimize(f.memory->recall(f.queries[i++ % 16], best));
   state.counters["bytes/slot"] = static_cast<double>(f.arena.bytes(Purpose::memory_slots)) / f.memory->capacity();

@@ -82,7 +82,7 @@ std::vector<Recalled> Memory::recall(std::string_view text, int k, float least) 
 std::vector<Recalled> Memory::recall(std::span<const float> query, int k, float least) {
   EpisodicMemory& memory = engine_->memory();
   if (k < 0) throw Error(ErrorCode::invalid_argument, "k must be 0 or more, not " + std::to_string(k));
-  std::vector<EpisodicMemory::Match> matches(std::min(k, memory.size()));
+  std::vector<Match> matches(std::min(k, memory.size()));
   matches.resize(memory.recall(query, matches, least));
   std::vector<Recalled> recalled;
   for (const auto& match : matches) recalled.push_back({memory.slot(match.slot), match.similarity});

@@ -13,7 +13,7 @@
 #include "model/compressor.h"
 #include "model/context_cache.h"
 #include "model/decoder.h"
-#include "model/episodic_memory.h"
+#include "memory/episodic_memory.h"
 #include "model/fusion.h"
 #include "model/layers.h"
 #include "model/text_encoder.h"

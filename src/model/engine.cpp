@@ -9,6 +9,7 @@
 #include "io/error.h"
 #include "io/resize.h"
 #include "io/unicode.h"
+#include "memory/episode.h"
 #include "runtime/elementary.h"
 
 namespace bitmar {
@@ -388,12 +389,12 @@ EpisodicMemory::Written Engine::remember(const Subject& subject, double now_ms, 
 }
 
 EpisodicMemory::Written Engine::teach(double now_ms, std::string_view label) {
-  EpisodicMemory::check_label(label);
+  check_label(label);
   return teach(remembered(), now_ms, label);
 }
 
 EpisodicMemory::Written Engine::teach(const ImageView& image, double now_ms, std::string_view label) {
-  EpisodicMemory::check_label(label);
+  check_label(label);
   return teach({encode_other(image), {}}, now_ms, label);
 }
 

@@ -9,7 +9,7 @@
 #include "../unit/tiny_model.h"
 #include "fuzz.h"
 #include "io/crc32.h"
-#include "model/episodic_memory.h"
+#include "memory/episodic_memory.h"
 
 namespace bitmar {
 namespace {

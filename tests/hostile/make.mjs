@@ -414,7 +414,7 @@ async function preprocessors(add) {
   }
 }
 
-// ---- Memory (src/io/memory_state.h) ----
+// ---- Memory (src/memory/state.h) ----
 
 function memories(add) {
   const C = 16, RECORD = 4 * 4 + 3 * 8 + 64 + 8 * C + 4;

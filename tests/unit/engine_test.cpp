@@ -509,7 +509,7 @@ TEST_F(EngineTest, RemembersWhenAskedTo) {
   EXPECT_EQ(engine->memory().slot(0).strength, 2);
   // The image itself finds the episode; and the vector has unit length.
   const auto key = engine->embed(&image, "");
-  EpisodicMemory::Match match;
+  Match match;
   ASSERT_EQ(engine->memory().recall(key, {&match, 1}), 1);
   EXPECT_NEAR(match.similarity, 1, 1e-4);
   const std::vector<float> by_image(key.begin(), key.end());

@@ -9,9 +9,9 @@
 
 #include "io/crc32.h"
 #include "io/error.h"
-#include "io/memory_state.h"
+#include "memory/state.h"
 #include "io/model_files.h"
-#include "model/episodic_memory.h"
+#include "memory/episodic_memory.h"
 #include "runtime/random.h"
 
 namespace bitmar {

@@ -1,4 +1,4 @@
-// What the package knows of the engine's own bytes (src/io/memory_state.h): where an episode's record is, to erase it.
+// What the package knows of the engine's own bytes (src/memory/state.h): where an episode's record is, to erase it.
 
 import { crc32 } from './checksum.js';
 

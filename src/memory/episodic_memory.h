@@ -8,8 +8,9 @@
 #include <vector>
 
 #include "bitmar/memory.h"
-#include "io/memory_state.h"
 #include "kernels/kernels.h"
+#include "memory/index.h"
+#include "memory/state.h"
 #include "runtime/arena.h"
 
 namespace bitmar {
@@ -46,7 +47,7 @@ class EpisodicMemory {
   std::uint64_t sequence() const { return sequence_; }
   bool occupied(int slot) const { return slots_[slot].id != 0; }
   const Episode& slot(int i) const { return slots_[i]; }
-  std::span<const float> key(int i) const { return keys_.subspan(at(i), settings_.width); }
+  std::span<const float> key(int i) const { return index_.key(i); }
   std::span<const float> value(int i) const { return values_.subspan(at(i), settings_.width); }
   // The slot of an episode; -1 when it is gone.
   int find(std::uint64_t id) const;
@@ -57,11 +58,6 @@ class EpisodicMemory {
   // there is none. Changes no statistics.
   bool read(std::span<const float> query, std::span<float> out);
 
-  struct Match {
-    int slot = -1;
-    std::uint64_t id = 0;
-    float similarity = 0;
-  };
   // The most similar slots of at least `least`, best first, the lower slot first among equals; returns how many of
   // `out` were filled. Exact: as if every similarity had been computed.
   int recall(std::span<const float> query, std::span<Match> out, float least = -2);
@@ -85,8 +81,6 @@ class EpisodicMemory {
   // only when all are labelled. -1 when all are free.
   int weakest(double now_ms) const;
 
-  // Throws text_too_long, invalid_text.
-  static void check_label(std::string_view label);
   void set_label(int slot, std::string_view label);  // empty: none. Throws text_too_long, invalid_text
   void forget(int slot);
   void forget_all();
@@ -143,12 +137,7 @@ class EpisodicMemory {
 
  private:
   std::size_t at(int i) const { return static_cast<std::size_t>(i) * settings_.width; }
-  float* key_data(int i) { return keys_.data() + at(i); }
   float* value_data(int i) { return values_.data() + at(i); }
-  float similarity(std::span<const float> query, int i) const;
-  float scan(std::span<const float> query, std::span<Match> best, float least);
-  float quantise(std::span<const float> v, std::int8_t* codes, float& rest);
-  void index(int i);
   Match best_match(std::span<const float> query);
   int free_slot() const;
   Written store(std::span<const float> key, std::span<const float> value, double now_ms);
@@ -173,17 +162,14 @@ class EpisodicMemory {
 
   Settings settings_;
   const Kernels& kernels_;
-  std::span<float> keys_, values_;  // [K, C]
-  std::span<Episode> slots_;        // [K]
-  // What a search looks at first: key i is about scales_[i] * codes_[i], the difference of length rests_[i] at most.
-  std::span<std::int8_t> codes_;      // [K, C]
-  std::span<float> scales_, rests_;   // [K]; a scale of 0: the slot is free
+  Index index_;                       // the keys
+  std::span<float> values_;           // [K, C]
+  std::span<Episode> slots_;          // [K]
   std::span<std::uint64_t> changed_;  // [K], the number of each slot's last change
-  std::span<float> scores_;           // [K], of one search or read
-  std::span<int> found_;              // [K], of one read
-  std::span<float> difference_;       // [C], of one quantisation
-  std::span<std::int8_t> query_;      // [C], of one search
-  int size_ = 0, end_ = 0;            // occupied slots; every one of them is below `end_`
+  std::span<Match> found_;            // [K], of one read
+  std::span<float> weights_;          // [K], of one read or write
+  std::span<float> blended_;          // [C], of one write
+  int size_ = 0;                      // occupied slots
   std::uint64_t next_id_ = 1, sequence_ = 0;
   std::uint64_t cleared_ = 0;  // the number of the change that emptied the memory
 };

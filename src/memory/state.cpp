@@ -1,4 +1,4 @@
-#include "io/memory_state.h"
+#include "memory/state.h"
 
 #include <algorithm>
 #include <array>
@@ -49,14 +49,6 @@ void get_floats(ByteSpan bytes, std::size_t at, int count, std::vector<float>& t
 }
 
 }  // namespace
-
-void Episode::set_label(std::string_view label) {
-  if (label.size() > kMaxLabel) {
-    throw Error(ErrorCode::text_too_long, "a label has at most " + std::to_string(kMaxLabel) + " bytes");
-  }
-  label_length = static_cast<std::uint8_t>(label.size());
-  std::fill(std::copy(label.begin(), label.end(), label_bytes), std::end(label_bytes), '\0');
-}
 
 MemoryStateWriter::MemoryStateWriter(const MemoryStateHeader& h, int records)
     : bytes_(kHeader + 4 * h.freed.size() + records * record_bytes(h.width)) {

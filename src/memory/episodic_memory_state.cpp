@@ -1,4 +1,4 @@
-// The memory to bytes and back; io/memory_state.h has the format.
+// The memory to bytes and back; state.h has the format.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "io/error.h"
-#include "model/episodic_memory.h"
+#include "memory/episodic_memory.h"
 
 namespace bitmar {
 
@@ -16,7 +16,7 @@ std::vector<std::uint8_t> EpisodicMemory::snapshot() const {
   MemoryStateWriter writer(
       {.width = settings_.width, .slots = capacity(), .sequence = sequence_, .next_id = next_id_, .cleared = true},
       size_);
-  for (int i = 0; i < end_; ++i) {
+  for (int i = 0; i < index_.end(); ++i) {
     if (occupied(i)) writer.add(i, slots_[i], key(i), value(i));
   }
   return writer.take();
@@ -36,12 +36,12 @@ std::vector<std::uint8_t> EpisodicMemory::changes_since(std::uint64_t since) con
                            .cleared = cleared_ > since};
   const auto goes_in = [&](int i) { return (header.cleared || changed_[i] > since) && occupied(i); };
   int records = 0;
-  for (int i = 0; i < end_; ++i) {
+  for (int i = 0; i < index_.end(); ++i) {
     if (goes_in(i)) ++records;
     if (!header.cleared && changed_[i] > since && !occupied(i)) header.freed.push_back(i);
   }
   MemoryStateWriter writer(header, records);
-  for (int i = 0; i < end_; ++i) {
+  for (int i = 0; i < index_.end(); ++i) {
     if (goes_in(i)) writer.add(i, slots_[i], key(i), value(i));
   }
   return writer.take();
