@@ -304,18 +304,22 @@ Config parse_config(std::string_view text) {
   c.memory = parse_memory(s.section("memory"), budget);
   c.decoder = parse_decoder(s.section("decoder"), c.hidden_size, budget);
 
-  if (s.has("words")) {
-    const Section words = s.section("words");
-    c.words = WordsConfig{.guidance = words.number("guidance", kGuidance),
-                          .choice = words.number("choice", kGuidance),
-                          .length_penalty = words.number("length_penalty", kPenalty)};
+  // Earlier models have other names for the head, its rerank weight and its share in the confidence.
+  if (s.has("bag_of_words") || s.has("words")) {
+    const Section head = s.section(s.has("bag_of_words") ? "bag_of_words" : "words");
+    c.bag_of_words =
+        BagOfWordsConfig{.guidance = head.number("guidance", kGuidance),
+                         .rerank_weight = head.number(head.has("choice") ? "choice" : "rerank_weight", kGuidance),
+                         .length_penalty = head.number("length_penalty", kPenalty)};
   }
   if (s.has("confidence")) {
     const Section confidence = s.section("confidence");
     c.confidence = ConfidenceConfig{.slope = confidence.number("slope", kLogit),
                                     .similarity = confidence.number("similarity", kLogit),
                                     .offset = confidence.number("offset", kLogit)};
-    if (confidence.has("words")) c.confidence->words = confidence.number("words", kLogit);
+    for (const char* name : {"words", "agreement"}) {
+      if (confidence.has(name)) c.confidence->agreement = confidence.number(name, kLogit);
+    }
   }
 
   if (s.has("ask")) {

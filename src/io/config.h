@@ -61,19 +61,19 @@ struct DecoderConfig {
   int num_sinks = 0, window_size = 0;
 };
 
-// How sure a caption is: 1 / (1 + exp(-(slope * mean + similarity * s + words * w + offset))), fitted to validation
-// data (Platt 1999). mean: log-probability per token; s: cosine of picture and caption in the memory's space; w: cosine
+// How sure a caption is: 1 / (1 + exp(-(slope * mean + similarity * s + agreement * a + offset))), fitted to validation
+// data (Platt 1999). mean: log-probability per token; s: cosine of picture and caption in the memory's space; a: cosine
 // of the caption's words with those predicted from the picture.
 struct ConfidenceConfig {
   double slope = 0, similarity = 0, offset = 0;
-  double words = 0;  // optional in the file
+  double agreement = 0;  // optional in the file, where earlier models call it words
 };
 
 // Of models with a bag-of-words head: how beam search uses its prediction. `guidance` weighs the agreement beside the
-// log-probability of beams that are alive, `choice` beside the score of finished ones (the rerank weight);
-// `length_penalty` goes with these two.
-struct WordsConfig {
-  double guidance = 0, choice = 0, length_penalty = 1;
+// log-probability of beams that are alive, `rerank_weight` beside the score of finished ones; `length_penalty` goes with
+// these two. Earlier models have them as `words`, with `choice` for the rerank weight.
+struct BagOfWordsConfig {
+  double guidance = 0, rerank_weight = 0, length_penalty = 1;
 };
 
 // Of models that answer questions about a picture.
@@ -93,12 +93,12 @@ struct Config {
   FusionConfig fusion;
   MemoryConfig memory;
   DecoderConfig decoder;
-  std::optional<WordsConfig> words;
+  std::optional<BagOfWordsConfig> bag_of_words;
   std::optional<ConfidenceConfig> confidence;  // of a calibrated model
   std::optional<AskConfig> ask;
 };
 
-// Every field but `words`, `confidence` and `ask` must be there, and each in its range: what comes out can be computed
+// Every field but `bag_of_words`, `confidence` and `ask` must be there, and each in its range: what comes out can be computed
 // with, and cannot ask for more memory or more multiply-adds than a model of this kind has any use for. Throws invalid_config, naming the
 // field.
 Config parse_config(std::string_view json);

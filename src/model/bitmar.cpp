@@ -56,13 +56,13 @@ Picture BitMar::encode(std::span<const float> features) {
 std::optional<Guide> BitMar::expect_words(const Picture& picture) {
   Stages& s = *stages_;
   check_current(picture);
-  if (!s.words) return std::nullopt;
+  if (!s.bag_of_words) return std::nullopt;
   if (expected_ != picture.id) {
-    s.words->summarise(picture.features.data(), picture.tokens.data(), s.states.data());
-    s.words->expect(score(1).data());
+    s.bag_of_words->summarise(picture.features.data(), picture.tokens.data(), s.states.data());
+    s.bag_of_words->expect(score(1).data());
     expected_ = picture.id;
   }
-  return s.words->guide();
+  return s.bag_of_words->guide();
 }
 
 Context BitMar::fuse(const Picture* picture, std::span<const int> tokens) {
@@ -120,10 +120,10 @@ std::span<const float> BitMar::decode(int token) {
   return logits(1);
 }
 
-std::span<const float> BitMar::decode(std::span<const int> tokens, std::span<const Decoder::Lane> lanes) {
+std::span<const float> BitMar::decode(std::span<const int> tokens, std::span<const Decoder::Beam> beams) {
   embed(tokens, stages_->states.data());
-  stages_->decoder.step(stages_->states.data(), lanes);
-  return logits(static_cast<int>(lanes.size()));
+  stages_->decoder.step(stages_->states.data(), beams);
+  return logits(static_cast<int>(beams.size()));
 }
 
 // ---- Its pieces that belong to no stage ----
@@ -181,26 +181,26 @@ void BitMar::project(const Linear& layer, std::span<float> unit) {
   for (float& v : unit) v /= length;
 }
 
-std::span<const float> BitMar::logits(int lanes) {
-  const auto scores = score(lanes);
-  stages_->workspace.observe("logits", scores.data(), lanes, config_.vocab_size);
+std::span<const float> BitMar::logits(int beams) {
+  const auto scores = score(beams);
+  stages_->workspace.observe("logits", scores.data(), beams, config_.vocab_size);
   return scores;
 }
 
 // int8(states) . int8(table)^T, scaled back by both sides
-std::span<const float> BitMar::score(int lanes) {
+std::span<const float> BitMar::score(int beams) {
   Stages& s = *stages_;
   const int vocabulary = config_.vocab_size;
-  const QuantisedRows rows = quantise(s.workspace, s.states.data(), lanes, config_.hidden_size);
+  const QuantisedRows rows = quantise(s.workspace, s.states.data(), beams, config_.hidden_size);
   std::int32_t* acc = s.workspace.accumulators.data();
-  kernels_.int8_gemm(weights_.embedding.weight.data(), rows.values, lanes, vocabulary, config_.hidden_size, acc);
-  for (int i = 0; i < lanes; ++i) {
+  kernels_.int8_gemm(weights_.embedding.weight.data(), rows.values, beams, vocabulary, config_.hidden_size, acc);
+  for (int i = 0; i < beams; ++i) {
     float* logits = s.logits.data() + i * vocabulary;
     for (int v = 0; v < vocabulary; ++v) {
       logits[v] = static_cast<float>(acc[i * vocabulary + v]) * rows.scales[i] * weights_.embedding.scale[v];
     }
   }
-  return s.logits.first(static_cast<std::size_t>(lanes) * vocabulary);
+  return s.logits.first(static_cast<std::size_t>(beams) * vocabulary);
 }
 
 // ---- Memory, planned once ----
@@ -216,7 +216,7 @@ Needs BitMar::plan(const Config& c, const Weights& w) {
   needs.product(w.memory.value_proj, 1);
   needs.product(w.memory.out_proj, 1);
   Decoder::plan(c.decoder, longest_conditioning(c), kMaxBeams, w.decoder, needs);
-  if (c.words) Words::plan(w.words, needs);
+  if (c.bag_of_words) BagOfWords::plan(w.bag_of_words, needs);
   needs.quantised = std::max(needs.quantised, std::size_t{kMaxBeams} * c.hidden_size);
   needs.accumulators = std::max(needs.accumulators, std::size_t{kMaxBeams} * c.vocab_size);
   needs.rows = std::max(needs.rows, std::size_t{kMaxBeams});
@@ -240,7 +240,7 @@ BitMar::Stages::Stages(const Config& c, const Weights& w, const Kernels& k, cons
     workspace.pool = pool;
     workspace.others = others.data();
   }
-  if (c.words) words.emplace(c, compressor.tokens(), w.words, workspace, arena);
+  if (c.bag_of_words) bag_of_words.emplace(c, compressor.tokens(), w.bag_of_words, workspace, arena);
   const auto take = [&](std::size_t rows, std::size_t width) {
     return arena.take<float>(Purpose::activations, rows * width);
   };

@@ -19,7 +19,7 @@
 #include "model/text_encoder.h"
 #include "model/vision_encoder.h"
 #include "model/weights.h"
-#include "model/words.h"
+#include "model/bag_of_words.h"
 #include "runtime/arena.h"
 #include "runtime/beam_search.h"
 #include "runtime/last_input.h"
@@ -69,8 +69,8 @@ class BitMar {
 
   // ---- 5. Decoding: a token in, logits of the next out, valid until the next call ----
   std::span<const float> decode(int token);  // [V]
-  // Several continuations side by side. -> [lanes, V]
-  std::span<const float> decode(std::span<const int> tokens, std::span<const Decoder::Lane> lanes);
+  // Several continuations side by side. -> [beams, V]
+  std::span<const float> decode(std::span<const int> tokens, std::span<const Decoder::Beam> beams);
 
   // What no weights that were loaded lead to (see magnitude.h) is the fault of who computes: throws invalid_model.
   static void check_finite(double computed);
@@ -102,7 +102,7 @@ class BitMar {
     TextEncoder text_encoder;
     Fusion fusion;
     Decoder decoder;
-    std::optional<Words> words;  // the bag-of-words head; absent in models without one
+    std::optional<BagOfWords> bag_of_words;  // absent in models without the head
     Sampler sampler;
     BeamSearch beam_search;
     LastInput<std::uint8_t> last_pixels;
@@ -113,14 +113,14 @@ class BitMar {
     std::span<float> found;          // [C], what the memory's slots give
     std::span<float> retrieved;      // [d] = r
     std::span<float> conditioning;   // [1 + max_tokens + m, d] = [r ; F ; V]
-    std::span<float> states;         // [lanes, d]
-    std::span<float> logits;         // [lanes, V]
+    std::span<float> states;         // [beams, d]
+    std::span<float> logits;         // [beams, V]
   };
   static Needs plan(const Config& config, const Weights& weights);
   void embed(std::span<const int> tokens, float* out) const;
   void project(const Linear& layer, std::span<float> unit);
-  std::span<const float> score(int lanes);
-  std::span<const float> logits(int lanes);
+  std::span<const float> score(int beams);
+  std::span<const float> logits(int beams);
   void check_current(const Picture& picture) const;
 
   const Config config_;

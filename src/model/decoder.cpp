@@ -6,17 +6,17 @@
 
 namespace bitmar {
 
-void Decoder::plan(const DecoderConfig& config, int longest, int lanes, const DecoderWeights& weights, Needs& needs) {
+void Decoder::plan(const DecoderConfig& config, int longest, int beams, const DecoderWeights& weights, Needs& needs) {
   needs.scores = std::max(needs.scores, static_cast<std::size_t>(longest) + config.num_sinks + config.window_size);
   for (const DecoderLayerWeights& layer : weights.layers) {
     needs.product(layer.conditioning_k, longest);
     needs.product(layer.conditioning_v, longest);
-    needs.attention(layer.attention, lanes, lanes);
-    needs.feed_forward(layer.ffn, lanes);
+    needs.attention(layer.attention, beams, beams);
+    needs.feed_forward(layer.ffn, beams);
   }
 }
 
-Decoder::Decoder(const DecoderConfig& config, int width, int longest, int lanes, bool int8_cache,
+Decoder::Decoder(const DecoderConfig& config, int width, int longest, int beams, bool int8_cache,
                  const DecoderWeights& weights, Workspace& workspace, Arena& arena)
     : weights_(weights),
       workspace_(workspace),
@@ -36,9 +36,9 @@ Decoder::Decoder(const DecoderConfig& config, int width, int longest, int lanes,
   conditioning_keys_ = arena.take<float>(Purpose::kv_cache, conditioning);
   conditioning_values_ = arena.take<float>(Purpose::kv_cache, conditioning);
   for (auto* rows : {&normed_, &q_, &turned_, &k_, &v_, &mixed_, &out_}) {
-    *rows = arena.take<float>(Purpose::activations, static_cast<std::size_t>(lanes) * width);
+    *rows = arena.take<float>(Purpose::activations, static_cast<std::size_t>(beams) * width);
   }
-  hidden_ = arena.take<float>(Purpose::activations, static_cast<std::size_t>(lanes) * config.intermediate_size);
+  hidden_ = arena.take<float>(Purpose::activations, static_cast<std::size_t>(beams) * config.intermediate_size);
 }
 
 void Decoder::start(const float* conditioning, int n) {
@@ -53,21 +53,21 @@ void Decoder::start(const float* conditioning, int n) {
   });
 }
 
-void Decoder::step(float* x, std::span<const Lane> lanes) {
+void Decoder::step(float* x, std::span<const Beam> beams) {
   cache_.advance();
-  run_layers(x, lanes);
+  run_layers(x, beams);
 }
 
 void Decoder::step(float* x) {
   cache_.advance();
-  const Lane lane{cache_.own_row(), cache_.rows()};
-  run_layers(x, {&lane, 1});
+  const Beam beam{cache_.own_row(), cache_.rows()};
+  run_layers(x, {&beam, 1});
 }
 
 // Self-attention and conditioning share one softmax. The conditioning sequence has no order, so its keys
 // meet the query before rotation.
-void Decoder::attend_lane(int layer, int lane_index, const Lane& lane) {
-  const int at = lane_index * width_;
+void Decoder::attend_beam(int layer, int beam_index, const Beam& beam) {
+  const int at = beam_index * width_;
   float* turned = turned_.data() + at;
   std::copy_n(q_.data() + at, width_, turned);
   cache_.turn_query(turned);
@@ -78,14 +78,14 @@ void Decoder::attend_lane(int layer, int lane_index, const Lane& lane) {
        {.floats = conditioning_values_.data() + conditioning},
        {},
        conditioning_size_},
-      {turned, cache_.keys(layer), cache_.values(layer), lane.rows, static_cast<int>(lane.rows.size())},
+      {turned, cache_.keys(layer), cache_.values(layer), beam.rows, static_cast<int>(beam.rows.size())},
   }};
   attend(workspace_, ranges, heads_, width_ / heads_, mixed_.data() + at);
 }
 
-void Decoder::run_layers(float* x, std::span<const Lane> lanes) {
+void Decoder::run_layers(float* x, std::span<const Beam> beams) {
   const Workspace& w = workspace_;
-  const int m = static_cast<int>(lanes.size());
+  const int m = static_cast<int>(beams.size());
   for (int i = 0; i < static_cast<int>(weights_.layers.size()); ++i) {
     const DecoderLayerWeights& layer = weights_.layers[i];
     rms_norm(w, x, layer.attention_norm, m, normed_.data());
@@ -93,9 +93,9 @@ void Decoder::run_layers(float* x, std::span<const Lane> lanes) {
     linear(w, layer.attention.q_proj, rows, q_.data());
     linear(w, layer.attention.k_proj, rows, k_.data());
     linear(w, layer.attention.v_proj, rows, v_.data());
-    for (int lane = 0; lane < m; ++lane) {
-      cache_.put(i, lanes[lane].row, k_.data() + lane * width_, v_.data() + lane * width_);
-      attend_lane(i, lane, lanes[lane]);
+    for (int beam = 0; beam < m; ++beam) {
+      cache_.put(i, beams[beam].row, k_.data() + beam * width_, v_.data() + beam * width_);
+      attend_beam(i, beam, beams[beam]);
     }
     rms_norm(w, mixed_.data(), layer.attention.sub_norm, m, mixed_.data());
     linear(w, layer.attention.o_proj, mixed_.data(), m, out_.data());

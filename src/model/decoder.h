@@ -12,28 +12,28 @@ namespace bitmar {
 
 class Decoder {
  public:
-  // Conditioning sequences of at most `longest` tokens, steps of at most `lanes` tokens side by side.
-  Decoder(const DecoderConfig& config, int width, int longest, int lanes, bool int8_cache,
+  // Conditioning sequences of at most `longest` tokens, steps of at most `beams` tokens side by side.
+  Decoder(const DecoderConfig& config, int width, int longest, int beams, bool int8_cache,
           const DecoderWeights& weights, Workspace& workspace, Arena& arena);
-  static void plan(const DecoderConfig& config, int longest, int lanes, const DecoderWeights& weights, Needs& needs);
+  static void plan(const DecoderConfig& config, int longest, int beams, const DecoderWeights& weights, Needs& needs);
 
   // Every layer's own keys and values of the conditioning sequence [n, d], unless it is the last one; and a new stream.
   void start(const float* conditioning, int n);
   void forget() { last_conditioning_.forget(); }
 
   // Where a token's keys and values go, and which rows it sees (its own among them).
-  struct Lane {
+  struct Beam {
     int row;
     std::span<const int> rows;
   };
-  // x [lanes, d] in place: embeddings of one position's tokens -> normed states.
-  void step(float* x, std::span<const Lane> lanes);
+  // x [beams, d] in place: embeddings of one position's tokens -> normed states.
+  void step(float* x, std::span<const Beam> beams);
   // The same for a single stream that never ends: sinks and sliding window.
   void step(float* x);
 
  private:
-  void attend_lane(int layer, int lane_index, const Lane& lane);
-  void run_layers(float* x, std::span<const Lane> lanes);
+  void attend_beam(int layer, int beam_index, const Beam& beam);
+  void run_layers(float* x, std::span<const Beam> beams);
 
   const DecoderWeights& weights_;
   Workspace& workspace_;
@@ -42,8 +42,8 @@ class Decoder {
   std::span<float> conditioning_keys_, conditioning_values_;  // [layers, longest, d]
   int conditioning_size_ = 0;
   LastInput<float> last_conditioning_;                          // [longest, d]
-  std::span<float> normed_, q_, turned_, k_, v_, mixed_, out_;  // [lanes, d]
-  std::span<float> hidden_;                                     // [lanes, intermediate]
+  std::span<float> normed_, q_, turned_, k_, v_, mixed_, out_;  // [beams, d]
+  std::span<float> hidden_;                                     // [beams, intermediate]
 };
 
 }  // namespace bitmar

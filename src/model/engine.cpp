@@ -67,7 +67,7 @@ Engine::Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& fil
   }
   prompt_.reserve(config.text_encoder.max_tokens);
   beam_tokens_.reserve(kMaxBeams);
-  lanes_.reserve(kMaxBeams);
+  beams_.reserve(kMaxBeams);
 }
 
 // ---- A whole caption ----
@@ -175,15 +175,15 @@ void Engine::prefill(const Picture* picture, std::optional<Guide> expected) {
   model_.prefill(context, picture, options_.read_memory ? model_.retrieve(context) : std::nullopt);
   words_ = expected;
   if (options_.num_beams > 1) {
-    const WordsConfig words = words_ ? *config().words : WordsConfig();
+    const BagOfWordsConfig head = words_ ? *config().bag_of_words : BagOfWordsConfig();
     model_.beam_search().start({.beams = options_.num_beams,
                                 .max_tokens = options_.max_tokens,
-                                .length_penalty = options_.length_penalty.value_or(words.length_penalty),
+                                .length_penalty = options_.length_penalty.value_or(head.length_penalty),
                                 .begin_token = prompt_.front(),
                                 .end_token = config().eos_token_id,
                                 .guide = words_.value_or(Guide()),
-                                .guidance = words.guidance,
-                                .choice = words.choice});
+                                .guidance = head.guidance,
+                                .rerank_weight = head.rerank_weight});
   } else {
     model_.sampler().start({.temperature = options_.temperature, .top_p = options_.top_p}, options_.seed);
   }
@@ -210,7 +210,7 @@ double Engine::confidence(const ConfidenceConfig& fit, const Picture& picture) {
   const Context said = model_.fuse(nullptr, text_tokens(tokenizer_.decode(result_.tokens)));
   const double alike = model_.kernels().dot(seen.query.data(), said.query.data(), config().memory.width);
   const double agreement = words_ ? words_->cosine(result_.tokens) : 0;
-  const double evidence = fit.slope * mean + fit.similarity * alike + fit.words * agreement;
+  const double evidence = fit.slope * mean + fit.similarity * alike + fit.agreement * agreement;
   BitMar::check_finite(evidence);
   return 1 / (1 + natural_exp(-(evidence + fit.offset)));
 }
@@ -236,12 +236,12 @@ std::optional<std::string_view> Engine::speak() {
 std::optional<std::string_view> Engine::speak_beams() {
   BeamSearch& search = model_.beam_search();
   beam_tokens_.clear();
-  lanes_.clear();
+  beams_.clear();
   for (int i = 0; i < search.live(); ++i) {
     beam_tokens_.push_back(search.token(i));
-    lanes_.push_back({search.row(i), search.rows(i)});
+    beams_.push_back({search.row(i), search.rows(i)});
   }
-  if (search.step(model_.kernels(), model_.decode(beam_tokens_, lanes_))) return std::string_view();
+  if (search.step(model_.kernels(), model_.decode(beam_tokens_, beams_))) return std::string_view();
   state_ = State::idle;
   result_.tokens.assign(search.tokens().begin(), search.tokens().end());
   result_.log_probability = search.log_probability();

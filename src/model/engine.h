@@ -129,7 +129,7 @@ class Engine {
   std::optional<Subject> subject_;  // of the last begin(); absent after a question, and after another image
   std::optional<Guide> words_;      // that the model expects of the picture
   std::vector<int> beam_tokens_;
-  std::vector<Decoder::Lane> lanes_;
+  std::vector<Decoder::Beam> beams_;
   std::string beam_text_;
   State state_ = State::idle;
 };

@@ -136,14 +136,14 @@ void check_magnitudes(const Config& c, const Weights& w) {
   }
   scores(w.embedding, norm(w.decoder.norm, "decoder.norm"), c.hidden_size);
 
-  if (c.words) {
+  if (c.bag_of_words) {
     const double patches = static_cast<double>(c.vision.grid_size) * c.vision.grid_size;
-    const double seen = checked(std::max(features * patches, vision * patches), "words.center");
-    const double centred = checked(seen + largest(w.words.center), "words.center");
-    const double summary = checked(centred * largest(w.words.scale), "words.scale");
-    scores(w.embedding, linear(w.words.proj, summary), c.hidden_size);
-    checked(largest(w.words.bias), "words.bias");
-    checked(largest(w.words.rarity), "words.rarity");
+    const double seen = checked(std::max(features * patches, vision * patches), "bag_of_words.center");
+    const double centred = checked(seen + largest(w.bag_of_words.center), "bag_of_words.center");
+    const double summary = checked(centred * largest(w.bag_of_words.scale), "bag_of_words.scale");
+    scores(w.embedding, linear(w.bag_of_words.proj, summary), c.hidden_size);
+    checked(largest(w.bag_of_words.bias), "bag_of_words.bias");
+    checked(largest(w.bag_of_words.rarity), "bag_of_words.rarity");
   }
 }
 

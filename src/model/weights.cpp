@@ -235,11 +235,12 @@ Weights::Weights(const Config& c, const SafeTensors& file, const Kernels& kernel
   }
   decoder.norm = bind.norm("decoder.norm", d);
 
-  if (c.words) {
+  if (c.bag_of_words) {
     const int summary = 2 * (c.vision.feature_size + d);
-    words = {bind.floats("words.center", {summary}), bind.floats("words.scale", {summary}),
-             bind.linear("words.proj", summary, d), bind.floats("words.bias", {c.vocab_size}),
-             bind.floats("words.rarity", {c.vocab_size})};
+    const std::string head = file.find("words.center") ? "words" : "bag_of_words";  // the former in earlier models
+    bag_of_words = {bind.floats(head + ".center", {summary}), bind.floats(head + ".scale", {summary}),
+                    bind.linear(head + ".proj", summary, d), bind.floats(head + ".bias", {c.vocab_size}),
+                    bind.floats(head + ".rarity", {c.vocab_size})};
   }
   bind.check_all_used();
   check_magnitudes(c, *this);

@@ -116,7 +116,7 @@ struct EmbeddingWeights {           // the table of tokens, and the head that sc
   std::vector<float> scale;         // [V]
 };
 
-struct WordsWeights {
+struct BagOfWordsWeights {
   std::vector<float> center, scale;  // [2 features + 2 d]
   Linear proj;                       // [d, 2 features + 2 d]
   std::vector<float> bias, rarity;   // [V]
@@ -130,7 +130,7 @@ struct Weights {
   FusionWeights fusion;
   MemoryWeights memory;
   DecoderWeights decoder;
-  WordsWeights words;          // empty in models that expect none
+  BagOfWordsWeights bag_of_words;  // empty in models without the head
   std::size_t bytes = 0;       // held in memory
   std::size_t parameters = 0;  // elements of the file's tensors, packed ones counted unpacked
 

@@ -43,7 +43,7 @@ Guide::Sums BeamSearch::guided(int parent, int token) const {
 
 double BeamSearch::score(int hypothesis, double log_probability, int length) const {
   const double likely = log_probability / natural_exp(settings_.length_penalty * natural_log(length));
-  return likely + settings_.choice * guided_[side_][hypothesis].cosine();
+  return likely + settings_.rerank_weight * guided_[side_][hypothesis].cosine();
 }
 
 // The best 2 * beams continuations of all hypotheses, best first.

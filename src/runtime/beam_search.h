@@ -12,7 +12,7 @@ namespace bitmar {
 
 inline constexpr int kMaxBeams = 8;
 
-// A finished hypothesis scores (sum of log-probabilities) / length^length_penalty + choice * cosine with the guide; the
+// A finished hypothesis scores (sum of log-probabilities) / length^length_penalty + rerank_weight * cosine with the guide; the
 // end token counts in the sum and in the length. Continuations are ranked by sum of log-probabilities + guidance *
 // cosine. Of the 2 * beams best, those that end within the best `beams` are finished, and the best `beams` of the
 // others stay alive. The search stops when `beams` are finished and no live one scores above the worst of them.
@@ -28,7 +28,7 @@ class BeamSearch {
     double length_penalty = 1;
     int begin_token = 0, end_token = 0;
     Guide guide = {};
-    double guidance = 0, choice = 0;  // from 0 on
+    double guidance = 0, rerank_weight = 0;  // from 0 on
   };
   void start(const Settings& settings);
 

@@ -68,7 +68,7 @@ describe('captions', () => {
     const config = JSON.parse(await readFile(`${MODEL}/config.json`, 'utf8'));
     const sources = await Promise.all(['cat', 'coffee', 'astronaut', 'photographer'].map(sample)); // one alone may be said in one way only
     const said = (options) => Promise.all(sources.map(async (source) => (await model.caption(source, { numBeams: 8, ...options })).tokens));
-    assert.deepEqual(await said({}), await said({ lengthPenalty: config.words.length_penalty }));
+    assert.deepEqual(await said({}), await said({ lengthPenalty: (config.bag_of_words ?? config.words).length_penalty }));
     assert.ok((await said({ lengthPenalty: -9 })).flat().length < (await said({ lengthPenalty: 9 })).flat().length);
   });
 

@@ -63,18 +63,38 @@ TEST(Config, MayHaveThresholdsOfTheMemory) {
 
 TEST(Config, MayExpectWordsAndBeCalibrated) {
   json c = json::parse(default_config());
-  EXPECT_EQ(parse_config(c.dump()).words->guidance, 12);
-  EXPECT_EQ(parse_config(c.dump()).words->length_penalty, 0.5);
+  EXPECT_EQ(parse_config(c.dump()).bag_of_words->guidance, 12);
+  EXPECT_EQ(parse_config(c.dump()).bag_of_words->length_penalty, 0.5);
   EXPECT_FALSE(parse_config(c.dump()).confidence);
   c.erase("words");
-  EXPECT_FALSE(parse_config(c.dump()).words);
+  EXPECT_FALSE(parse_config(c.dump()).bag_of_words);
   c["confidence"] = {{"slope", 2}, {"similarity", 3}, {"offset", -1}};
   EXPECT_EQ(parse_config(c.dump()).confidence->similarity, 3);
-  EXPECT_EQ(parse_config(c.dump()).confidence->words, 0);  // not in the file
+  EXPECT_EQ(parse_config(c.dump()).confidence->agreement, 0);  // not in the file
   c["confidence"]["words"] = 4.5;
-  EXPECT_EQ(parse_config(c.dump()).confidence->words, 4.5);
+  EXPECT_EQ(parse_config(c.dump()).confidence->agreement, 4.5);
   c["confidence"]["words"] = "many";
   expect_error(c.dump(), "confidence.words must be");
+}
+
+TEST(Config, MayHaveTheNamesOfEarlierModels) {
+  json c = json::parse(default_config());
+  c.erase("words");
+  c["bag_of_words"] = {{"guidance", 2}, {"rerank_weight", 3}, {"length_penalty", 0.75}};
+  c["confidence"] = {{"slope", 2}, {"similarity", 3}, {"offset", -1}, {"agreement", 4}};
+  json earlier = c;
+  earlier.erase("bag_of_words");
+  earlier["words"] = {{"guidance", 2}, {"choice", 3}, {"length_penalty", 0.75}};
+  earlier["confidence"] = {{"slope", 2}, {"similarity", 3}, {"offset", -1}, {"words", 4}};
+  for (const json& config : {c, earlier}) {
+    const Config read = parse_config(config.dump());
+    EXPECT_EQ(read.bag_of_words->guidance, 2);
+    EXPECT_EQ(read.bag_of_words->rerank_weight, 3);
+    EXPECT_EQ(read.bag_of_words->length_penalty, 0.75);
+    EXPECT_EQ(read.confidence->agreement, 4);
+  }
+  c["bag_of_words"].erase("rerank_weight");
+  expect_error(c.dump(), "bag_of_words.rerank_weight must be");
 }
 
 TEST(Config, MayAnswerQuestions) {

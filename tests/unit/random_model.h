@@ -134,13 +134,14 @@ class RandomModel {
     config_["memory"]["num_slots"] = between(1, 9);
     config_["decoder"]["num_sinks"] = between(0, 3);
     config_["decoder"]["window_size"] = between(18, 40);
+    config_.erase("words");
     if (between(0, 1)) {
-      config_["words"] = {{"guidance", real(0, 5)}, {"choice", real(0, 5)}, {"length_penalty", real(0, 2)}};
+      config_["bag_of_words"] = {{"guidance", real(0, 5)}, {"rerank_weight", real(0, 5)}, {"length_penalty", real(0, 2)}};
     } else {
-      config_.erase("words");
+      config_.erase("bag_of_words");
     }
     if (between(0, 1)) {
-      config_["confidence"] = {{"slope", real(-2, 2)}, {"similarity", real(-2, 2)}, {"offset", real(-2, 2)}, {"words", real(-2, 2)}};
+      config_["confidence"] = {{"slope", real(-2, 2)}, {"similarity", real(-2, 2)}, {"offset", real(-2, 2)}, {"agreement", real(-2, 2)}};
     }
   }
 
@@ -248,13 +249,13 @@ class RandomModel {
       for (const char* part : {"k_proj", "v_proj"}) linear("decoder.layers." + std::to_string(i) + ".conditioning." + part, d, d);
     }
     norm("decoder.norm", d);
-    if (config_.contains("words")) {
+    if (config_.contains("bag_of_words")) {
       const int summary = 2 * (features + d);
-      floats("words.center", {summary}, -1, 1);
-      floats("words.scale", {summary}, 0, 2);
-      linear("words.proj", summary, d);
-      floats("words.bias", {vocabulary}, -4, 1);
-      floats("words.rarity", {vocabulary}, 0, 8);
+      floats("bag_of_words.center", {summary}, -1, 1);
+      floats("bag_of_words.scale", {summary}, 0, 2);
+      linear("bag_of_words.proj", summary, d);
+      floats("bag_of_words.bias", {vocabulary}, -4, 1);
+      floats("bag_of_words.rarity", {vocabulary}, 0, 8);
     }
   }
 

@@ -10,10 +10,10 @@
 
 namespace bitmar {
 
-class Words {
+class BagOfWords {
  public:
-  Words(const Config& config, int tokens, const WordsWeights& weights, Workspace& workspace, Arena& arena);
-  static void plan(const WordsWeights& weights, Needs& needs);
+  BagOfWords(const Config& config, int tokens, const BagOfWordsWeights& weights, Workspace& workspace, Arena& arena);
+  static void plan(const BagOfWordsWeights& weights, Needs& needs);
 
   // feature grid [P, features], vision tokens [m, d] -> state [d], which the table of tokens scores
   void summarise(const float* grid, const float* vision, float* state);
@@ -28,7 +28,7 @@ class Words {
  private:
   void summarise_rows(const float* rows, int count, int n, float* out) const;
 
-  const WordsWeights& weights_;
+  const BagOfWordsWeights& weights_;
   Workspace& workspace_;
   const int patches_, features_, tokens_, nothing_;
   std::span<float> summary_;         // [2 features + 2 d]: mean and maximum of the grid, then of the tokens

@@ -1,4 +1,4 @@
-#include "model/words.h"
+#include "model/bag_of_words.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,9 +7,9 @@
 
 namespace bitmar {
 
-void Words::plan(const WordsWeights& weights, Needs& needs) { needs.product(weights.proj, 1); }
+void BagOfWords::plan(const BagOfWordsWeights& weights, Needs& needs) { needs.product(weights.proj, 1); }
 
-Words::Words(const Config& c, int tokens, const WordsWeights& weights, Workspace& workspace, Arena& arena)
+BagOfWords::BagOfWords(const Config& c, int tokens, const BagOfWordsWeights& weights, Workspace& workspace, Arena& arena)
     : weights_(weights),
       workspace_(workspace),
       patches_(c.vision.grid_size * c.vision.grid_size),
@@ -20,7 +20,7 @@ Words::Words(const Config& c, int tokens, const WordsWeights& weights, Workspace
       value_(arena.take<float>(Purpose::activations, c.vocab_size)),
       square_(arena.take<float>(Purpose::activations, c.vocab_size)) {}
 
-void Words::summarise(const float* grid, const float* vision, float* state) {
+void BagOfWords::summarise(const float* grid, const float* vision, float* state) {
   const int d = weights_.proj.out;
   summarise_rows(grid, patches_, features_, summary_.data());
   summarise_rows(vision, tokens_, d, summary_.data() + 2 * features_);
@@ -32,7 +32,7 @@ void Words::summarise(const float* grid, const float* vision, float* state) {
 }
 
 // rows [count, n] -> out [2 n]: their mean and their maximum
-void Words::summarise_rows(const float* rows, int count, int n, float* out) const {
+void BagOfWords::summarise_rows(const float* rows, int count, int n, float* out) const {
   float *mean = out, *most = out + n;
   std::copy_n(rows, n, mean);
   std::copy_n(rows, n, most);
@@ -43,7 +43,7 @@ void Words::summarise_rows(const float* rows, int count, int n, float* out) cons
   for (int j = 0; j < n; ++j) mean[j] /= static_cast<float>(count);
 }
 
-void Words::expect(const float* scores) {
+void BagOfWords::expect(const float* scores) {
   const int vocabulary = static_cast<int>(value_.size());
   for (int v = 0; v < vocabulary; ++v) {
     const float p = 1 / (1 + exponential(-(scores[v] + weights_.bias[v])));
