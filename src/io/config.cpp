@@ -305,12 +305,12 @@ Config parse_config(std::string_view text) {
   c.decoder = parse_decoder(s.section("decoder"), c.hidden_size, budget);
 
   // Earlier models have other names for the head, its rerank weight and its share in the confidence.
-  if (s.has("bag_of_words") || s.has("words")) {
-    const Section head = s.section(s.has("bag_of_words") ? "bag_of_words" : "words");
-    c.bag_of_words =
-        BagOfWordsConfig{.guidance = head.number("guidance", kGuidance),
-                         .rerank_weight = head.number(head.has("choice") ? "choice" : "rerank_weight", kGuidance),
-                         .length_penalty = head.number("length_penalty", kPenalty)};
+  const bool earlier = !s.has("bag_of_words");
+  if (!earlier || s.has("words")) {
+    const Section head = s.section(earlier ? "words" : "bag_of_words");
+    c.bag_of_words = BagOfWordsConfig{.guidance = head.number("guidance", kGuidance),
+                                      .rerank_weight = head.number(earlier ? "choice" : "rerank_weight", kGuidance),
+                                      .length_penalty = head.number("length_penalty", kPenalty)};
   }
   if (s.has("confidence")) {
     const Section confidence = s.section("confidence");

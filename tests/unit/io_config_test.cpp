@@ -94,7 +94,7 @@ TEST(Config, MayHaveTheNamesOfEarlierModels) {
     EXPECT_EQ(read.confidence->agreement, 4);
   }
   c["bag_of_words"].erase("rerank_weight");
-  expect_error(c.dump(), "bag_of_words.rerank_weight must be");
+  expect_error(c.dump(), "bag_of_words.rerank_weight is missing");
 }
 
 TEST(Config, MayAnswerQuestions) {
