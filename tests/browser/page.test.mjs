@@ -87,14 +87,34 @@ describe('the page', () => {
     await page.close();
   });
 
-  test('a file that is no picture: a message, and the page goes on', async () => {
+  test('a file that is no picture: a message, nothing of the picture before is left, and the page goes on', async () => {
     const { page } = await open(browser);
+    await page.fill('#question', 'is it a dog?');
+    const asks = await page.isVisible('#ask');
+    if (asks) {
+      await page.press('#question', 'Enter');
+      await page.waitForFunction(() => document.querySelector('#answer').textContent);
+    }
     await page.setInputFiles('#file', { name: 'text.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('no picture') });
-    await shownNotice(page, /\w+/);
-    const before = await said(page);
+    await shownNotice(page, /“text\.jpg” is no picture/);
+    const left = () => page.evaluate(() => [...document.querySelectorAll('#photo[src], #backdrop[src], #gallery:not([hidden]), #recalls:not([hidden]), #caption-tools:not([hidden]), .samples [aria-pressed=true]')].map(({ id, outerHTML }) => id || outerHTML));
+    assert.deepEqual(await left(), []);
+    for (const id of ['caption', 'announce', 'answer']) assert.equal(await page.textContent(`#${id}`), '', id);
+    for (const id of ['vision-ms', 'text-ms', 'total-ms']) assert.equal(await page.textContent(`#${id}`), '–', id);
+    assert.equal(await page.isVisible('#nothing'), true);
+    assert.equal(await page.isVisible('#photo'), false);
+    assert.equal(await page.isDisabled('#save-picture'), true);
+    // There is nothing to name or to ask about either.
+    await page.fill('#teach-name', 'nothing');
+    await page.click('#teach');
+    if (asks) await page.press('#question', 'Enter');
+    await page.waitForTimeout(300);
+    assert.equal(await page.locator('#moments li').count(), 0);
+    assert.equal(await page.textContent('#answer'), '');
     await page.locator('.samples button').nth(1).click();
-    await captioned(page, before);
+    await captioned(page);
     assert.equal(await page.isHidden('#notice'), true);
+    assert.equal(await page.isVisible('#nothing'), false);
     await page.close();
   });
 
@@ -162,14 +182,19 @@ describe('the page', () => {
 
     const reached = [];
     await page.evaluate(() => document.activeElement.blur());
-    // Before them the box for questions, where the model answers some: ask.test.mjs.
-    const asks = await page.locator('.ask:not([hidden]) :is(input, button)').count();
-    for (let i = 0; i < asks; i += 1) await page.keyboard.press('Tab');
-    for (let i = 0; i < 12; i += 1) {
+    const tab = async () => {
       await page.keyboard.press('Tab');
-      reached.push(await page.evaluate(() => document.activeElement.id || document.activeElement.closest('ul')?.id));
-    }
-    assert.deepEqual(reached.slice(0, 11), ['camera', 'choose', 'remember', 'teach-name', 'teach', ...SAMPLES.map(() => 'samples')]);
+      return page.evaluate(() => document.activeElement.id || document.activeElement.closest('[id]').id);
+    };
+    // What is on the stage, then the box for questions, where the model answers some: ask.test.mjs.
+    for (const id of ['copy', 'full-screen']) assert.equal(await tab(), id);
+    const asks = await page.locator('.ask:not([hidden]) :is(input, button)').count();
+    for (let i = 0; i < asks; i += 1) await tab();
+    for (let i = 0; i < 12; i += 1) reached.push(await tab());
+    assert.deepEqual(reached, ['camera', 'choose', 'more-controls', 'remember', 'teach-name', 'teach', ...SAMPLES.map(() => 'samples')]);
+    await page.locator('#more-controls summary').focus();
+    await page.keyboard.press('Enter');
+    assert.deepEqual([await tab(), await tab(), await tab()], ['screen', 'save-picture', 'remember']);
     await page.locator('.samples button').nth(2).focus();
     const before = await said(page);
     await page.keyboard.press('Enter');
