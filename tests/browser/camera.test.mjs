@@ -92,7 +92,7 @@ async function openLive() {
 }
 
 const PHOTO = { name: 'photo.png', mimeType: 'image/png', buffer: png(picture(90, 60, 2)) };
-const captioned = (page) => page.waitForFunction(() => document.querySelector('#caption:not(.stale)').textContent && document.querySelector('#announce').textContent, undefined, { timeout: 20_000 });
+const captioned = (page) => page.waitForFunction(() => document.querySelector('#caption:not(.stale)')?.textContent && document.querySelector('#announce').textContent, undefined, { timeout: 20_000 });
 
 describe('clicks while it starts', () => {
   for (const [how, waits] of [['and the camera comes at once', false], ['and the visitor is asked', true]]) {
