@@ -135,7 +135,7 @@ describe('the page', () => {
     await page.close();
   });
 
-  test('is accessible: names, landmarks, live caption, contrast, keyboard, reduced motion', async () => {
+  test('is accessible: names, landmarks, live caption, keyboard, reduced motion; contrast and more: accessibility.test.mjs', async () => {
     const { page } = await open(browser);
     const problems = await page.evaluate(() => {
       const problems = [];
@@ -154,32 +154,7 @@ describe('the page', () => {
     });
     assert.deepEqual(problems, []);
 
-    for (const colorScheme of ['light', 'dark']) {
-      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' }); // no colours half way
-      const faint = await page.evaluate(() => {
-        const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
-        const luminance = (color) => {
-          context.fillStyle = color;
-          context.fillRect(0, 0, 1, 1);
-          const [r, g, b] = [...context.getImageData(0, 0, 1, 1).data].map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
-          return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-        };
-        const behind = (element) => {
-          const { backgroundColor } = getComputedStyle(element);
-          return /, 0\)$/.test(backgroundColor) ? behind(element.parentElement) : backgroundColor;
-        };
-        const faint = [];
-        for (const element of document.querySelectorAll('h1, h2, header p, aside p, aside button, dt, dd, dd small, footer p')) {
-          if (!element.textContent.trim()) continue;
-          const [a, b] = [luminance(getComputedStyle(element).color), luminance(behind(element))].sort((x, y) => y - x);
-          const ratio = (a + 0.05) / (b + 0.05);
-          if (ratio < 4.5) faint.push(`${ratio.toFixed(2)}: ${element.textContent.trim().slice(0, 40)}`);
-        }
-        return faint;
-      });
-      assert.deepEqual(faint, [], colorScheme);
-    }
-
+    await page.emulateMedia({ reducedMotion: 'reduce' });
     const reached = [];
     await page.evaluate(() => document.activeElement.blur());
     const tab = async () => {
