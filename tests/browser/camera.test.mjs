@@ -137,6 +137,24 @@ describe('clicks while it starts', () => {
     });
   }
 
+  test('a double click starts it, and a click later cancels that', async () => {
+    const opened = await open();
+    const { page } = opened;
+    await hold(page);
+    await page.dblclick('#camera');
+    assert.equal(await page.textContent('#live-text'), 'Starting…');
+    await page.waitForTimeout(700); // no third of the same clicks
+    await page.click('#camera');
+    await settle(page);
+    await isOff(page);
+    await hold(page);
+    await page.waitForTimeout(700);
+    await page.dblclick('#camera');
+    await settle(page);
+    await isLive(page);
+    await close(opened);
+  });
+
   test('a photo, or a sample, chosen while the visitor is asked', async () => {
     const opened = await open();
     const { page } = opened;
@@ -213,18 +231,23 @@ describe('while it is on', () => {
     await close(opened);
   });
 
-  test('unplugged: says so, and the photo is back', async () => {
+  test('unplugged, again and again: says so, and the photo is back', async () => {
     const opened = await openLive();
     const { page } = opened;
-    await page.evaluate(() => {
-      const [track] = on();
-      track.stop();
-      track.dispatchEvent(new Event('ended'));
-    });
-    await isOff(page);
-    assert.match(await page.textContent('#notice:not([hidden])'), /camera is gone/);
-    await captioned(page);
-    assert.equal(await page.isVisible('#photo'), true);
+    for (let i = 0; i < 3; i += 1) {
+      await page.evaluate(() => {
+        const [track] = on();
+        track.stop();
+        track.dispatchEvent(new Event('ended'));
+      });
+      await isOff(page);
+      assert.match(await page.textContent('#notice:not([hidden])'), /camera is gone/);
+      await captioned(page);
+      assert.equal(await page.isVisible('#photo'), true);
+      await clicks(page, '#camera');
+      await isLive(page);
+      assert.equal(await page.isHidden('#notice'), true);
+    }
     await close(opened);
   });
 

@@ -115,6 +115,19 @@ describe('several photos', () => {
     });
   }
 
+  test('a model that stops on the way: the rest follows when it is there again', async () => {
+    const { page } = await open();
+    await page.setInputFiles('#file', [...PICTURES, ...PICTURES].map(file));
+    await page.workers()[0].evaluate('self.close()').catch(() => {});
+    await complete(page, 6);
+    const texts = await expected();
+    assert.deepEqual(await cards(page), [...texts, ...texts]);
+    await captioned(page);
+    assert.equal(await said(page), texts[0]);
+    assert.equal(await page.isHidden('#notice'), true);
+    await page.close();
+  });
+
   test('a strip that is scrolled, within the width of a phone', async () => {
     const { page } = await open();
     await page.setViewportSize({ width: 390, height: 844 });

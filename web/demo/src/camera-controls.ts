@@ -19,7 +19,8 @@ export class CameraControls {
   /** `ready`: whether there is a model to look at the picture. */
   constructor(camera: Camera, ready: () => boolean) {
     this.#camera = camera;
-    button.addEventListener('click', () => {
+    button.addEventListener('click', ({ detail }) => {
+      if (camera.state.is === 'starting' && detail > 1) return; // by people who double-click everything
       if (camera.state.is !== 'off') camera.stop();
       else if (ready()) this.start();
     });
