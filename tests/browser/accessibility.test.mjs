@@ -40,9 +40,11 @@ for (const colorScheme of ['light', 'dark']) {
     assert.deepEqual(await problems(page), [], 'a sample');
 
     await page.click('#more-controls summary');
+    await page.click('#how summary');
     await page.setInputFiles('#file', photos.map(file));
     await page.waitForFunction((count) => [...document.querySelectorAll('#gallery-photos img')].filter(({ src }) => src).length === count, photos.length, { timeout: 30_000 });
     await page.waitForSelector('#moments li');
+    await page.waitForSelector('#how-without:not([hidden])');
     assert.deepEqual(await problems(page), [], 'photos, some of them remembered');
 
     await page.locator('#moments button').first().click();

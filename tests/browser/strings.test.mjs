@@ -32,7 +32,7 @@ after(async () => {
 /** Everything with letters that a visitor sees or hears, hidden parts too, outside of the marks. */
 const unmarked = (page) =>
   page.evaluate(() => {
-    const english = '#caption, #announce, #examples, #gallery-photos, #moments .said, #moment-caption, h1, small'; // the model's, the name, ms
+    const english = '#caption, #announce, #examples, #gallery-photos, #moments .said, #moment-caption, #how-reminders, h1, small'; // the model's, the name, ms
     const found = [document.title, document.querySelector('meta[name=description]').content];
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     for (let node; (node = walker.nextNode()); ) if (!node.parentElement.closest(english)) found.push(node.data);
@@ -51,6 +51,8 @@ test('every word is of strings.json, whatever is shown', async () => {
   assert.equal(await page.getAttribute('html', 'lang'), 'de');
   assert.match(await page.textContent('#model'), /⟦4,\d MB downloaded⟧/, 'numbers, too');
 
+  await page.click('#how summary');
+  await page.waitForSelector('#how-without:not([hidden])');
   await page.click('#camera');
   await page.waitForSelector('#notice:not([hidden])');
   assert.deepEqual(await unmarked(page), []);

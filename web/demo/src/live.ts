@@ -78,10 +78,11 @@ export class Live {
       numBeams: NUM_BEAMS,
       writeMemory: remember.checked,
       thumbnail: true,
-      onCaption: ({ text: said, confidence, timings, episode }) => {
-        void this.#showing.recall(episode);
-        this.#line.show(said, confidence);
-        view.showTimings(timings);
+      onCaption: (caption) => {
+        this.#showing.onCaption(caption);
+        void this.#showing.recall(caption.episode);
+        this.#line.show(caption.text, caption.confidence);
+        view.showTimings(caption.timings);
         this.#count();
       },
       onError: this.#engine.failed,

@@ -12,6 +12,7 @@ import { download, element, today } from './dom.js';
 import { Engine } from './engine.js';
 import { offerFullScreen } from './full-screen.js';
 import { Gallery } from './gallery.js';
+import { How } from './how.js';
 import { Live } from './live.js';
 import { limitName } from './name-field.js';
 import { keepForOffline, watchVersions } from './offline.js';
@@ -32,6 +33,7 @@ const controls = new CameraControls(camera, () => engine.model !== undefined);
 const live = new Live(engine, camera, showing, line);
 const gallery = new Gallery(captions, show, engine.failed);
 const questions = new Questions((question, signal) => showing.source && engine.model?.ask(showing.source, question, { signal }), engine.failed);
+const how = new How(engine);
 const tools = new CaptionTools(() => showing.picture());
 let diary: Diary | undefined;
 
@@ -101,6 +103,9 @@ showing.onChange = (photo) => {
   markSample(photo && !photo.own ? photo.url : undefined);
   gallery.mark(photo?.own ? photo : undefined);
 };
+
+showing.onCaption = (caption, source) => how.show(caption, source);
+showing.onMatches = (matches) => how.remind(matches);
 
 line.onSaid = (said) => tools.show(said);
 

@@ -1,12 +1,13 @@
 // What is on the stage: a photo, the live picture, or nothing. Captions, names, questions and recollections are about that.
 
-import type { Source, Written } from 'bitmar';
+import type { Caption, Match, Source, Written } from 'bitmar';
 import { ago } from './ago.js';
 import type { CaptionLine } from './caption-line.js';
 import { isUnreadable, type Captions } from './captions.js';
 import { element } from './dom.js';
 import type { Engine } from './engine.js';
 import { frameOf } from './frame.js';
+import { REMINDERS } from './how.js';
 import type { Photo } from './photo.js';
 import { text } from './text.js';
 import * as view from './view.js';
@@ -24,6 +25,10 @@ export class Showing {
   #source: Source | undefined;
   #captioning: AbortController | undefined;
   #recalling = 0; // the newest recollection wins
+  /** A caption, and the photo's source; none while there is no caption of what is shown. */
+  onCaption: (caption: Caption | undefined, source?: Source) => void = () => {};
+  /** What the memory knows that looks like what is shown, the most similar first. */
+  onMatches: (matches: readonly Match[]) => void = () => {};
   /** Another picture is on the stage, or none; the live one is no photo. */
   onChange: (photo: Photo | undefined) => void = () => {};
 
@@ -59,11 +64,12 @@ export class Showing {
     this.#line.restart();
     try {
       const again = photo.caption !== undefined;
-      const { text: said, confidence, timings, episode } = await this.#captions.of(photo, signal);
+      const caption = await this.#captions.of(photo, signal);
       if (signal.aborted) return;
-      this.#line.show(said, confidence);
-      view.showTimings(timings);
-      await this.recall(again ? undefined : episode); // after it: the picture is encoded then, and the time shown is a caption's
+      this.#line.show(caption.text, caption.confidence);
+      view.showTimings(caption.timings);
+      this.onCaption(caption, photo.source);
+      await this.recall(again ? undefined : caption.episode); // after it: the picture is encoded then, and the time shown is a caption's
     } catch (error) {
       if (!isUnreadable(error)) this.#engine.failed(error);
       if (signal.aborted) return;
@@ -101,8 +107,9 @@ export class Showing {
     const image = this.#source;
     if (image === undefined) return;
     try {
-      const { matches, recognised } = await this.#engine.use((model) => model.memory.recall({ image, k: 1 }));
+      const { matches, recognised } = await this.#engine.use((model) => model.memory.recall({ image, k: REMINDERS }));
       if (turn !== this.#recalling || image !== this.#source) return;
+      this.onMatches(matches);
       const known = episode?.outcome === 'blended' ? matches.find(({ id }) => id === episode.id) : undefined;
       const again = known && Date.now() - known.createdMs > LONG_AGO_MS;
       view.showRecalled(recognised ? text('thisIs', { name: recognised.label }) : again ? text('seenBefore', { ago: ago(known.createdMs) }) : '');
@@ -114,6 +121,7 @@ export class Showing {
   #change(source: Source | undefined, photo: Photo | undefined): void {
     this.#source = source;
     this.onChange(photo);
+    this.onCaption(undefined);
   }
 
   #showNothing(): void {
