@@ -1,4 +1,4 @@
-// What the page shows. Knows nothing of models and cameras.
+// What the page shows of what the other parts tell it.
 
 import type { Caption, ModelInfo, Progress } from 'bitmar';
 import type { CameraState } from './camera.js';
