@@ -71,6 +71,17 @@ function parseRange(header, size) {
   return first <= last ? [first, last] : false;
 }
 
+/** Whether the client has this version of the file already; an ETag, where it sends one, has the say. */
+function isFresh({ 'if-none-match': tags, 'if-modified-since': since }, etag, modified) {
+  if (tags !== undefined) return tags.split(',').some((tag) => ['*', etag].includes(tag.trim().replace(/^W\//, '')));
+  return since !== undefined && Math.floor(modified.getTime() / 1000) * 1000 <= Date.parse(since);
+}
+
+/** A part of a file is of use only beside parts of the same version. */
+function isSame(ifRange, etag, modified) {
+  return ifRange === undefined || ifRange === etag || ifRange === modified.toUTCString();
+}
+
 async function answer(root, rules, request, response) {
   let common = HEADERS;
   const send = (status, headers = {}, text = '') => response.writeHead(status, { ...common, ...headers }).end(text);
@@ -87,17 +98,17 @@ async function answer(root, rules, request, response) {
   if (found.redirect) return send(301, { Location: found.redirect });
 
   const etag = `"${found.size.toString(36)}-${found.modified.getTime().toString(36)}"`;
-  if (request.headers['if-none-match'] === etag) return send(304, { ETag: etag });
+  const version = { ETag: etag, 'Last-Modified': found.modified.toUTCString() };
+  if (isFresh(request.headers, etag, found.modified)) return send(304, version);
 
-  const range = parseRange(request.headers.range, found.size);
+  const range = isSame(request.headers['if-range'], etag, found.modified) ? parseRange(request.headers.range, found.size) : null;
   if (range === false) return send(416, { 'Content-Range': `bytes */${found.size}` });
   const [start, end] = range ?? [0, found.size - 1];
   response.writeHead(range ? 206 : 200, {
     ...common,
     'Content-Type': TYPES[extname(found.file).toLowerCase()] ?? 'application/octet-stream',
     'Content-Length': end - start + 1,
-    ETag: etag,
-    'Last-Modified': found.modified.toUTCString(),
+    ...version,
     'Accept-Ranges': 'bytes',
     ...(range && { 'Content-Range': `bytes ${start}-${end}/${found.size}` }),
   });

@@ -317,11 +317,9 @@ describe('the page', () => {
     page.on('pageerror', (error) => uncaught.push(error.message));
     await page.addInitScript(() => {
       globalThis.tracks = [];
-      globalThis.delays = [];
       const { mediaDevices } = navigator;
       const getUserMedia = mediaDevices.getUserMedia.bind(mediaDevices);
       mediaDevices.getUserMedia = async (wanted) => {
-        await new Promise((resolve) => setTimeout(resolve, delays.shift() ?? 0));
         const stream = await getUserMedia(wanted);
         tracks.push(...stream.getTracks());
         return stream;
@@ -340,53 +338,6 @@ describe('the page', () => {
     assert.equal(source, shown);
     return shown;
   }
-
-  test('never has a live camera without a live picture', async () => {
-    const { page, uncaught } = await open();
-    const click = (id) => page.evaluate((id) => document.getElementById(id).click(), id);
-    const delays = (...list) => page.evaluate((list) => delays.push(...list), list);
-    const photo = { name: 'photo.jpg', mimeType: 'image/jpeg', buffer: (await samplePhotos())[2] };
-
-    await delays(400, 50); // the first permission comes after the second
-    for (const id of ['camera', 'camera']) await click(id);
-    assert.equal(await settled(page), true, 'two quick clicks');
-    await delays(400);
-    await click('remember'); // starts the camera again
-    await click('camera');
-    assert.equal(await settled(page), false, 'stopped during a restart');
-    await delays(400);
-    await click('camera');
-    await page.setInputFiles('#file', photo);
-    assert.equal(await settled(page), false, 'a photo while permission is pending');
-    await click('camera');
-    assert.equal(await settled(page), true);
-    await delays(300, 20, 150);
-    for (const id of ['flip', 'flip', 'remember', 'flip']) await click(id);
-    assert.equal(await settled(page), true, 'flipped again and again');
-    await click('camera');
-    assert.equal(await settled(page), false);
-    assert.deepEqual(uncaught, []);
-    await page.close();
-  });
-
-  test('a camera that is unplugged: says so, and photos go on', async () => {
-    const { page, uncaught } = await open();
-    for (let i = 0; i < 2; i += 1) {
-      await page.click('#camera');
-      await page.waitForFunction(() => !document.querySelector('#live').hidden);
-      await page.evaluate(() => {
-        const track = tracks.at(-1);
-        track.stop();
-        track.dispatchEvent(new Event('ended'));
-      });
-      await page.waitForFunction(() => /The camera is gone/.test(document.querySelector('#notice:not([hidden])')?.textContent));
-      assert.equal(await settled(page), false);
-    }
-    await page.locator('.samples button').nth(1).click();
-    await page.waitForFunction(() => document.querySelector('#notice').hidden && !document.querySelector('#caption').classList.contains('stale'));
-    assert.deepEqual(uncaught, []);
-    await page.close();
-  });
 
   test('a worker that ends: the model is started again, once, and everything on the page is there once', async () => {
     const { page, uncaught } = await open();

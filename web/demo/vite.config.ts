@@ -7,8 +7,8 @@ import { defineConfig, type Plugin } from 'vite';
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const MODEL = pathToFileURL(resolve(process.env.BITMAR_MODEL ?? `${HERE}/../../models/default`) + '/'); // BITMAR_MODEL: another folder
 const MODEL_FILES = ['config.json', 'tokenizer.json', 'preprocessor_config.json', 'model.safetensors'];
-/** For hosts and people, and the service worker itself. */
-const NOT_OF_THE_PAGE = /^(sw\.js|_headers|.*\.md)$/;
+/** For hosts, people and home screens, and the service worker itself. */
+const NOT_OF_THE_PAGE = /^(sw\.js|_headers|icons\/.*|.*\.md)$/;
 
 /** The model, served as model/ and built as model/HASH/ beside the page: an older page goes on with its own. */
 function model(): Plugin {
@@ -33,6 +33,35 @@ function model(): Plugin {
       for (const name of MODEL_FILES) {
         this.emitFile({ type: 'asset', fileName: `${folder}${name}`, source: readFileSync(new URL(name, MODEL)) });
       }
+    },
+  };
+}
+
+/** The page's words, of src/strings.json or of the file that BITMAR_STRINGS names, in index.html and the manifest in place of {{names}}. */
+function words(): Plugin {
+  const file = resolve(process.env.BITMAR_STRINGS ?? `${HERE}/src/strings.json`);
+  const strings: Record<string, unknown> = JSON.parse(readFileSync(file, 'utf8'));
+  const filled = (text: string, escaped: (word: string) => string) =>
+    text.replace(/\{\{(\w+)\}\}/g, (_, name: string) => {
+      const word = strings[name];
+      if (typeof word !== 'string') throw new Error(`${file} has no "${name}"`);
+      return escaped(word);
+    });
+  const forHtml = (word: string) => word.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
+  const manifest = (path: string) => filled(readFileSync(path, 'utf8'), (word) => JSON.stringify(word).slice(1, -1));
+  return {
+    name: 'bitmar-words',
+    enforce: 'pre',
+    resolveId: (id) => (id.endsWith('/strings.json') ? file : undefined),
+    transformIndexHtml: { order: 'pre', handler: (html) => filled(html, forHtml) },
+    configureServer(server) {
+      server.middlewares.use('/manifest.webmanifest', (_, response) => {
+        response.setHeader('Content-Type', 'application/manifest+json').end(manifest(`${HERE}/public/manifest.webmanifest`));
+      });
+    },
+    writeBundle({ dir }) {
+      const path = join(dir!, 'manifest.webmanifest');
+      writeFileSync(path, manifest(path));
     },
   };
 }
@@ -65,5 +94,5 @@ export default defineConfig({
   build: { target: 'es2022', assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   worker: { format: 'es' },
   optimizeDeps: { exclude: ['bitmar'] },
-  plugins: [model(), serviceWorker()],
+  plugins: [words(), model(), serviceWorker()],
 });

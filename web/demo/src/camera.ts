@@ -1,88 +1,109 @@
-// The camera and its ways to fail.
+// The live picture, of a camera or of a screen, as a state machine. It owns the track: none is left on in 'off', and in 'live' its picture
+// is in the video element.
 
-const BLOCKED =
-  'The camera is blocked for this page. You can allow it in the browser’s address bar. Photos work all the same.';
-const NONE = 'No camera was found. Photos work all the same: choose one, or try a sample.';
-const BUSY = 'The camera could not be started: another program may be using it. Photos work all the same.';
-const INSECURE = 'Browsers give the camera to https pages and to localhost only. Photos work all the same.';
+export type Wanted = { readonly kind: 'camera'; readonly choice: MediaTrackConstraints } | { readonly kind: 'screen' };
 
-export class CameraError extends Error {}
+/** Why it is off, where the visitor did not ask for that. */
+export type Reason = 'cameraBlocked' | 'cameraNone' | 'cameraBusy' | 'cameraInsecure' | 'cameraGone' | 'screenFailed';
+
+export type CameraState =
+  | { readonly is: 'off'; readonly reason?: Reason | undefined }
+  /** The browser is asked, or asks the visitor, or the picture has not come yet. */
+  | { readonly is: 'starting'; readonly wanted: Wanted }
+  /** Muted: no pictures come for now, say from behind a switch of the camera or from a window that was made small. */
+  | { readonly is: 'live'; readonly wanted: Wanted; readonly muted: boolean; readonly settings: MediaTrackSettings };
 
 export class Camera {
   readonly #video: HTMLVideoElement;
+  readonly #entered: (state: CameraState, before: CameraState) => void;
+  #state: CameraState = { is: 'off' };
   #stream: MediaStream | undefined;
-  #turn = 0; // the newest start counts, and none from before a stop
+  #attempt = 0; // what an earlier one still hears is of no interest
 
-  constructor(video: HTMLVideoElement) {
+  constructor(video: HTMLVideoElement, entered: (state: CameraState, before: CameraState) => void) {
     this.#video = video;
+    this.#entered = entered;
   }
 
-  get running(): boolean {
-    return this.#stream !== undefined;
+  get state(): CameraState {
+    return this.#state;
   }
 
-  /**
-   * Resolves once the video has a picture; with false where another start or a stop came in between, which then has the say.
-   * `onEnded`: the camera was unplugged or taken away.
-   */
-  async start(onEnded: () => void, choice: MediaTrackConstraints = { facingMode: 'environment' }): Promise<boolean> {
-    this.stop();
-    const turn = this.#turn;
-    if (!navigator.mediaDevices) throw new CameraError(isSecureContext ? NONE : INSECURE);
+  /** In place of whatever was there: few phones have two cameras on at a time. */
+  start(wanted: Wanted): void {
+    this.#release();
+    this.#enter({ is: 'starting', wanted });
+    void this.#open(wanted, this.#attempt);
+  }
+
+  stop(reason?: Reason): void {
+    if (this.#state.is === 'off') return;
+    this.#release();
+    this.#enter({ is: 'off', reason });
+  }
+
+  async #open(wanted: Wanted, attempt: number): Promise<void> {
+    const current = () => attempt === this.#attempt;
     let stream: MediaStream;
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { width: { ideal: 640 }, height: { ideal: 480 }, ...choice } });
+      stream = await ask(wanted);
     } catch (error) {
-      if (turn !== this.#turn) return false;
-      throw cameraError(error);
+      if (current()) this.stop(reasonOf(error, wanted));
+      return;
     }
-    if (turn !== this.#turn) {
-      end(stream);
-      return false;
-    }
+    if (!current()) return end(stream); // nobody waits for it any more
     this.#stream = stream;
-    stream.getVideoTracks()[0]?.addEventListener('ended', () => {
-      if (turn === this.#turn) onEnded();
-    });
+    const [track] = stream.getVideoTracks();
+    if (!track) return this.stop(wanted.kind === 'screen' ? 'screenFailed' : 'cameraNone');
+    const live = () => {
+      if (current()) this.#enter({ is: 'live', wanted, muted: track.muted, settings: track.getSettings() });
+    };
+    const ended = () => {
+      if (current()) this.stop(wanted.kind === 'screen' ? undefined : 'cameraGone'); // a screen ends where the visitor says so
+    };
+    track.addEventListener('ended', ended);
+    track.addEventListener('mute', live);
+    track.addEventListener('unmute', live);
     this.#video.srcObject = stream;
-    this.#video.classList.toggle('mirrored', this.#settings().facingMode === 'user');
+    if (track.readyState === 'ended') return ended();
+    if (track.muted) live(); // no picture to wait for
     try {
       await this.#video.play();
-    } catch (error) {
-      if (turn === this.#turn) throw error;
+      live();
+    } catch {
+      if (current()) this.stop(wanted.kind === 'screen' ? 'screenFailed' : 'cameraBusy');
     }
-    return turn === this.#turn;
   }
 
-  stop(): void {
-    this.#turn += 1;
+  #release(): void {
+    this.#attempt += 1;
     end(this.#stream);
     this.#stream = undefined;
     this.#video.srcObject = null;
   }
 
-  /** What to start with to get another camera; undefined where there is one only. */
-  async other(): Promise<MediaTrackConstraints | undefined> {
-    const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === 'videoinput');
-    if (cameras.length < 2) return undefined;
-    const { facingMode, deviceId } = this.#settings();
-    if (facingMode) return { facingMode: facingMode === 'user' ? 'environment' : 'user' };
-    const at = cameras.findIndex((camera) => camera.deviceId === deviceId);
-    return { deviceId: { exact: cameras[(at + 1) % cameras.length]!.deviceId } };
+  #enter(state: CameraState): void {
+    const before = this.#state;
+    this.#state = state;
+    this.#entered(state, before);
   }
+}
 
-  #settings(): MediaTrackSettings {
-    return this.#stream?.getVideoTracks()[0]?.getSettings() ?? {};
-  }
+async function ask(wanted: Wanted): Promise<MediaStream> {
+  if (wanted.kind === 'screen') return navigator.mediaDevices.getDisplayMedia({ audio: false, video: { frameRate: { max: 10 } } });
+  if (!navigator.mediaDevices) throw new DOMException('no camera here', isSecureContext ? 'NotFoundError' : 'InsecureError');
+  return navigator.mediaDevices.getUserMedia({ audio: false, video: { width: { ideal: 640 }, height: { ideal: 480 }, ...wanted.choice } });
 }
 
 function end(stream: MediaStream | undefined): void {
   for (const track of stream?.getTracks() ?? []) track.stop();
 }
 
-function cameraError(error: unknown): CameraError {
+function reasonOf(error: unknown, wanted: Wanted): Reason | undefined {
   const name = error instanceof DOMException ? error.name : '';
-  if (name === 'NotAllowedError' || name === 'SecurityError') return new CameraError(BLOCKED, { cause: error });
-  if (name === 'NotFoundError' || name === 'OverconstrainedError') return new CameraError(NONE, { cause: error });
-  return new CameraError(BUSY, { cause: error });
+  const denied = name === 'NotAllowedError' || name === 'SecurityError';
+  if (wanted.kind === 'screen') return denied ? undefined : 'screenFailed'; // the visitor has chosen none
+  if (denied) return 'cameraBlocked';
+  if (name === 'InsecureError') return 'cameraInsecure';
+  return name === 'NotFoundError' || name === 'OverconstrainedError' ? 'cameraNone' : 'cameraBusy';
 }

@@ -2,8 +2,9 @@
 
 import { BitMarError, type EarlierMemory, type Episode, type Match, type Memory } from 'bitmar';
 import { ago } from './ago.js';
-import { element } from './dom.js';
+import { download, element, today } from './dom.js';
 import { MomentDialog } from './moment.js';
+import { number, text } from './text.js';
 
 const PAGE = 24;
 /** A search shows what fits at least this well, and at most so many. */
@@ -86,13 +87,13 @@ export class Diary {
       const turn = (this.#drawing += 1);
       this.#searching?.abort();
       const { signal } = (this.#searching = new AbortController());
-      const text = element<HTMLInputElement>('search').value.trim();
+      const wanted = element<HTMLInputElement>('search').value.trim();
       try {
         const { occupied, slots } = await this.#memory.stats();
-        const found = text ? await this.#search(text, signal) : await this.#newest();
+        const found = wanted ? await this.#search(wanted, signal) : await this.#newest();
         if (turn !== this.#drawing) return;
-        element('diary-count').textContent = occupied ? `${occupied} of ${slots}` : '';
-        element('more').hidden = text !== '' || occupied <= this.#shown;
+        element('diary-count').textContent = occupied ? text('diaryCount', { occupied: number(occupied), slots: number(slots) }) : '';
+        element('more').hidden = wanted !== '' || occupied <= this.#shown;
         for (const id of ['search', 'export']) element<HTMLButtonElement>(id).disabled = occupied === 0;
         element<HTMLButtonElement>('forget-all').disabled = occupied === 0 || this.#memory.storage.role === 'reader';
         element('moments-empty').textContent = emptyText(occupied, found.length);
@@ -119,16 +120,16 @@ export class Diary {
 
   async #card(episode: Episode | Match): Promise<HTMLElement> {
     const { id, label, caption, createdMs } = episode;
-    const said = label ?? caption ?? 'Something';
+    const said = label ?? caption ?? text('something');
     const button = document.createElement('button');
     button.type = 'button';
     button.dataset.episode = String(id);
     const url = await this.#url(id);
     const picture = url ? Object.assign(document.createElement('img'), { src: url, alt: '' }) : document.createElement('div');
     picture.className = 'thumb';
-    const text = Object.assign(document.createElement('span'), { className: label ? 'said named' : 'said', textContent: said });
+    const words = Object.assign(document.createElement('span'), { className: label ? 'said named' : 'said', textContent: said });
     const when = Object.assign(document.createElement('time'), { textContent: ago(createdMs), dateTime: new Date(createdMs).toISOString() });
-    button.append(picture, text, when);
+    button.append(picture, words, when);
     button.addEventListener('click', () => this.#dialog.open(episode, url));
     const item = document.createElement('li');
     item.append(button);
@@ -152,7 +153,7 @@ export class Diary {
   }
 
   async #export(): Promise<void> {
-    save(await this.#memory.export(), 'bitmar-memory');
+    download(await this.#memory.export(), `bitmar-memory-${today()}.bin`);
   }
 
   /** What has a picture was seen again with this model. The rest is the visitor's to keep or to delete. */
@@ -160,13 +161,13 @@ export class Diary {
     this.#earlier = await this.#memory.earlier();
     const all = this.#earlier.reduce((sum, { episodes }) => sum + episodes, 0);
     const left = this.#earlier.reduce((sum, { episodes, pictured }) => sum + episodes - pictured, 0);
-    const rest = left ? `${left} of them have no picture, and only that model can read them.` : 'All of them have pictures, which this one could look at again.';
-    element('earlier-text').textContent = `An earlier model remembered ${all} moments here. ${rest}`;
+    const rest = left ? text('earlierLeft', { count: left }) : text('earlierPictured');
+    element('earlier-text').textContent = `${text('earlier', { count: all })} ${rest}`;
     element('earlier').hidden = all === 0;
   }
 
   async #exportEarlier(): Promise<void> {
-    for (const { model, export: exported } of this.#earlier) save(await exported(), `bitmar-memory-${model.slice(0, 8)}`);
+    for (const { model, export: exported } of this.#earlier) download(await exported(), `bitmar-memory-${model.slice(0, 8)}-${today()}.bin`);
   }
 
   async #deleteEarlier(): Promise<void> {
@@ -176,13 +177,13 @@ export class Diary {
 
   async #import(file: File): Promise<void> {
     const { occupied } = await this.#memory.stats();
-    if (occupied && !confirm(`This replaces the ${occupied} moments that are remembered now. Go on?`)) return;
+    if (occupied && !confirm(text('importSure', { count: occupied }))) return;
     await this.#memory.import(file);
     await this.#memory.flush();
   }
 
   async #forgetAll(): Promise<void> {
-    if (!confirm('Forget everything that this page remembers? This cannot be undone.')) return;
+    if (!confirm(text('forgetAllSure'))) return;
     await this.#memory.clear();
     await this.#memory.flush();
     await this.#deleteEarlier();
@@ -193,21 +194,15 @@ export class Diary {
     const reads = role === 'reader';
     element('reading').hidden = !reads;
     for (const id of ['remember', 'teach-name', 'teach', 'import', 'forget-all']) element<HTMLInputElement | HTMLButtonElement>(id).disabled = reads;
-    let text = 'All of this stays on this device, in this browser, and is never sent anywhere.';
-    if (reads) text += ' Another tab of this page is writing it; this one follows.';
-    else if (!durable) text += ` It will be lost with this tab: the browser keeps nothing here${error ? ` (${error.message})` : ''}.`;
-    if (damaged) text += ` ${damaged} of what was kept could not be read.`;
-    element('diary-status').textContent = text;
+    const parts = [text('diaryStays')];
+    if (reads) parts.push(text('diaryFollows'));
+    else if (!durable) parts.push(error ? text('diaryLostBecause', { reason: error.message }) : text('diaryLost'));
+    if (damaged) parts.push(text('diaryDamaged', { count: damaged }));
+    element('diary-status').textContent = parts.join(' ');
   }
 }
 
-function save(file: Blob, name: string): void {
-  const url = URL.createObjectURL(file);
-  Object.assign(document.createElement('a'), { href: url, download: `${name}-${new Date().toISOString().slice(0, 10)}.bin` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
-}
-
 function emptyText(occupied: number, found: number): string {
-  if (occupied === 0) return 'Nothing yet. Start the camera or choose a photo while “Remember” is on, and it will appear here.';
-  return found === 0 ? 'Nothing that is remembered fits.' : '';
+  if (occupied === 0) return text('diaryEmpty');
+  return found === 0 ? text('diaryNoneFits') : '';
 }

@@ -1,255 +1,150 @@
-import { BitMar, BitMarError, type Source, type Watch, type Written } from 'bitmar';
+// Puts the parts of the page together.
+
+import type { BitMar } from 'bitmar';
 import './style.css';
-import { ago } from './ago.js';
-import { Camera, CameraError } from './camera.js';
+import { CameraControls } from './camera-controls.js';
+import { Camera, type CameraState } from './camera.js';
+import { CaptionLine } from './caption-line.js';
+import { CaptionTools, copy } from './caption-tools.js';
+import { Captions } from './captions.js';
 import { Diary } from './diary.js';
-import { element } from './dom.js';
+import { download, element, today } from './dom.js';
+import { Engine } from './engine.js';
+import { offerFullScreen } from './full-screen.js';
+import { Gallery } from './gallery.js';
+import { How } from './how.js';
+import { Live } from './live.js';
 import { limitName } from './name-field.js';
 import { keepForOffline, watchVersions } from './offline.js';
-import { onPhoto } from './photos.js';
+import { ownPhoto, samplePhoto, type Photo } from './photo.js';
+import { onPhotos } from './photos.js';
 import { Questions } from './questions.js';
-import { markSample, showSamples, type Sample } from './samples.js';
+import { markSample, showSamples } from './samples.js';
+import { Showing } from './showing.js';
+import { text } from './text.js';
 import * as view from './view.js';
 
-/** Captions come faster than anyone reads: on a live picture one starts at most this often. */
-const LIVE_INTERVAL_MS = 600;
-// A better caption for a few milliseconds: see docs/performance.md.
-const NUM_BEAMS = 8;
-
-/** That something was seen before is said only of what is older than this. */
-const LONG_AGO_MS = 60_000;
-/** A model that stops again within this time is not started again without being asked for. */
-const LEAST_UPTIME_MS = 20_000;
-
-const video = element<HTMLVideoElement>('video');
-const camera = new Camera(video);
-const line = new view.CaptionLine();
-let model: BitMar | undefined; // none while it is loaded, or loaded again
+const engine = new Engine(opened, lost);
+const line = new CaptionLine();
+const captions = new Captions(engine);
+const showing = new Showing(engine, captions, line);
+const camera = new Camera(element<HTMLVideoElement>('video'), cameraEntered);
+const controls = new CameraControls(camera, () => engine.model !== undefined);
+const live = new Live(engine, camera, showing, line);
+const gallery = new Gallery(captions, show, engine.failed);
+const questions = new Questions((question, signal) => showing.source && engine.model?.ask(showing.source, question, { signal }), engine.failed);
+const how = new How(engine);
+const tools = new CaptionTools(() => showing.picture());
 let diary: Diary | undefined;
-let restartedAt = -Infinity;
-let watching: Watch | undefined;
-let captioning: AbortController | undefined; // the photo being captioned
-let photoUrl: string | undefined; // an object URL to free
-let shown: Source | undefined; // what a name would be given to
-let recalling = 0; // the newest recollection wins
-const remember = element<HTMLInputElement>('remember');
-// Of a live picture the frame of that moment is asked about.
-const questions = new Questions((question, signal) => shown && model?.ask(shown, question, { signal }), failed);
 
-async function load(): Promise<void> {
-  view.notice('');
-  view.showLoading(true);
-  try {
-    model = await BitMar.load(import.meta.env.MODEL_FOLDER, { onProgress: view.showProgress });
-  } catch (error) {
-    view.showLoading(false);
-    if (error instanceof BitMarError && error.code === 'unsupported_platform') {
-      return view.notice('This browser cannot run the model: it lacks WebAssembly SIMD. Any browser from 2023 or later has it.');
-    }
-    return view.notice(`The model could not be loaded. ${messageOf(error)}`, () => void load());
-  }
-  view.showLoading(false);
+// ---- The model ----
+
+async function opened(model: BitMar): Promise<void> {
   view.showModel(model.info);
   view.enableControls();
-  const { build, canAsk } = model.info;
-  questions.open(canAsk);
-  diary = new Diary(model.memory, failed);
-  await diary.open().catch(failed);
-  await captionShown();
-  await keepForOffline(build).catch(() => {}); // without it the page works, online
+  questions.open(model.info.canAsk);
+  diary = new Diary(model.memory, engine.failed);
+  await diary.open().catch(engine.failed);
+  await showing.showPhoto();
+  gallery.work();
+  await keepForOffline(model.info.build).catch(() => {}); // without it the page works, online
 }
 
-// ---- Photos ----
+function lost(): void {
+  camera.stop();
+  diary?.close();
+}
 
-/** `own`: a photo of the visitor's, which may be remembered. */
-async function caption(source: Source, own: boolean): Promise<void> {
-  if (!model) return;
-  captioning?.abort();
-  const { signal } = (captioning = new AbortController());
-  line.restart();
-  show(source);
-  try {
-    const writeMemory = own && remember.checked;
-    const result = await model.caption(source, { signal, numBeams: NUM_BEAMS, writeMemory, thumbnail: true, onToken: (piece) => line.add(piece) });
-    line.finish(result.text, result.confidence);
-    view.showTimings(result.timings);
-    void recall(source, result.episode); // after it: the picture is encoded then, and the time shown is a caption's
-  } catch (error) {
-    if (error instanceof BitMarError && error.code === 'aborted') return;
-    line.clear();
-    failed(error);
+// ---- What is shown ----
+
+/** That photo, and no camera behind it. */
+function show(photo: Photo): void {
+  view.notice('');
+  showing.put(photo);
+  if (camera.state.is === 'off') void showing.showPhoto();
+  else camera.stop();
+}
+
+function take(files: readonly File[]): void {
+  if (!engine.model) return;
+  const photos = files.map((file) => ownPhoto(file, text('ownPhoto')));
+  gallery.add(photos);
+  show(photos[0]!);
+}
+
+function cameraEntered(state: CameraState, before: CameraState): void {
+  view.showCamera(state);
+  controls.show(state);
+  live.enter(state);
+  if (state.is === 'starting') {
+    view.notice('');
+    showing.pause();
+  } else if (state.is === 'off') {
+    if (state.reason) view.notice(text(state.reason));
+    void showing.showPhoto();
+  } else if (before.is !== 'live') {
+    showing.showLive();
   }
 }
 
-/** What a name is given to, and what questions are about, from now on. */
-function show(source: Source): void {
-  shown = source;
+captions.onDone = (photo) => {
+  gallery.draw(photo);
+  if (photo.unreadable) view.notice(text('notReadable', { name: photo.name }));
+};
+
+live.onKept = (photo, now) => {
+  gallery.add([photo]);
+  if (now) show(photo);
+};
+
+showing.onChange = (photo) => {
   questions.forget();
-}
+  live.shown(photo);
+  markSample(photo && !photo.own ? photo.url : undefined);
+  gallery.mark(photo?.own ? photo : undefined);
+};
 
-/** The photo on the stage: the first one, or the one from before the camera. */
-async function captionShown(): Promise<void> {
-  const photo = element<HTMLImageElement>('photo');
-  markSample(photo.getAttribute('src') ?? undefined);
-  await photo.decode().catch(() => {}); // if it cannot be, the caption says so
-  await caption(photo, photoUrl !== undefined);
-}
+showing.onCaption = (caption, source) => how.show(caption, source);
+showing.onMatches = (matches) => how.remind(matches);
 
-async function takeSample(sample: Sample): Promise<void> {
-  beginPhoto(sample.url, sample.alt);
-  await captionShown();
-}
-
-async function takeFile(file: File): Promise<void> {
-  if (!model) return;
-  const url = URL.createObjectURL(file);
-  beginPhoto(url, 'Your photo');
-  photoUrl = url;
-  await caption(file, true);
-}
-
-function beginPhoto(url: string, alt: string): void {
-  stopCamera();
-  view.notice('');
-  if (photoUrl) URL.revokeObjectURL(photoUrl);
-  photoUrl = undefined;
-  markSample(undefined);
-  view.showPhoto(url, alt);
-  show(element<HTMLImageElement>('photo'));
-}
-
-// ---- Camera ----
-
-async function startCamera(choice?: MediaTrackConstraints): Promise<void> {
-  if (!model) return;
-  view.notice('');
-  captioning?.abort();
-  watching?.stop();
-  try {
-    const started = await camera.start(() => {
-      stopCamera();
-      view.notice('The camera is gone. Photos work all the same.');
-    }, choice);
-    if (!started) return;
-    if (!model) return stopCamera();
-  } catch (error) {
-    stopCamera();
-    return view.notice(error instanceof CameraError ? error.message : messageOf(error));
-  }
-  markSample(undefined);
-  view.showStage('video');
-  line.clear();
-  show(video);
-  view.showRecalled('');
-  void camera.other().then((other) => (element('flip').hidden = !other || !camera.running));
-  watching = model.watch(video, {
-    interval: LIVE_INTERVAL_MS,
-    numBeams: NUM_BEAMS,
-    writeMemory: remember.checked,
-    thumbnail: true,
-    onCaption: ({ text, confidence, timings, episode }) => {
-      void recall(video, episode);
-      line.finish(text, confidence);
-      view.showTimings(timings);
-    },
-    onToken: (piece) => line.add(piece),
-    onError: failed,
-  });
-}
+line.onSaid = (said) => tools.show(said);
 
 // ---- Memory ----
-
-/** Says what the picture is called, or, once it is remembered as `episode`, when the same was seen before. */
-async function recall(source: Source, episode?: Written): Promise<void> {
-  const turn = (recalling += 1);
-  try {
-    const { matches, recognised } = await model!.memory.recall({ image: source, k: 1 });
-    if (turn !== recalling || source !== shown) return;
-    const known = episode?.outcome === 'blended' ? matches.find(({ id }) => id === episode.id) : undefined;
-    const again = known && Date.now() - known.createdMs > LONG_AGO_MS;
-    view.showRecalled(recognised ? `This is ${recognised.label}` : again ? `Seen before, ${ago(known.createdMs)}` : '');
-  } catch {
-    view.showRecalled(''); // what is wrong with the picture, its caption says
-  }
-}
 
 async function teach(): Promise<void> {
   const input = element<HTMLInputElement>('teach-name');
   const name = input.value.trim();
-  if (!name || !shown || !model) return input.focus();
+  const { source } = showing;
+  if (!name || !source || !engine.model) return input.focus();
   try {
-    await model.memory.teach(shown, name, { thumbnail: true });
+    await engine.model.memory.teach(source, name, { thumbnail: true });
     input.value = '';
-    await recall(shown);
+    await showing.recall();
   } catch (error) {
-    failed(error);
+    engine.failed(error);
   }
 }
 
-function stopCamera(): void {
-  watching?.stop();
-  watching = undefined;
-  if (view.isLive()) line.clear();
-  camera.stop();
-  view.showStage('photo');
-  if (shown === video) show(element<HTMLImageElement>('photo'));
-}
+// ---- Begin ----
 
-async function flipCamera(): Promise<void> {
-  const choice = await camera.other();
-  if (choice) await startCamera(choice);
-}
-
-/** A lost worker (a phone that ran short of memory, say) is started again; anything else is said. */
-function failed(error: unknown): void {
-  if (error instanceof BitMarError && error.code === 'disposed') return; // of a model that was lost
-  if (error instanceof BitMarError && error.code === 'worker_failed') {
-    restart();
-  } else if (error instanceof BitMarError && /image/.test(error.code)) {
-    view.notice(`That is not a picture that can be read here. (${error.message})`);
-  } else {
-    view.notice(messageOf(error));
-  }
-}
-
-/** Once, however many calls have failed; and not over and over by itself. */
-function restart(): void {
-  if (!model) return;
-  stopCamera();
-  diary?.close();
-  model.dispose();
-  model = undefined;
-  const again = performance.now() - restartedAt < LEAST_UPTIME_MS;
-  restartedAt = performance.now();
-  if (again) view.notice('The model stopped again.', () => void load());
-  else void load();
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-async function start(): Promise<void> {
-  watchVersions();
-  const first = showSamples((sample) => void takeSample(sample));
-  view.showPhoto(first.url, first.alt);
-  onPhoto((file) => void takeFile(file));
-  element('camera').addEventListener('click', () => void (view.isLive() ? backToPhoto() : startCamera()));
-  element('teach').addEventListener('click', () => void teach());
-  limitName(element('teach-name'));
-  element('teach-name').addEventListener('keydown', (event) => {
-    if (event.key === 'Enter') void teach();
-  });
-  remember.addEventListener('change', () => {
-    if (view.isLive()) void startCamera();
-  });
-  element('flip').addEventListener('click', () => void flipCamera());
-  await load();
-}
-
-function backToPhoto(): void {
-  stopCamera();
-  void captionShown();
-}
-
-void start();
+watchVersions();
+const first = showSamples(({ url, alt }) => show(samplePhoto(url, alt)));
+showing.put(samplePhoto(first.url, first.alt));
+view.showPhoto({ ...first, mirrored: false });
+onPhotos(take);
+offerFullScreen();
+element('teach').addEventListener('click', () => void teach());
+limitName(element('teach-name'));
+element('teach-name').addEventListener('keydown', (event) => {
+  if (event.key === 'Enter') void teach();
+});
+element('save-picture').addEventListener('click', () => {
+  showing.picture().then((file) => file && download(file, `bitmar-${today()}.jpg`), engine.failed);
+});
+element('gallery-copy').addEventListener('click', () => void copy(gallery.text));
+element('gallery-clear').addEventListener('click', () => {
+  if (showing.photo?.own) showing.put(samplePhoto(first.url, first.alt));
+  if (!view.isLive()) void showing.showPhoto();
+  gallery.clear();
+});
+void engine.load();

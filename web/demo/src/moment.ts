@@ -4,6 +4,7 @@ import type { Episode, Memory } from 'bitmar';
 import { ago } from './ago.js';
 import { element } from './dom.js';
 import { limitName } from './name-field.js';
+import { LANGUAGE, text } from './text.js';
 
 export class MomentDialog {
   readonly #memory: Memory;
@@ -41,8 +42,8 @@ export class MomentDialog {
     picture.hidden = !url;
     if (url) picture.src = url;
     element('moment-caption').textContent = episode.caption ?? episode.label ?? '';
-    const met = episode.strength >= 2 ? `, met ${Math.round(episode.strength)} times` : '';
-    element('moment-time').textContent = `${ago(episode.createdMs)}, ${new Date(episode.createdMs).toLocaleString('en')}${met}`;
+    const when = { ago: ago(episode.createdMs), date: new Date(episode.createdMs).toLocaleString(LANGUAGE), count: Math.round(episode.strength) };
+    element('moment-time').textContent = text(episode.strength >= 2 ? 'momentMet' : 'momentWhen', when);
     this.#name.value = episode.label ?? '';
     this.#dialog.showModal();
   }

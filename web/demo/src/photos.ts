@@ -1,13 +1,15 @@
-// A photo from the file dialogue, dropped on the page, or pasted.
+// Photos from the file dialogue, dropped on the page, or pasted.
 
 import { element } from './dom.js';
 
-export function onPhoto(take: (file: File) => void): void {
+export function onPhotos(take: (files: File[]) => void): void {
+  const takeAny = (files: FileList | null | undefined) => {
+    if (files?.length) take([...files]);
+  };
   const input = element<HTMLInputElement>('file');
   element('choose').addEventListener('click', () => input.click());
   input.addEventListener('change', () => {
-    const file = input.files?.[0];
-    if (file) take(file);
+    takeAny(input.files);
     input.value = ''; // the same photo may be chosen again
   });
 
@@ -30,12 +32,8 @@ export function onPhoto(take: (file: File) => void): void {
   root.addEventListener('drop', (event) => {
     event.preventDefault();
     dropping(false);
-    const file = event.dataTransfer?.files[0];
-    if (file) take(file);
+    takeAny(event.dataTransfer?.files);
   });
 
-  document.addEventListener('paste', (event) => {
-    const file = event.clipboardData?.files[0];
-    if (file) take(file);
-  });
+  document.addEventListener('paste', (event) => takeAny(event.clipboardData?.files));
 }

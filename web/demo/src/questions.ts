@@ -2,14 +2,13 @@
 
 import { BitMarError, type Answer } from 'bitmar';
 import { element } from './dom.js';
+import { number, text } from './text.js';
 
 /** Answers less likely than this are shown as guesses. */
 const UNSURE = 0.4;
 
+// Of what the model reads: English, whatever the page is.
 const EXAMPLES = ['What is this?', 'Where is this?', 'What color is it?', 'How many people are there?'];
-
-const DECLINED = 'No answer. It does not say who somebody is, how old they are, where they come from or how they feel.';
-const TOO_LONG = 'That question is too long for it. Try a shorter one.';
 
 const box = element<HTMLFormElement>('ask');
 const input = element<HTMLInputElement>('question');
@@ -67,7 +66,7 @@ export class Questions {
     } catch (error) {
       if (signal.aborted) return;
       const long = error instanceof BitMarError && error.code === 'text_too_long';
-      show(undefined, long ? TOO_LONG : '');
+      show(undefined, long ? text('questionTooLong') : '');
       if (!long) this.#failed(error);
     }
   }
@@ -78,10 +77,10 @@ function show(found?: Answer, message = ''): void {
   answer.replaceChildren(message);
   if (!found) return;
   answer.classList.toggle('declined', found.declined);
-  if (found.declined) return answer.replaceChildren(DECLINED);
+  if (found.declined) return answer.replaceChildren(text('declined'));
   const unsure = found.confidence < UNSURE;
   answer.classList.toggle('unsure', unsure);
   const said = Object.assign(document.createElement('strong'), { textContent: found.answer });
-  const sure = Object.assign(document.createElement('span'), { textContent: `${Math.round(100 * found.confidence)} % sure` });
-  answer.replaceChildren(...(unsure ? ['Perhaps '] : []), said, ' ', sure);
+  const sure = Object.assign(document.createElement('span'), { textContent: text('sure', { percent: `${number(100 * found.confidence)} %` }) });
+  answer.replaceChildren(...(unsure ? [`${text('perhaps')} `] : []), said, ' ', sure);
 }

@@ -1,13 +1,16 @@
+// The strip of samples.
+
 import { element } from './dom.js';
+import { text } from './text.js';
 
 // The page opens on the first: one that the model is sure of and right about.
 const SAMPLES = [
-  ['cat', 'A tabby cat looking to the side'],
-  ['coffee', 'A red cup of coffee on a wooden table'],
-  ['stairs', 'People on an outdoor staircase'],
-  ['raccoon', 'A raccoon among leaves'],
-  ['astronaut', 'An astronaut in an orange suit in front of a flag'],
-  ['photographer', 'A man looking through a camera on a tripod'],
+  ['cat', 'sampleCat'],
+  ['coffee', 'sampleCoffee'],
+  ['stairs', 'sampleStairs'],
+  ['raccoon', 'sampleRaccoon'],
+  ['astronaut', 'sampleAstronaut'],
+  ['photographer', 'samplePhotographer'],
 ] as const;
 
 export interface Sample {
@@ -18,7 +21,7 @@ export interface Sample {
 /** Fills the strip; the choice calls back. Returns the first sample. */
 export function showSamples(onChoose: (sample: Sample) => void): Sample {
   const list = element('samples');
-  const samples = SAMPLES.map(([name, alt]) => ({ url: `samples/${name}.jpg`, alt }));
+  const samples = SAMPLES.map(([name, alt]) => ({ url: `samples/${name}.jpg`, alt: text(alt) }));
   for (const sample of samples) {
     const button = document.createElement('button');
     button.type = 'button';

@@ -1,109 +1,73 @@
-// What the page shows. Knows nothing of models and cameras.
+// What the page shows of what the other parts tell it.
 
 import type { Caption, ModelInfo, Progress } from 'bitmar';
+import type { CameraState } from './camera.js';
 import { element } from './dom.js';
+import { leaveFullScreen } from './full-screen.js';
+import type { Photo } from './photo.js';
+import { megabytes, number, text } from './text.js';
 
-/** Captions that are right less often than this are shown as doubtful. */
-const UNSURE = 0.35;
+/** So long what was done is said. */
+const SAID_MS = 2200;
 
-const caption = element('caption');
-const announce = element('announce');
 const photo = element<HTMLImageElement>('photo');
+let saying: ReturnType<typeof setTimeout> | undefined;
 
-/**
- * A streaming caption: pieces are added as they come. Where a new caption begins like the one before it, that part of the
- * line is left alone, so that a live caption does not flicker.
- */
-export class CaptionLine {
-  #next = 0; // the place of the next piece
-  #heard = '';
-  #heardAt = 0;
-
-  /** The next piece starts a new caption; the old one stays, dimmed, until then. */
-  restart(): void {
-    this.#next = 0;
-    caption.classList.add('stale');
-  }
-
-  add(piece: string): void {
-    caption.classList.remove('stale', 'unsure');
-    for (const word of piece.split(/(?<=\s)/)) this.#addWord(word);
-  }
-
-  /** The caption is complete. Screen readers hear it now; on a live picture at most once in three seconds. */
-  finish(said: string, confidence: number | null): void {
-    const unsure = confidence !== null && confidence < UNSURE;
-    const text = unsure ? `Not sure: ${said}` : said;
-    caption.classList.toggle('unsure', unsure);
-    caption.classList.remove('stale');
-    this.#cut();
-    this.#next = 0;
-    if (isLive() && (text === this.#heard || performance.now() - this.#heardAt < 3000)) return;
-    this.#heard = text;
-    this.#heardAt = performance.now();
-    announce.textContent = text;
-  }
-
-  clear(): void {
-    this.#next = 0;
-    this.#cut();
-    caption.classList.remove('stale');
-  }
-
-  #addWord(word: string): void {
-    if (caption.children[this.#next]?.textContent !== word) {
-      this.#cut();
-      caption.append(Object.assign(document.createElement('span'), { textContent: word }));
-    }
-    this.#next += 1;
-  }
-
-  /** Drops what is left of the caption before. */
-  #cut(): void {
-    while (caption.children.length > this.#next) caption.lastElementChild?.remove();
-  }
-}
-
-export function showPhoto(url: string, alt: string): void {
+export function showPhoto({ url, alt, mirrored }: Pick<Photo, 'url' | 'alt' | 'mirrored'>): void {
   photo.src = url;
   photo.alt = alt;
+  photo.classList.toggle('mirrored', mirrored);
   element<HTMLImageElement>('backdrop').src = url;
   showStage('photo');
 }
 
-export function showStage(what: 'photo' | 'video'): void {
+export function showStage(what: 'photo' | 'video' | 'nothing'): void {
   const live = what === 'video';
   element('stage').dataset.show = what;
   element('video').hidden = !live;
-  element('live').hidden = !live;
-  photo.hidden = live;
-  if (!live) element('flip').hidden = true;
+  photo.hidden = what !== 'photo';
+  element('nothing').hidden = what !== 'nothing';
+  element<HTMLButtonElement>('save-picture').disabled = what === 'nothing';
+  if (what === 'nothing') for (const image of [photo, element('backdrop')]) image.removeAttribute('src');
   document.body.classList.toggle('is-live', live);
-  element('figures-title').textContent = live ? 'Each frame takes' : 'This picture took';
-  element('camera').setAttribute('aria-pressed', String(live));
-  element('camera-label').textContent = live ? 'Stop camera' : 'Start camera';
+  element('figures-title').textContent = text(live ? 'frameTakes' : 'pictureTook');
 }
 
-/** Whether the stage belongs to the camera, be it that it is being started again. */
+/** Whether the live picture has the stage, be it that another camera is being started. */
 export function isLive(): boolean {
   return document.body.classList.contains('is-live');
 }
 
-export function showTimings({ visionMs, textMs }: Caption['timings']): void {
-  showMs('vision-ms', visionMs);
-  showMs('text-ms', textMs);
-  showMs('total-ms', visionMs + textMs);
+/** The tag on the stage says what the camera does. */
+export function showCamera(state: CameraState): void {
+  const muted = state.is === 'live' && state.muted;
+  element('live').hidden = state.is === 'off';
+  element('live').dataset.state = muted ? 'muted' : state.is;
+  element('live-text').textContent = text(muted ? 'muted' : state.is === 'starting' ? 'starting' : 'live');
 }
 
-function showMs(id: string, ms: number): void {
+export function showTimings(timings: Caption['timings'] | undefined): void {
+  showMs('vision-ms', timings?.visionMs);
+  showMs('text-ms', timings?.textMs);
+  showMs('total-ms', timings && timings.visionMs + timings.textMs);
+}
+
+function showMs(id: string, ms: number | undefined): void {
+  if (ms === undefined) return element(id).replaceChildren('–');
   const unit = Object.assign(document.createElement('small'), { textContent: 'ms' });
-  element(id).replaceChildren(ms.toFixed(ms < 10 ? 1 : 0), unit);
+  element(id).replaceChildren(number(ms, ms < 10 ? 1 : 0), unit);
+}
+
+/** Frames a second of a live picture that get a caption; of others there is no such thing. */
+export function showRate(rate: number | undefined): void {
+  element('rate-cell').hidden = rate === undefined;
+  if (rate !== undefined) element('rate').textContent = number(rate, 1);
 }
 
 export function showProgress({ loaded, total }: Progress): void {
   const bar = element<HTMLProgressElement>('progress');
-  const of = total === undefined ? '' : ` of ${megabytes(total)}`;
-  element('loading-text').textContent = `Downloading the model: ${megabytes(loaded)}${of}`;
+  const [some, all] = [megabytes(loaded), megabytes(total ?? 0)];
+  element('loading-text').textContent = total === undefined ? text('downloading', { loaded: some }) : text('downloadingOf', { loaded: some, total: all });
   if (total === undefined) {
     bar.removeAttribute('value');
   } else {
@@ -116,11 +80,13 @@ export function showLoading(loading: boolean): void {
   element('loading').hidden = !loading;
 }
 
-export function showModel(info: ModelInfo): void {
-  const memory = Object.values(info.bytes).reduce((sum, bytes) => sum + bytes, 0);
-  const using = memory ? `, ${megabytes(memory)} in use` : '';
-  const threads = info.threads > 1 ? `, ${info.threads} threads` : '';
-  element('model').textContent = `Model: ${megabytes(info.fileBytes)} downloaded${using}, ${info.kernels} kernels${threads}`;
+export function showModel({ bytes, fileBytes, kernels, threads }: ModelInfo): void {
+  const inUse = Object.values(bytes).reduce((sum, each) => sum + each, 0);
+  const parts = [text('modelDownloaded', { size: megabytes(fileBytes) })];
+  if (inUse) parts.push(text('modelInUse', { size: megabytes(inUse) }));
+  parts.push(text('modelKernels', { name: kernels }));
+  if (threads > 1) parts.push(text('modelThreads', { count: threads }));
+  element('model').textContent = text('model', { parts: parts.join(', ') });
 }
 
 export function enableControls(): void {
@@ -129,26 +95,30 @@ export function enableControls(): void {
 }
 
 /** What the memory says of the picture; no text takes it away. */
-export function showRecalled(text: string): void {
-  element('recalls').hidden = !text;
-  element('recalls').textContent = text;
+export function showRecalled(words: string): void {
+  element('recalls').hidden = !words;
+  element('recalls').textContent = words;
 }
 
 /** A message that stays until the next one; with `retry`, a button that calls it. No text takes it away. */
-export function notice(text: string, retry?: () => void): void {
-  element('notice').hidden = !text;
-  element('notice-text').textContent = text;
+export function notice(words: string, retry?: () => void): void {
+  element('notice').hidden = !words;
+  element('notice-text').textContent = words;
   const button = element<HTMLButtonElement>('retry');
   button.hidden = !retry;
   button.onclick = retry ?? null;
+  if (words) leaveFullScreen(); // it is beside the stage
+}
+
+/** That something is done: for a moment, over the picture. */
+export function say(words: string): void {
+  clearTimeout(saying);
+  element('did').textContent = words;
+  saying = setTimeout(() => (element('did').textContent = ''), SAID_MS);
 }
 
 /** Says that there is a new version; the button calls `take`. */
 export function offerUpdate(take: () => void): void {
   element('update').hidden = false;
   element('update-now').onclick = take;
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
 }

@@ -1,0 +1,125 @@
+// "See how it works": where the time of a caption goes, how likely its words are, and what the memory has to do with it.
+
+import type { Caption, Match, Source } from 'bitmar';
+import { NUM_BEAMS } from './captions.js';
+import { element } from './dom.js';
+import type { Engine } from './engine.js';
+import { number, text } from './text.js';
+
+/** As many as are looked for; those beyond are too unlike to be of interest. */
+export const REMINDERS = 4;
+/** A cosine below this is no likeness. */
+const LEAST_LIKE = 0.3;
+
+const panel = element<HTMLDetailsElement>('how');
+const percent = (part: number) => number(part, 0, { style: 'percent', maximumSignificantDigits: 2 });
+const ms = (value: number) => text('ms', { number: number(value, value < 10 ? 1 : 0) });
+
+export class How {
+  readonly #engine: Engine;
+  #caption: Caption | undefined;
+  #source: Source | undefined; // a photo's
+  #matches: readonly Match[] = [];
+  #urls: string[] = [];
+  #turn = 0; // the newest drawing wins
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+    panel.addEventListener('toggle', () => this.#draw());
+  }
+
+  /** A caption; with `source`, of a photo, which can be looked at again. None: of what was shown nothing is left. */
+  show(caption: Caption | undefined, source?: Source): void {
+    this.#caption = caption;
+    this.#source = source;
+    if (!caption) this.#matches = []; // of a live picture they stay until the next
+    this.#draw();
+  }
+
+  /** What the memory knows that looks like it, but for itself. */
+  remind(matches: readonly Match[]): void {
+    const own = this.#caption?.episode;
+    this.#matches = matches.filter(({ id, similarity }) => similarity >= LEAST_LIKE && !(own?.id === id && own.outcome !== 'blended'));
+    if (panel.open) void this.#drawReminders(this.#turn).catch(this.#engine.failed);
+  }
+
+  /** Nothing is computed or drawn while the panel is closed. */
+  #draw(): void {
+    const turn = (this.#turn += 1);
+    if (!panel.open) return;
+    element('how-parts').hidden = !this.#caption;
+    if (!this.#caption) return;
+    this.#drawTime(this.#caption);
+    this.#drawWords(this.#caption);
+    Promise.all([this.#drawReminders(turn), this.#drawWithout(this.#caption, turn)]).catch(this.#engine.failed);
+  }
+
+  #drawTime({ timings: { visionMs, textMs, totalMs }, tokens }: Caption): void {
+    const pieces = tokens.length + 1; // its end, too
+    const parts = [
+      ['rest', Math.max(0, totalMs - visionMs - textMs), text('howRest')],
+      ['vision', visionMs, text('howVision')],
+      ['text', textMs, text('howText', { count: pieces, each: ms(textMs / pieces) })],
+    ] as const;
+    element('how-bar').replaceChildren(...parts.map(([name, time]) => bar(name, time)));
+    element('how-times').replaceChildren(
+      ...parts.map(([name, time, words]) => {
+        const item = document.createElement('li');
+        item.append(bar(name), Object.assign(document.createElement('span'), { textContent: words }), Object.assign(document.createElement('strong'), { textContent: ms(time) }));
+        return item;
+      }),
+    );
+  }
+
+  #drawWords({ logProbability, tokens, confidence }: Caption): void {
+    const lines = [text('howEach', { percent: percent(Math.exp(logProbability / (tokens.length + 1))) })];
+    if (confidence !== null) lines.push(text('howRight', { percent: percent(confidence) }));
+    element('how-words').textContent = lines.join(' ');
+  }
+
+  /** What the model says of the same photo without its memory. */
+  async #drawWithout({ text: said }: Caption, turn: number): Promise<void> {
+    const source = this.#source;
+    const line = element('how-without');
+    line.hidden = true;
+    if (!source) return;
+    const without = await this.#engine.use((model) => model.caption(source, { numBeams: NUM_BEAMS, readMemory: false }));
+    if (turn !== this.#turn) return;
+    line.hidden = false;
+    line.textContent = without.text === said ? text('howSame') : text('howWithout', { caption: without.text });
+  }
+
+  async #drawReminders(turn: number): Promise<void> {
+    const matches = this.#matches;
+    const pictures = await Promise.all(matches.map(({ id }) => this.#engine.use((model) => model.memory.thumbnail(id))));
+    if (turn !== this.#turn || matches !== this.#matches) return;
+    for (const url of this.#urls) URL.revokeObjectURL(url);
+    this.#urls = [];
+    element('how-none').hidden = matches.length > 0;
+    element('how-reminders').replaceChildren(
+      ...matches.map((match, i) => {
+        const picture = pictures[i];
+        const url = picture && URL.createObjectURL(picture);
+        if (url) this.#urls.push(url);
+        return reminder(match, url);
+      }),
+    );
+  }
+}
+
+/** With `size`, that much of a bar; else a sample of its colour. */
+function bar(name: string, size?: number): HTMLElement {
+  const part = Object.assign(document.createElement('span'), { className: `how-${name}` });
+  if (size !== undefined) part.style.flexGrow = String(size);
+  return part;
+}
+
+function reminder({ label, caption, similarity }: Match, url: string | undefined): HTMLLIElement {
+  const item = document.createElement('li');
+  const image = url ? Object.assign(document.createElement('img'), { src: url, alt: '' }) : document.createElement('span');
+  image.className = 'thumb';
+  const words = Object.assign(document.createElement('span'), { textContent: label ?? caption ?? text('something') });
+  const like = Object.assign(document.createElement('strong'), { textContent: percent(similarity), title: text('howLike') });
+  item.append(image, words, like);
+  return item;
+}
