@@ -132,6 +132,9 @@ describe('the page', () => {
     assert.notEqual(await background(), light);
     await page.setViewportSize({ width: 320, height: 568 });
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);
+    // The choices are below the picture, which whoever chooses sees all the same.
+    await page.locator('.samples button').nth(2).click();
+    await page.waitForFunction(() => document.querySelector('#stage').getBoundingClientRect().top >= 0);
     await page.close();
   });
 

@@ -57,9 +57,10 @@ function lost(): void {
 
 // ---- What is shown ----
 
-/** That photo, and no camera behind it. */
+/** That photo, and no camera behind it. On a phone the choices are below the stage. */
 function show(photo: Photo): void {
   view.notice('');
+  if (engine.model) element('stage').scrollIntoView({ block: 'nearest' });
   showing.put(photo);
   if (camera.state.is === 'off') void showing.showPhoto();
   else camera.stop();
