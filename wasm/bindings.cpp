@@ -56,9 +56,11 @@ std::unique_ptr<Engine> load(const std::string& config, const std::string& token
                              const val& weights, const val& options) {
   return guarded([&] {
     const auto bytes = bytes_of(weights);
-    return Engine::load({config, tokenizer, preprocessor, bytes},
-                        {.int8_kv_cache = options["int8KvCache"].as<bool>(),
-                         .threads = whole<int>(options["threads"].as<double>(), "threads")});
+    auto engine = Engine::load({config, tokenizer, preprocessor, bytes},
+                               {.int8_kv_cache = options["int8KvCache"].as<bool>(),
+                                .threads = whole<int>(options["threads"].as<double>(), "threads")});
+    if (options["additiveMemory"].as<bool>()) engine->memory().set_policy(bitmar::WritePolicy::additive);
+    return engine;
   });
 }
 
@@ -172,11 +174,6 @@ int slot_of(Engine& engine, double id) {
 
 void memory_configure(Engine& engine, double slots) {
   guarded([&] { engine.resize_memory(whole<int>(slots, "slots")); });
-}
-
-// 'gated' or 'additive'
-void memory_policy(Engine& engine, const std::string& policy) {
-  engine.memory().set_policy(policy == "additive" ? EpisodicMemory::Policy::additive : EpisodicMemory::Policy::gated);
 }
 
 val memory_write(Engine& engine, double now_ms, const val& label) {
@@ -380,7 +377,6 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .function("embedPixels", &embed_pixels)
       .function("embedText", &embed_text)
       .function("memoryConfigure", &memory_configure)
-      .function("memoryPolicy", &memory_policy)
       .function("memoryWrite", &memory_write)
       .function("memoryTeachPixels", &memory_teach_pixels)
       .function("memoryRecall", &memory_recall)

@@ -42,9 +42,10 @@ const THUMBNAIL_BYTES = 16 << 20;
  */
 export function checkMemoryOptions(options: MemoryOptions): void {
   if (!isObject(options)) throw unlike('memory', 'an object', options);
-  const { slots, shrink, persist, folder, store, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES }: MemoryOptions = options;
+  const { slots, shrink, policy = 'gated', persist, folder, store, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES }: MemoryOptions = options;
   if (slots !== undefined) checkWhole('memory.slots', slots, 1, 1 << 16);
   if (isSet(shrink)) checkBoolean('memory.shrink', shrink);
+  checkOneOf('memory.policy', policy, ['gated', 'additive']);
   if (isSet(persist)) checkBoolean('memory.persist', persist);
   if (folder !== undefined && (typeof folder !== 'string' || folder === '')) throw unlike('memory.folder', 'a path', folder);
   if (store !== undefined) checkFunction('memory.store', store);
