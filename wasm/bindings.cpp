@@ -137,7 +137,6 @@ val written_of(const EpisodicMemory::Written& written) {
   static constexpr const char* kOutcomes[] = {"blended", "added", "replaced"};
   val object = val::object();
   object.set("id", number(written.id));
-  object.set("slot", written.slot);
   object.set("outcome", std::string(kOutcomes[static_cast<int>(written.outcome)]));
   object.set("similarity", written.similarity);
   object.set("replacedId", written.replaced_id ? val(number(written.replaced_id)) : val::null());
@@ -207,10 +206,10 @@ val memory_recall(Engine& engine, const val& query, double k, float least) {
   return guarded([&] {
     EpisodicMemory& memory = engine.memory();
     const std::uint64_t wanted = std::min<std::uint64_t>(whole<std::uint64_t>(k, "k"), memory.capacity());
-    std::vector<EpisodicMemory::Match> matches(static_cast<std::size_t>(wanted));
+    std::vector<bitmar::Match> matches(static_cast<std::size_t>(wanted));
     matches.resize(memory.recall(convertJSArrayToNumberVector<float>(query), matches, least));
     val list = val::array();
-    for (const EpisodicMemory::Match& match : matches) {
+    for (const bitmar::Match& match : matches) {
       val entry = entry_of(memory.slot(match.slot));
       entry.set("similarity", match.similarity);
       list.call<void>("push", entry);

@@ -52,8 +52,8 @@ test('what comes back has the fields that its type says', async () => {
   engine.beginPixels(...pixels, { prompt: '', maxTokens: 3, numBeams: 1, temperature: 0, topP: 1, seed: 0, readMemory: false });
   while (engine.step() !== null);
   has('EngineResult', engine.result());
-  has('EngineAnswer', engine.askPixels(...pixels, 'what?', { numBeams: 1, maxTokens: null }));
   has('Written', engine.memoryWrite(5, null));
+  has('EngineAnswer', engine.askPixels(...pixels, 'what?', { numBeams: 1, maxTokens: null }));
   has('Written', engine.memoryTeachPixels(...pixels, 'grey', 6));
   has('EngineEpisode', engine.memoryList()[0]);
   const query = engine.embedPixels(...pixels, null);
