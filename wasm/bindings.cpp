@@ -56,9 +56,11 @@ std::unique_ptr<Engine> load(const std::string& config, const std::string& token
                              const val& weights, const val& options) {
   return guarded([&] {
     const auto bytes = bytes_of(weights);
-    return Engine::load({config, tokenizer, preprocessor, bytes},
-                        {.int8_kv_cache = options["int8KvCache"].as<bool>(),
-                         .threads = whole<int>(options["threads"].as<double>(), "threads")});
+    auto engine = Engine::load({config, tokenizer, preprocessor, bytes},
+                               {.int8_kv_cache = options["int8KvCache"].as<bool>(),
+                                .threads = whole<int>(options["threads"].as<double>(), "threads")});
+    if (options["additiveMemory"].as<bool>()) engine->memory().set_policy(bitmar::WritePolicy::additive);
+    return engine;
   });
 }
 
@@ -135,7 +137,6 @@ val written_of(const EpisodicMemory::Written& written) {
   static constexpr const char* kOutcomes[] = {"blended", "added", "replaced"};
   val object = val::object();
   object.set("id", number(written.id));
-  object.set("slot", written.slot);
   object.set("outcome", std::string(kOutcomes[static_cast<int>(written.outcome)]));
   object.set("similarity", written.similarity);
   object.set("replacedId", written.replaced_id ? val(number(written.replaced_id)) : val::null());
@@ -174,11 +175,6 @@ void memory_configure(Engine& engine, double slots) {
   guarded([&] { engine.resize_memory(whole<int>(slots, "slots")); });
 }
 
-// 'gated' or 'additive'
-void memory_policy(Engine& engine, const std::string& policy) {
-  engine.memory().set_policy(policy == "additive" ? EpisodicMemory::Policy::additive : EpisodicMemory::Policy::gated);
-}
-
 val memory_write(Engine& engine, double now_ms, const val& label) {
   return guarded([&] {
     const auto name = optional_of<std::string>(label);
@@ -210,10 +206,10 @@ val memory_recall(Engine& engine, const val& query, double k, float least) {
   return guarded([&] {
     EpisodicMemory& memory = engine.memory();
     const std::uint64_t wanted = std::min<std::uint64_t>(whole<std::uint64_t>(k, "k"), memory.capacity());
-    std::vector<EpisodicMemory::Match> matches(static_cast<std::size_t>(wanted));
+    std::vector<bitmar::Match> matches(static_cast<std::size_t>(wanted));
     matches.resize(memory.recall(convertJSArrayToNumberVector<float>(query), matches, least));
     val list = val::array();
-    for (const EpisodicMemory::Match& match : matches) {
+    for (const bitmar::Match& match : matches) {
       val entry = entry_of(memory.slot(match.slot));
       entry.set("similarity", match.similarity);
       list.call<void>("push", entry);
@@ -380,7 +376,6 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .function("embedPixels", &embed_pixels)
       .function("embedText", &embed_text)
       .function("memoryConfigure", &memory_configure)
-      .function("memoryPolicy", &memory_policy)
       .function("memoryWrite", &memory_write)
       .function("memoryTeachPixels", &memory_teach_pixels)
       .function("memoryRecall", &memory_recall)

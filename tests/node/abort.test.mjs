@@ -110,6 +110,16 @@ describe('a worker that hangs', () => {
     assert.equal((await model.memory.stats()).damaged, 0);
   });
 
+  test('the memory’s policy stays', async () => {
+    const model = await load({ slots: 2, policy: 'additive' });
+    for (const seed of [1, 4]) await model.memory.teach(picture(20 * seed, 30, seed), `name ${seed}`);
+    const { caption, stop } = await hungCaption(model);
+    stop.abort();
+    await assert.rejects(caption, code('aborted'));
+    const { outcome } = await model.memory.write(picture(10, 70, 9));
+    assert.deepEqual([outcome, starts], ['blended', 2]);
+  });
+
   test('in a change of the memory: it was not made; and again, after many changes', async () => {
     const model = await load({ slots: 200 }); // kept nowhere else
     const { memory } = model;

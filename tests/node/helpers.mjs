@@ -80,6 +80,23 @@ export async function tinyFiles(change = () => {}) {
   };
 }
 
+/** The engine's WebAssembly, without the package around it. */
+export async function engineModule() {
+  const { default: create } = await import(path('wasm/dist/bitmar-simd.mjs'));
+  const compiled = await WebAssembly.compile(await readFile(path('wasm/dist/bitmar-simd.wasm')));
+  return create({
+    instantiateWasm: (imports, receive) => (WebAssembly.instantiate(compiled, imports).then((instance) => receive(instance, compiled)), {}),
+    threads: 1,
+  });
+}
+
+/** An engine of that with a model from a folder. */
+export async function engineOf(module, folder = TINY, options = {}) {
+  const [config, tokenizer, preprocessor] = await Promise.all(['config.json', 'tokenizer.json', 'preprocessor_config.json'].map((file) => readFile(join(folder, file), 'utf8')));
+  const weights = await readFile(join(folder, 'model.safetensors'));
+  return module.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache: false, additiveMemory: false, threads: 1, ...options });
+}
+
 /** A tensor of the golden vectors: what PyTorch says of the tiny model. */
 export async function golden(name) {
   const file = await readFile(`${TINY}/golden.safetensors`);

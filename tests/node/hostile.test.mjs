@@ -8,25 +8,13 @@ import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 
 import { BitMar } from 'bitmar';
-import { path, picture, TINY } from './helpers.mjs';
+import { engineModule, engineOf, path, picture, TINY } from './helpers.mjs';
 
 /** Seconds of the processor, which others on a busy machine do not spend: twice what SECURITY.md promises of native code. */
 const MOST_WORK = 2;
 
 const FILES = { config: 'config.json', tokenizer: 'tokenizer.json', preprocessor: 'preprocessor_config.json', safetensors: 'model.safetensors' };
 const OPTIONS = { prompt: '', maxTokens: 2, numBeams: 1, temperature: 0, topP: 1, seed: 0, readMemory: false };
-
-async function engineModule() {
-  const { default: create } = await import(path('wasm/dist/bitmar-simd.mjs'));
-  const compiled = await WebAssembly.compile(await readFile(path('wasm/dist/bitmar-simd.wasm')));
-  return create({
-    instantiateWasm(imports, receive) {
-      WebAssembly.instantiate(compiled, imports).then((instance) => receive(instance, compiled));
-      return {};
-    },
-    threads: 1,
-  });
-}
 
 describe('hostile inputs', () => {
   let folder, table, module, photos;
@@ -42,12 +30,7 @@ describe('hostile inputs', () => {
   });
   after(() => rm(folder, { recursive: true }));
 
-  const text = (directory, file) => readFile(join(directory, file), 'utf8');
-  async function load(directory) {
-    const [config, tokenizer, preprocessor] = await Promise.all(['config', 'tokenizer', 'preprocessor'].map((part) => text(directory, FILES[part])));
-    const weights = await readFile(join(directory, FILES.safetensors));
-    return module.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache: false, threads: 1 });
-  }
+  const load = (directory) => engineOf(module, directory);
 
   /** The code that an input ends with; anything that is no typed error fails. */
   async function codeOf(attempt) {

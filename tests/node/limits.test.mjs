@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { BitMar } from 'bitmar';
-import { code, picture, TINY } from './helpers.mjs';
+import { code, engineModule, engineOf, picture, TINY } from './helpers.mjs';
 
 describe('limits', () => {
   let model;
@@ -63,19 +63,11 @@ describe('limits', () => {
   });
 
   test('the engine checks what the package would let through', async () => {
-    const { default: create } = await import('../../wasm/dist/bitmar-simd.mjs');
-    const compiled = await WebAssembly.compile(await readFile(new URL('../../wasm/dist/bitmar-simd.wasm', import.meta.url)));
-    const module = await create({
-      instantiateWasm: (imports, receive) => (WebAssembly.instantiate(compiled, imports).then((instance) => receive(instance, compiled)), {}),
-      threads: 1,
-    });
-    const text = (file) => readFile(join(TINY, file), 'utf8');
-    const files = [await text('config.json'), await text('tokenizer.json'), await text('preprocessor_config.json'), await readFile(join(TINY, 'model.safetensors'))];
-    const load = (threads) => module.Engine.load(...files, { int8KvCache: false, threads });
-    const refused = (call) => assert.throws(call, ({ code: found }) => found === 'invalid_argument' || found === 'invalid_image');
-    refused(() => load(1.5));
-    refused(() => load(2 ** 32 + 1));
-    const engine = load(1);
+    const module = await engineModule();
+    const refusal = ({ code: found }) => found === 'invalid_argument' || found === 'invalid_image';
+    const refused = (call) => assert.throws(call, refusal);
+    for (const threads of [1.5, 2 ** 32 + 1]) await assert.rejects(engineOf(module, TINY, { threads }), refusal);
+    const engine = await engineOf(module);
     const options = { prompt: '', maxTokens: 2, numBeams: 1, temperature: 0, topP: 1, seed: 0, readMemory: false };
     const data = new Uint8Array(3 * 2 * 2);
     for (const wrong of [{ seed: -1 }, { seed: 0.5 }, { seed: 2 ** 53 }, { seed: NaN }, { maxTokens: 2.5 }, { maxTokens: 2 ** 32 + 2 }, { numBeams: 2 ** 32 + 1 }, { numBeams: NaN }]) {

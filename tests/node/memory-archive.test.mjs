@@ -3,7 +3,9 @@ import { test } from 'node:test';
 
 import { code, path } from './helpers.mjs';
 
-const { readArchive, writeArchive } = await import(path('web/bitmar/dist/memory-archive.js'));
+const archives = await import(path('web/bitmar/dist/memory-archive.js'));
+const { writeArchive } = archives;
+const readArchive = (bytes) => archives.readArchive(new Blob([bytes]));
 
 const ARCHIVE = {
   model: 'abc',

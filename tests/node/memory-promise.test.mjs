@@ -200,7 +200,7 @@ describe('an import', () => {
     await memory.teach(picture(10, 10), 'mine', { now: NOW, thumbnail: new Blob(['tiny'], { type: 'image/png' }) });
     await memory.write(picture(90, 10), { now: NOW });
     const bytes = new Uint8Array(await (await memory.export()).arrayBuffer());
-    assert.equal((await readArchive(bytes)).captions.size, 1);
+    assert.equal((await readArchive(new Blob([bytes]))).captions.size, 1);
     for (let bit = 0; bit < 8 * bytes.length; bit += 29) {
       const flipped = bytes.slice();
       flipped[bit >> 3] ^= 1 << (bit & 7);

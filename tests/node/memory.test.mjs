@@ -385,3 +385,17 @@ describe('a memory in a folder', () => {
     assert.equal(memory.storage.error.code, 'storage_unavailable');
   });
 });
+
+test('policy: a full memory replaces its weakest episode, or by the paper’s additive rule moves all of them', async () => {
+  const written = async (policy) => {
+    const model = await BitMar.load(TINY, { memory: { slots: 2, ...policy } });
+    const outcomes = [];
+    for (const seed of [1, 4, 9]) outcomes.push((await model.memory.write(picture(20 * seed, 30, seed), { now: NOW + seed })).outcome);
+    model.dispose();
+    return outcomes;
+  };
+  assert.deepEqual(await written({ policy: 'additive' }), ['added', 'added', 'blended']);
+  const gated = await written({ policy: 'gated' });
+  assert.deepEqual(await written({}), gated);
+  await assert.rejects(BitMar.load(TINY, { memory: { policy: 'paper' } }), code('invalid_argument'));
+});

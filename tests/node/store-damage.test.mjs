@@ -9,7 +9,7 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 
 import { BitMar } from 'bitmar';
 import { randomFrom } from '../chaos.mjs';
-import { code, path, picture, png, TINY } from './helpers.mjs';
+import { code, engineModule, engineOf, path, picture, png, TINY } from './helpers.mjs';
 
 const { FileStore } = await import(path('web/bitmar/dist/store-file.js'));
 const FLIPS = Number(process.env.BITMAR_FLIPS ?? 200);
@@ -32,18 +32,7 @@ async function memoryIn(folder, options = {}) {
 const dispose = () => models.pop().dispose();
 
 /** An engine alone, to read what a store has read. */
-async function engine() {
-  const { default: createBitMar } = await import(path('web/bitmar/dist/wasm/bitmar-simd.mjs'));
-  const compiled = await WebAssembly.compile(await readFile(path('web/bitmar/dist/wasm/bitmar-simd.wasm')));
-  const module = await createBitMar({
-    threads: 1,
-    instantiateWasm: (imports, receive) => (WebAssembly.instantiate(compiled, imports).then((instance) => receive(instance, compiled)), {}),
-  });
-  const [config, tokenizer, preprocessor] = await Promise.all(
-    ['config.json', 'tokenizer.json', 'preprocessor_config.json'].map((file) => readFile(join(TINY, file), 'utf8')),
-  );
-  return module.Engine.load(config, tokenizer, preprocessor, await readFile(join(TINY, 'model.safetensors')), { int8KvCache: false, threads: 1 });
-}
+const engine = async () => engineOf(await engineModule());
 
 /** Three episodes in the snapshot, two in the journal, with captions and pictures. */
 async function fill(folder) {

@@ -128,6 +128,7 @@ describe('a store on the disk', () => {
     await appendFile(join(folder, 'journal.bin'), Buffer.alloc(500, 0xa5));
     assert.deepEqual(await reloaded(), FILLED);
     await appendFile(join(folder, 'journal.bin'), Buffer.alloc(500));
+    assert.deepEqual(await reloaded(), FILLED);
     await open[0].append(bytes(6), 7, attachments());
     assert.deepEqual((await reloaded()).frames, [...FILLED.frames, [6]]);
   });

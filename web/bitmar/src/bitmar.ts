@@ -53,6 +53,7 @@ export class BitMar {
     checkOneOf('kvCache', kvCache, ['float32', 'int8']);
     const int8KvCache = kvCache === 'int8';
     checkMemoryOptions(options.memory ?? {});
+    const additiveMemory = options.memory?.policy === 'additive';
     if (options.worker === undefined && !platform().hasWorkers) options = { ...options, worker: false };
     const chosen = chooseBuild(options);
     const wasm = { wasm: String(options.wasmUrl ?? platform().wasmAddress(chosen.build)) };
@@ -83,7 +84,7 @@ export class BitMar {
     try {
       const texts = [files.config, files.tokenizer, files.preprocessor].map(bytesOf);
       const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length);
-      const { threads, kernels, canAsk, bytes } = await host.load({ int8KvCache, ...files }, signal);
+      const { threads, kernels, canAsk, bytes } = await host.load({ int8KvCache, additiveMemory, ...files }, signal);
       return new BitMar(host, { build, worker, threads, kernels, canAsk, bytes, fileBytes }, hash, options.memory ?? {});
     } catch (error) {
       host.close();

@@ -113,7 +113,7 @@ export interface Engine {
 
 export interface EngineModule {
   Engine: {
-    load(config: string, tokenizer: string, preprocessor: string, weights: Uint8Array, options: { int8KvCache: boolean; threads: number }): Engine;
+    load(config: string, tokenizer: string, preprocessor: string, weights: Uint8Array, options: { int8KvCache: boolean; additiveMemory: boolean; threads: number }): Engine;
   };
 }
 

@@ -98,15 +98,38 @@ export function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal
   if (!signal) return work;
   return new Promise((resolve, reject) => {
     const stop = () => reject(aborted(signal));
-    if (isAborted(signal)) stop();
-    else signal.addEventListener('abort', stop, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+    // What only looks like a signal may throw in all of these.
+    const letGo = () => {
+      try {
+        signal.removeEventListener('abort', stop);
+      } catch {
+        // it fires for nobody then
+      }
+    };
+    try {
+      if (isAborted(signal)) stop();
+      else signal.addEventListener('abort', stop, { once: true });
+    } catch (cause) {
+      reject(new BitMarError('invalid_argument', `signal: ${messageOf(cause)}`, { cause }));
+    }
+    work.then(resolve, reject).finally(letGo);
   });
+}
+
+/** Of an error the place as well, where it says one. Whatever was thrown, this throws nothing. */
+export function describeError(error: unknown): string {
+  try {
+    const { stack } = error as { stack?: unknown };
+    if (typeof stack === 'string') return stack;
+  } catch {
+    // a proxy, or nothing
+  }
+  return messageOf(error);
 }
 
 export function messageOf(error: unknown): string {
   try {
-    return error instanceof Error ? error.message : String(error);
+    return String(error instanceof Error ? error.message : error);
   } catch {
     return 'an error without a message'; // a proxy, or an object without a prototype
   }

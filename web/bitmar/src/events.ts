@@ -11,7 +11,8 @@ type Callback = (event: Event) => void;
 export function guarded(call: () => unknown, failed: (error: unknown) => void): void {
   try {
     const result = call();
-    if (result instanceof Promise) result.catch(failed);
+    // Of another realm, too: `instanceof` would not know its promises.
+    if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function') Promise.resolve(result).catch(failed);
   } catch (error) {
     failed(error);
   }

@@ -71,8 +71,8 @@ export class Host {
     this.#reply({ type: 'started', id, held });
   }
 
-  async #load({ id, config, tokenizer, preprocessor, weights, int8KvCache }: LoadRequest): Promise<void> {
-    const engine = this.#module!.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache, threads: this.#threads });
+  async #load({ id, config, tokenizer, preprocessor, weights, int8KvCache, additiveMemory }: LoadRequest): Promise<void> {
+    const engine = this.#module!.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache, additiveMemory, threads: this.#threads });
     this.#engine = engine;
     this.#reply({ type: 'loaded', id, kernels: engine.kernelsName(), threads: engine.threads(), canAsk: engine.canAsk(), bytes: engine.bytes() });
   }

@@ -1,7 +1,8 @@
 // The file of an exported memory: magic, length of the header (u32, little-endian), header (JSON), snapshot, thumbnails, and the SHA-256
 // of all that. Format 1 had no SHA-256, and pages of an insecure context, which cannot compute one, still write it.
 
-import { BitMarError } from './errors.js';
+import { reading } from './check.js';
+import { BitMarError, messageOf, unlessAborted } from './errors.js';
 import type { Thumbnail } from './store.js';
 
 const MAGIC = 'BITMARM1';
@@ -47,31 +48,51 @@ export async function writeArchive({ model, snapshot, captions, thumbnails }: Ar
   return new Blob([body, ...ends], { type: 'application/octet-stream' });
 }
 
-/** Everything about the file is right, or it is refused. Whether the snapshot is sound is for the engine to say. */
-export async function readArchive(bytes: Uint8Array): Promise<Archive> {
-  const damaged = () => new BitMarError('invalid_state', 'This is not an exported memory, or it is damaged');
-  if (bytes.length < PREFIX_BYTES || new TextDecoder().decode(bytes.subarray(0, MAGIC.length)) !== MAGIC) throw damaged();
-  const headerBytes = new DataView(bytes.buffer, bytes.byteOffset).getUint32(MAGIC.length, true);
+/**
+ * Everything about the file is right, or it is refused, and then only its beginning was read where that says enough. Whether the snapshot is
+ * sound is for the engine to say.
+ */
+export async function readArchive(file: Blob, signal: AbortSignal | undefined): Promise<Archive> {
+  const { size } = reading('What is imported', () => ({ size: file.size }));
+  const read = async (from: number, to: number): Promise<Uint8Array> => {
+    const bytes = new Uint8Array(await unlessAborted(readable(() => file.slice(from, to).arrayBuffer()), signal));
+    if (bytes.length !== to - from) throw damaged();
+    return bytes;
+  };
+  if (!(size >= PREFIX_BYTES)) throw damaged();
+  const begins = await read(0, PREFIX_BYTES);
+  const headerBytes = new DataView(begins.buffer).getUint32(MAGIC.length, true);
   const headerEnd = PREFIX_BYTES + headerBytes;
-  if (headerBytes > MOST_HEADER_BYTES || headerEnd > bytes.length) throw damaged();
-  const header = parseHeader(bytes.subarray(PREFIX_BYTES, headerEnd));
+  if (new TextDecoder().decode(begins.subarray(0, MAGIC.length)) !== MAGIC || headerBytes > MOST_HEADER_BYTES || headerEnd > size) throw damaged();
+  const header = parseHeader(await read(PREFIX_BYTES, headerEnd));
   if (!header) throw damaged();
   if (header.format > FORMAT) throw new BitMarError('unsupported_state', 'The memory was exported by a newer version');
+  const checksumBytes = header.format === FORMAT ? CHECKSUM_BYTES : 0;
+  const end = header.thumbnails.reduce((sum, [, , length]) => sum + length, headerEnd + header.snapshotBytes);
+  if (end + checksumBytes !== size) throw damaged();
+
+  const bytes = await read(0, size);
+  if (checksumBytes && globalThis.crypto?.subtle) {
+    const own = await sha256(bytes.slice(0, end).buffer);
+    if (own.some((byte, i) => byte !== bytes[end + i])) throw damaged();
+  }
   let at = headerEnd;
-  const take = (length: number): Uint8Array => {
-    if (at + length > bytes.length) throw damaged();
-    return bytes.slice(at, (at += length));
-  };
+  const take = (length: number) => bytes.slice(at, (at += length));
   const snapshot = take(header.snapshotBytes);
   const thumbnails = new Map(header.thumbnails.map(([id, type, length]) => [id, { type, bytes: take(length) }]));
-  const end = at;
-  const checksum = take(header.format === FORMAT ? CHECKSUM_BYTES : 0);
-  if (at !== bytes.length) throw damaged();
-  if (checksum.length && globalThis.crypto?.subtle) {
-    const own = await sha256(bytes.slice(0, end).buffer);
-    if (own.some((byte, i) => byte !== checksum[i])) throw damaged();
-  }
   return { model: header.model, snapshot, captions: new Map(header.captions), thumbnails };
+}
+
+function damaged(): BitMarError {
+  return new BitMarError('invalid_state', 'This is not an exported memory, or it is damaged');
+}
+
+async function readable(read: () => Promise<ArrayBuffer>): Promise<ArrayBuffer> {
+  try {
+    return await read();
+  } catch (cause) {
+    throw new BitMarError('invalid_state', `The file can no longer be read: ${messageOf(cause)}`, { cause });
+  }
 }
 
 async function sha256(bytes: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {

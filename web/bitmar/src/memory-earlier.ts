@@ -6,7 +6,7 @@ import type { HostClient } from './host-client.js';
 import { writeArchive } from './memory-archive.js';
 import type { EarlierMemory } from './memory-types.js';
 import type { Picture } from './protocol.js';
-import type { EarlierStore, StoredState, Thumbnail } from './store.js';
+import { checkedState, type EarlierStore, type StoredState, type Thumbnail } from './store.js';
 import { asThumbnail } from './thumbnails.js';
 
 /** An episode that is in this model's memory now. */
@@ -60,7 +60,7 @@ export async function describe(earlier: EarlierStore, host: HostClient): Promise
 }
 
 async function read(earlier: EarlierStore, host: HostClient): Promise<{ state: StoredState; snapshot: Uint8Array; episodes: EngineEpisode[] }> {
-  const state = await earlier.load();
+  const state = checkedState(await earlier.load());
   const { snapshot, frames } = state;
   return { state, ...(await host.memory('merged', { snapshot, frames })) };
 }

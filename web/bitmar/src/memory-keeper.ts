@@ -2,11 +2,13 @@
 
 import { PendingAttachments } from './attachments.js';
 import { BitMarError, messageOf } from './errors.js';
+import { guarded } from './events.js';
 import type { HostClient } from './host-client.js';
 import { bringOver } from './memory-earlier.js';
 import type { StorageStatus } from './memory-types.js';
 import type { Picture } from './protocol.js';
-import { MemoryStore, type EarlierStore, type Store, type Thumbnail } from './store.js';
+import { platform } from './platform.js';
+import { checkedEarlier, checkedState, MemoryStore, type EarlierStore, type Store, type Thumbnail } from './store.js';
 import { asThumbnail, ThumbnailBudget } from './thumbnails.js';
 import { join, type Membership, type WriterNews } from './writer.js';
 
@@ -181,7 +183,15 @@ export class MemoryKeeper {
 
   /** What other models remembered in the same place. */
   async earlier(): Promise<readonly EarlierStore[]> {
-    return (await this.#settled(Promise.resolve(this.#store.earlier?.()))) ?? [];
+    return this.#settled(this.#earlier());
+  }
+
+  async #earlier(): Promise<readonly EarlierStore[]> {
+    try {
+      return checkedEarlier((await this.#store.earlier?.()) ?? []);
+    } catch (error) {
+      throw storageFailure(error);
+    }
   }
 
   /** Everything is another memory now, after a `clear`, which wants nothing kept, or an import: what was kept goes with the next save. */
@@ -197,6 +207,7 @@ export class MemoryKeeper {
     if (!this.#spoiled) return;
     this.#store = this.#spoiled;
     this.#spoiled = undefined;
+    this.#forgotten.clear(); // it had none of these episodes, but may have others of the same numbers
     this.#tell({ durable: this.#store.durable, error: null });
   }
 
@@ -211,7 +222,7 @@ export class MemoryKeeper {
     giveUp('else');
     if (this.#waiting.size > 0) this.#patience = setTimeout(giveUp, PATIENCE_MS, 'save');
     if (this.#working === 0) return this.#release();
-    for (const store of [this.#store, this.#spoiled]) store?.ending?.();
+    for (const store of [this.#store, this.#spoiled]) if (store) told(() => store.ending?.());
   }
 
   /** What the work gives. At the end nobody waits any longer, but for a save, which may still tell how it ends. */
@@ -228,8 +239,7 @@ export class MemoryKeeper {
   #release(): void {
     this.#member?.leave();
     this.#member = undefined;
-    this.#store.close();
-    this.#spoiled?.close();
+    for (const store of [this.#store, this.#spoiled]) if (store) told(() => store.close());
   }
 
   async #open(): Promise<void> {
@@ -267,7 +277,7 @@ export class MemoryKeeper {
   /** The engine's memory from the store. Whether anything was ever kept. */
   async #load(): Promise<boolean> {
     const { shrink, host } = this.#options;
-    const { snapshot, frames, sequence, captions, thumbnails, damaged = 0, rewrite = false } = await this.#store.load();
+    const { snapshot, frames, sequence, captions, thumbnails, damaged = 0, rewrite = false } = checkedState(await this.#store.load());
     const found = snapshot !== null || frames.length > 0;
     let report = { droppedSlots: 0, droppedFrames: 0, gaps: 0, sequence: 0 };
     if (found) report = await host.memory('load', { snapshot, frames, shrink });
@@ -295,7 +305,12 @@ export class MemoryKeeper {
   async #bringOver(): Promise<void> {
     const { host, see, onLoad } = this.#options;
     if (!see) return;
-    const [latest] = [...(await this.earlier())].sort((a, b) => b.savedMs - a.savedMs);
+    let latest: EarlierStore | undefined;
+    try {
+      [latest] = [...(await this.#earlier())].sort((a, b) => b.savedMs - a.savedMs);
+    } catch (error) {
+      return platform().report(error); // it says nothing about this model's own memory
+    }
     if (!latest) return;
     try {
       for (const { id, caption, thumbnail } of await bringOver(latest, host, see)) this.attach(id, caption, thumbnail);
@@ -393,8 +408,10 @@ export class MemoryKeeper {
       try {
         const thumbnail = await this.#store.thumbnail(id);
         if (thumbnail) kept.set(id, thumbnail);
+        else this.#missesThumbnail(id);
       } catch (error) {
         if (storageFailure(error).code !== 'invalid_state') throw error;
+        this.#missesThumbnail(id);
         this.#asideDue = true; // what is left of it
       }
     }
@@ -470,7 +487,8 @@ export class MemoryKeeper {
     if (spoiled) {
       this.#spoiled = this.#store;
     } else {
-      this.#store.close();
+      const store = this.#store;
+      told(() => store.close());
       this.#member?.leave();
       this.#member = undefined;
     }
@@ -506,6 +524,11 @@ export class MemoryKeeper {
 /** Whatever a store has thrown. */
 function storageFailure(error: unknown): BitMarError {
   return error instanceof BitMarError ? error : new BitMarError('storage_unavailable', messageOf(error), { cause: error });
+}
+
+/** A store of the caller's has nobody else to tell what goes wrong at its end. */
+function told(end: () => unknown): void {
+  guarded(end, (error) => platform().report(error));
 }
 
 function disposed(): BitMarError {

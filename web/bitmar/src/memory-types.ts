@@ -11,6 +11,11 @@ export interface MemoryOptions {
   readonly slots?: number | undefined;
   /** With `slots`: where more were kept, the weakest episodes go for good. */
   readonly shrink?: boolean | undefined;
+  /**
+   * How a new episode changes the memory. 'gated', the default: what resembles an episode strengthens it, what is new takes a free slot or the
+   * weakest one's place. 'additive', the paper's rule: once all slots are taken, every one moves towards the new episode by its share.
+   */
+  readonly policy?: 'gated' | 'additive' | undefined;
   /** False forgets everything with the page or process. True is the default in browsers; node needs `folder` or `store`. */
   readonly persist?: boolean | undefined;
   /** Node: the folder to keep the memory in. One for each model and process. */

@@ -42,9 +42,10 @@ const THUMBNAIL_BYTES = 16 << 20;
  */
 export function checkMemoryOptions(options: MemoryOptions): void {
   if (!isObject(options)) throw unlike('memory', 'an object', options);
-  const { slots, shrink, persist, folder, store, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES }: MemoryOptions = options;
+  const { slots, shrink, policy = 'gated', persist, folder, store, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES }: MemoryOptions = options;
   if (slots !== undefined) checkWhole('memory.slots', slots, 1, 1 << 16);
   if (isSet(shrink)) checkBoolean('memory.shrink', shrink);
+  checkOneOf('memory.policy', policy, ['gated', 'additive']);
   if (isSet(persist)) checkBoolean('memory.persist', persist);
   if (folder !== undefined && (typeof folder !== 'string' || folder === '')) throw unlike('memory.folder', 'a path', folder);
   if (store !== undefined) checkFunction('memory.store', store);
@@ -78,6 +79,7 @@ export class Memory extends SafeEventTarget {
   readonly #keeper: MemoryKeeper;
   readonly #slotsAsked: number | null;
   readonly #leave: () => void;
+  #whole: Promise<void> = Promise.resolve(); // ends with the last export, import or clear
 
   /** @internal */
   static of(parts: MemoryParts, options: MemoryOptions): Memory {
@@ -217,9 +219,11 @@ export class Memory extends SafeEventTarget {
   /** Forgets everything, here and in the storage: what is kept is overwritten with the next save, which `flush` awaits. */
   async clear(): Promise<void> {
     await this.#openToWrite();
-    await this.#parts.host.memory('clear', {});
-    this.#keeper.beginAnew(true);
-    this.#changed('clear', null);
+    await this.#alone(undefined, async () => {
+      await this.#parts.host.memory('clear', {});
+      this.#keeper.beginAnew(true);
+      this.#changed('clear', null);
+    });
   }
 
   /** The episodes by time of writing, the newest first. */
@@ -248,20 +252,36 @@ export class Memory extends SafeEventTarget {
     const { signal } = options;
     if (isAborted(signal)) throw aborted(signal);
     await unlessAborted(this.#keeper.open(), signal);
-    // Both at once: nothing changes in between.
-    const [{ bytes }, episodes] = await Promise.all([
-      this.#parts.host.memory('snapshot', {}, signal),
-      this.#parts.host.memory('list', { limit: Infinity, before: Infinity }, signal),
-    ]);
-    const captions = new Map<number, string>();
-    const thumbnails = new Map<number, Thumbnail>();
-    for (const { id } of episodes) {
-      const caption = this.#keeper.captions.get(id);
-      if (caption !== undefined) captions.set(id, caption);
-      const thumbnail = await unlessAborted(this.#keeper.thumbnail(id), signal);
-      if (thumbnail) thumbnails.set(id, thumbnail);
+    return this.#alone(signal, async () => {
+      // Both at once: nothing changes in between.
+      const [{ bytes }, episodes] = await Promise.all([
+        this.#parts.host.memory('snapshot', {}, signal),
+        this.#parts.host.memory('list', { limit: Infinity, before: Infinity }, signal),
+      ]);
+      const all = new Map(this.#keeper.captions);
+      const captions = new Map<number, string>();
+      const thumbnails = new Map<number, Thumbnail>();
+      for (const { id } of episodes) {
+        const caption = all.get(id);
+        if (caption !== undefined) captions.set(id, caption);
+        const thumbnail = await unlessAborted(this.#keeper.thumbnail(id), signal);
+        if (thumbnail) thumbnails.set(id, thumbnail);
+      }
+      return writeArchive({ model: this.#parts.model ?? null, snapshot: bytes, captions, thumbnails });
+    });
+  }
+
+  /** What is about the memory as a whole, one after the other: the engine, the captions and the thumbnails do not change all at once. */
+  async #alone<Result>(signal: AbortSignal | undefined, work: () => Promise<Result>): Promise<Result> {
+    const before = this.#whole;
+    let ended = () => {};
+    this.#whole = new Promise((resolve) => (ended = () => resolve()));
+    try {
+      await unlessAborted(before, signal);
+      return await work();
+    } finally {
+      void before.then(ended); // also where this one was aborted while it waited
     }
-    return writeArchive({ model: this.#parts.model ?? null, snapshot: bytes, captions, thumbnails });
   }
 
   /**
@@ -270,29 +290,32 @@ export class Memory extends SafeEventTarget {
    */
   async import(file: Blob, options: { signal?: AbortSignal | undefined; shrink?: boolean | undefined } = {}): Promise<LoadReport> {
     checkOptions(options, 'import');
-    if (!isObject(file) || typeof file.arrayBuffer !== 'function') throw unlike('What is imported', 'a Blob', file);
+    if (!isObject(file) || typeof file.slice !== 'function') throw unlike('What is imported', 'a Blob', file);
     const { signal } = options;
     const shrink = options.shrink ?? false;
-    const archive = await readArchive(new Uint8Array(await file.arrayBuffer()));
+    if (isAborted(signal)) throw aborted(signal);
+    const archive = await readArchive(file, signal);
     const { snapshot, ids } = renumbered(archive.snapshot) ?? { snapshot: archive.snapshot, ids: new Map<number, number>() };
     const { model } = this.#parts;
     if (archive.model !== null && model !== undefined && archive.model !== model) {
       throw new BitMarError('invalid_state', 'This memory belongs to another model');
     }
     await this.#openToWrite(signal);
-    const adopting = this.#parts.host.memory('adopt', { snapshot, shrink }, signal);
-    const listing = this.#parts.host.memory('list', { limit: Infinity, before: Infinity }); // right behind it
-    listing.catch(() => {}); // where the first fails
-    const { loaded, droppedSlots, droppedFrames, leftOut } = await adopting;
-    const episodes = await listing;
-    this.#keeper.beginAnew(false);
-    const before = new Map([...ids].map(([old, now]) => [now, old]));
-    for (const { id } of episodes.reverse()) {
-      const old = before.get(id) ?? id;
-      this.#keeper.attach(id, archive.captions.get(old), archive.thumbnails.get(old));
-    }
-    this.#changed('import', null);
-    return { loaded, droppedSlots, droppedFrames, leftOut };
+    return this.#alone(signal, async () => {
+      const adopting = this.#parts.host.memory('adopt', { snapshot, shrink }, signal);
+      const listing = this.#parts.host.memory('list', { limit: Infinity, before: Infinity }); // right behind it
+      listing.catch(() => {}); // where the first fails
+      const { loaded, droppedSlots, droppedFrames, leftOut } = await adopting;
+      const episodes = await listing;
+      this.#keeper.beginAnew(false);
+      const before = new Map([...ids].map(([old, now]) => [now, old]));
+      for (const { id } of episodes.reverse()) {
+        const old = before.get(id) ?? id;
+        this.#keeper.attach(id, archive.captions.get(old), archive.thumbnails.get(old));
+      }
+      this.#changed('import', null);
+      return { loaded, droppedSlots, droppedFrames, leftOut };
+    });
   }
 
   /**

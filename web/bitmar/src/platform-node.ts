@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { addressOf } from './address.js';
 import { capturePlain, unknownSource } from './capture.js';
 import { MOST_PHOTO_BYTES } from './check.js';
-import { aborted, BitMarError, messageOf } from './errors.js';
+import { aborted, BitMarError, describeError, messageOf } from './errors.js';
 import { fetchFile } from './fetch.js';
 import { decodePhoto } from './photos-node.js';
 import type { OpenFile, Platform, Port, PortEvents } from './platform.js';
@@ -67,7 +67,7 @@ export const nodePlatform: Platform = {
 
   // Thrown, it would end the process.
   report(error) {
-    process.emitWarning(error instanceof Error ? (error.stack ?? error.message) : String(error), 'BitMarWarning');
+    process.emitWarning(describeError(error), 'BitMarWarning');
   },
 
   onLeave: () => () => {},

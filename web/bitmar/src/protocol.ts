@@ -33,6 +33,7 @@ export interface LoadRequest {
   preprocessor: string;
   weights: Uint8Array;
   int8KvCache: boolean;
+  additiveMemory: boolean;
 }
 
 export interface CaptionRequest {

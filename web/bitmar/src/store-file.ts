@@ -84,6 +84,7 @@ export class FileStore implements Store {
   #attempts = new Set<string>(); // those that were to take its place: whether one did is not known where that failed
   #journalBytes = 0;
   #tail: 'none' | 'ours' | 'found' = 'none'; // what may lie behind the journal's end: the rest of a write that failed, or of a process that was killed
+  #journalMost = 0; // bytes of the journal with that: of more, others wrote some
   #foreign: string | undefined; // the model whose memory is in our place
   #source: string; // the folder that was read: our place, or where another model has put ours
   #placeRead = false; // whether our place could be read, and so whether ours lies elsewhere
@@ -116,11 +117,13 @@ export class FileStore implements Store {
       this.#snapshot = await this.#identity();
       this.#source = this.#folder; // also where reading fails: what is set aside then
       this.#placeRead = false;
+      this.#journalMost = await this.#journalSize();
       let found = await this.#read(this.#source);
       this.#placeRead = true;
       this.#generation = found?.generation;
       this.#journalBytes = found?.journalEnd ?? 0;
-      this.#tail = (await this.#journalSize()) > this.#journalBytes ? 'found' : 'none';
+      this.#journalMost = Math.max(this.#journalMost, this.#journalBytes);
+      this.#tail = this.#journalMost > this.#journalBytes ? 'found' : 'none';
       if (this.#model !== undefined && found?.model !== undefined && found.model !== this.#model) {
         // The place is another model's. Ours may have been before.
         this.#foreign = found.model;
@@ -152,17 +155,17 @@ export class FileStore implements Store {
       const journal = await statOf(this.#path('journal.bin'));
       if (journal && (journal.size > this.#journalBytes || journal.nlink > 1)) await this.#cutJournal();
       const names = await this.#putThumbnails(attachments);
-      const bytes = frameRecord(this.#generation!, sequence, frame, attachments, names);
+      const bytes = frameRecord(this.#generation!, { model: this.#model, sequence }, frame, changeOf(attachments, names));
       if (this.#journalBytes + bytes.length > MOST_BYTES) throw this.#tooLarge();
       this.#tail = 'ours';
+      this.#journalMost = this.#journalBytes + bytes.length;
       await withFile(this.#path('journal.bin'), APPEND, async (file) => {
         await file.appendFile(bytes);
         await file.datasync();
       });
       this.#tail = 'none';
       this.#journalBytes += bytes.length;
-      const { removed, evicted, cleared, captions } = attachments;
-      const gone = this.#apply({ cleared, removed, evicted, captions: [...captions], thumbnails: names });
+      const gone = this.#apply(changeOf(attachments, names));
       await this.#removeThumbnails(gone);
       return true;
     });
@@ -181,11 +184,13 @@ export class FileStore implements Store {
       const there = await this.#identity();
       const ours = there !== undefined && this.#attempts.has(there);
       if (there !== undefined && there !== this.#snapshot && !ours) throw this.#taken();
+      // Whoever saw no lock, or came while we had lost ours, may have written and gone.
+      if ((await this.#journalSize()) > this.#journalMost) throw this.#taken();
       if (this.#foreign !== undefined && !ours) await this.#copyAside(this.#foreign, this.#folder);
       const names = await this.#putThumbnails(attachments);
       const captions = new Map(this.#captions);
       const thumbnails = new Map(this.#thumbnails);
-      apply(captions, thumbnails, { ...attachments, captions: [...attachments.captions], thumbnails: names });
+      apply(captions, thumbnails, changeOf(attachments, names));
       // Like no other: neither a journal whose snapshot could not be read may count, nor that of a process that does not see our lock.
       const generation = randomInt(2 ** 32);
       const bytes = snapshotFile(generation, { model: this.#model, sequence }, snapshot, captions, thumbnails);
@@ -211,6 +216,7 @@ export class FileStore implements Store {
       this.#foreign = undefined;
       await this.#writeWhole('journal.bin', new Uint8Array());
       this.#tail = 'none';
+      this.#journalMost = 0;
       await removeParts([this.#folder, this.#path('thumbnails')]);
       const kept = new Set(thumbnails.values());
       await this.#removeThumbnails((await listThumbnails(this.#folder)).filter((name) => !kept.has(name)));
@@ -344,7 +350,7 @@ export class FileStore implements Store {
     if (this.#generation === undefined || this.#foreign !== undefined || !this.#lock?.holds) return false;
     if (this.#snapshot === undefined || (await this.#identity()) !== this.#snapshot) return false;
     const size = await this.#journalSize();
-    if (size > this.#journalBytes && this.#tail === 'none') throw this.#taken();
+    if (size > this.#journalMost) throw this.#taken();
     return size >= this.#journalBytes;
   }
 
@@ -441,6 +447,7 @@ export class FileStore implements Store {
     }
     await this.#writeWhole('journal.bin', bytes.subarray(0, this.#journalBytes)); // another file: the old one may be set aside, too
     this.#tail = 'none';
+    this.#journalMost = this.#journalBytes;
   }
 
   /** The old file or the new one, whatever happens meanwhile. */
@@ -542,7 +549,7 @@ function contentsOf(file: Buffer | undefined, journal: Found, thumbnailFiles: re
   return {
     format: whole?.header?.format ?? FORMAT,
     generation,
-    model: whole?.header?.model,
+    model: whole?.header?.model ?? frames.find(({ header }) => header?.model !== undefined)?.header?.model, // the snapshot may be gone
     sequence: frames.at(-1)?.header?.sequence ?? whole?.header?.sequence ?? 0,
     snapshot: file ? snapshotIn(whole!, last?.header?.snapshot, file) : null,
     frames: frames.filter(({ body }) => body.length > 0),
@@ -567,6 +574,11 @@ function snapshotIn(whole: FoundRecord, place: RecordHeader['snapshot'], file: B
   const snapshot = new Uint8Array(file.subarray(place.at, place.at + place.bytes));
   snapshot.set(Buffer.from(place.begins, 'base64').subarray(0, snapshot.length));
   return snapshot;
+}
+
+/** One field after the other: what has getters would lose them as `...attachments`. */
+function changeOf({ cleared, removed, evicted, captions }: Attachments, thumbnails: [number, string][]): RecordHeader {
+  return { cleared, removed, evicted, captions: [...captions], thumbnails };
 }
 
 /** The names of the thumbnails that are no longer any episode's. */

@@ -10,7 +10,6 @@
 import { createHash } from 'node:crypto';
 
 import { eraseRecords, recordsIn } from './engine-bytes.js';
-import type { Attachments } from './store.js';
 
 export const FORMAT = 2;
 const MAGIC = Buffer.from('BMR2');
@@ -28,7 +27,7 @@ const MOST_TRIED = 10_000;
 /** What a record says about its body, as far as it is there and has the right shape. */
 export interface RecordHeader {
   readonly format?: number | undefined;
-  /** Of the snapshot: the hash of its model. */
+  /** The hash of the model. */
   readonly model?: string | undefined;
   readonly sequence?: number | undefined;
   readonly cleared?: boolean | undefined;
@@ -91,9 +90,8 @@ export function snapshotFile(
   return Buffer.concat(parts);
 }
 
-export function frameRecord(generation: number, sequence: number, frame: Uint8Array, attachments: Attachments, thumbnails: [number, string][]): Buffer {
-  const { cleared, removed, evicted, captions } = attachments;
-  return record(generation, { sequence, cleared, removed, evicted, captions: [...captions], thumbnails }, frame);
+export function frameRecord(generation: number, header: { model: string | undefined; sequence: number }, frame: Uint8Array, change: RecordHeader): Buffer {
+  return record(generation, { ...header, ...change }, frame);
 }
 
 /**
