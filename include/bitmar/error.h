@@ -65,10 +65,20 @@ constexpr std::string_view to_string(ErrorCode code) {
 // The one exception type of this library. What the system throws comes through beside it: std::bad_alloc where a call
 // has no memory for its result. After an exception an object is as usable as before the call.
 struct Error : std::runtime_error {
-  Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  // Messages quote files, which may be anybody's: what is longer is cut.
+  static constexpr std::size_t kMostBytes = 1000;
+
+  Error(ErrorCode code, const std::string& message) : std::runtime_error(shortened(message)), code_(code) {}
   ErrorCode code() const { return code_; }
 
  private:
+  static std::string shortened(const std::string& message) {
+    if (message.size() <= kMostBytes) return message;
+    std::size_t end = kMostBytes - 3;
+    while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80) --end;  // within a character
+    return message.substr(0, end) + "...";
+  }
+
   ErrorCode code_;
 };
 

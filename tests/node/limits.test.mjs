@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { BitMar } from 'bitmar';
-import { code, engineModule, engineOf, picture, TINY } from './helpers.mjs';
+import { code, engineModule, engineOf, picture, TINY, tinyFiles } from './helpers.mjs';
 
 describe('limits', () => {
   let model;
@@ -60,6 +60,13 @@ describe('limits', () => {
     assert.equal((await few.memory.stats()).slots, 3);
     few.dispose();
     for (const threads of [0, 1.5, 65, 2 ** 32 + 1, ...NONE]) await assert.rejects(BitMar.load(TINY, { threads }), code('invalid_argument'));
+  });
+
+  test('messages quote no more of a name or file than one can read', async () => {
+    const short = ({ message, code: found }) => typeof found === 'string' && message.length <= 1010;
+    await assert.rejects(BitMar.load('no-such-folder'.repeat(1e5)), short);
+    await assert.rejects(BitMar.load({ ...(await tinyFiles()), config: `{"a": "${'x'.repeat(900_000)}` }), short);
+    await assert.rejects(BitMar.load({ ...(await tinyFiles()), config: `{"model_type": "${'😀'.repeat(100_000)}"}` }), short);
   });
 
   test('the engine checks what the package would let through', async () => {

@@ -74,6 +74,18 @@ struct ApiTest : testing::Test {
   }
 };
 
+TEST(ErrorTest, QuotesAtMostAThousandBytesAndNoHalfCharacter) {
+  for (const std::string quoted : {"x", "\xC3\xA4", "\xF0\x9F\x98\x80"}) {
+    std::string message = "this is no model: ";
+    while (message.size() < 5000) message += quoted;
+    const std::string said = bitmar::Error(ErrorCode::invalid_model, message).what();
+    EXPECT_LE(said.size(), 1000u);
+    EXPECT_GE(said.size(), 990u);
+    EXPECT_TRUE(said.ends_with(quoted + "...")) << said.substr(980);
+  }
+  EXPECT_STREQ(bitmar::Error(ErrorCode::invalid_model, "short").what(), "short");
+}
+
 TEST_F(ApiTest, LoadsFromAFolderAndFromBytes) {
   const TinyFiles tiny;
   const bitmar::ModelFiles files = tiny.files();

@@ -58,6 +58,9 @@ export const ERROR_CODES = [
  */
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
+/** Messages quote names and files, which may be anybody's. */
+const MOST_MESSAGE_LENGTH = 1000;
+
 /** Every error of the package: a `code` for programs, a message for people. */
 export class BitMarError extends Error {
   /** 'BitMarError'. */
@@ -66,7 +69,7 @@ export class BitMarError extends Error {
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+    super(message.length > MOST_MESSAGE_LENGTH ? `${message.slice(0, MOST_MESSAGE_LENGTH).replace(/[\ud800-\udbff]$/, '')}...` : message, options);
     this.code = code;
   }
 }
