@@ -102,8 +102,8 @@ std::vector<std::uint8_t> Memory::changes_since(std::uint64_t since) const {
   return engine_->memory().changes_since(since);
 }
 
-LoadReport Memory::load(std::span<const std::uint8_t> snapshot,
-                        std::span<const std::span<const std::uint8_t>> changes, bool shrink) {
+LoadReport Memory::load(std::span<const std::uint8_t> snapshot, std::span<const std::span<const std::uint8_t>> changes,
+                        bool shrink) {
   return engine_->load_memory(snapshot, changes, shrink);
 }
 

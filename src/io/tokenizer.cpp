@@ -65,8 +65,8 @@ std::vector<int> Tokenizer::encode(std::string_view text) const {
 
 const Tokenizer::Merge* Tokenizer::find_merge(int left, int right) const {
   const std::uint64_t pair = pair_of(left, right);
-  const auto found =
-      std::lower_bound(merges_.begin(), merges_.end(), pair, [](const Merge& m, std::uint64_t p) { return m.pair < p; });
+  const auto found = std::lower_bound(merges_.begin(), merges_.end(), pair,
+                                      [](const Merge& m, std::uint64_t p) { return m.pair < p; });
   return found != merges_.end() && found->pair == pair ? &*found : nullptr;
 }
 

@@ -178,9 +178,7 @@ EpisodicMemory::LoadReport EpisodicMemory::load(std::optional<ByteSpan> snapshot
   return follows(snapshot) ? follow(frames) : load(read_state(snapshot, frames));
 }
 
-EpisodicMemory::LoadReport EpisodicMemory::adopt(ByteSpan snapshot) {
-  return adopt(read_import(snapshot));
-}
+EpisodicMemory::LoadReport EpisodicMemory::adopt(ByteSpan snapshot) { return adopt(read_import(snapshot)); }
 
 // The saved episodes instead of those that are there, as change number `as`, or the saved one.
 EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::optional<std::uint64_t> as) {

@@ -238,7 +238,8 @@ TEST(Image, CountsScansByPixels) {
 }
 
 TEST(Image, RefusesPixelsThatItsBytesCannotHold) {
-  expect_error(progressive(3000, 2000, 5000, 1, false), ErrorCode::invalid_image, "more pixels than its bytes can hold");
+  expect_error(progressive(3000, 2000, 5000, 1, false), ErrorCode::invalid_image,
+               "more pixels than its bytes can hold");
   expect_error(progressive(6320, 6320, 150, 1, false), ErrorCode::image_too_large, "bytes that code them");
   Bytes claims = jpeg_of_size(1600, 1200);
   expect_error(claims, ErrorCode::invalid_image, "more pixels than its bytes can hold");

@@ -225,11 +225,8 @@ TEST(BeamSearch, AGuideChangesWhatLivesOn) {
 }
 
 TEST(BeamSearch, StopsAtTheLimitWithoutAnEnd) {
-  const Found found = search(
-      [](const auto&) {
-        return std::vector<float>{-9, -50, 1, 2};
-      },
-      4, {.beams = 3, .max_tokens = 5, .end_token = 1});
+  const Found found = search([](const auto&) { return std::vector<float>{-9, -50, 1, 2}; }, 4,
+                             {.beams = 3, .max_tokens = 5, .end_token = 1});
   EXPECT_EQ(found.tokens, (std::vector<int>{3, 3, 3, 3, 3}));
   EXPECT_EQ(found.steps, 5);
   EXPECT_NEAR(found.score * 5, found.log_probability, 1e-9);
