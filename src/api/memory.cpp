@@ -85,6 +85,7 @@ std::vector<Recalled> Memory::recall(std::span<const float> query, int k, float 
   std::vector<Match> matches(std::min(k, memory.size()));
   matches.resize(memory.recall(query, matches, least));
   std::vector<Recalled> recalled;
+  recalled.reserve(matches.size());
   for (const auto& match : matches) recalled.push_back({memory.slot(match.slot), match.similarity});
   return recalled;
 }

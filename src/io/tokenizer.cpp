@@ -79,6 +79,7 @@ void Tokenizer::encode_piece(std::string_view piece, std::vector<int>& tokens) c
   };
   const int n = static_cast<int>(piece.size());
   std::vector<Symbol> symbols;
+  symbols.reserve(piece.size());
   for (int i = 0; i < n; ++i) {
     symbols.push_back({byte_tokens_[static_cast<unsigned char>(piece[i])], i - 1, i + 1});
   }

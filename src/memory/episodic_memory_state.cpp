@@ -162,7 +162,7 @@ void EpisodicMemory::continue_from(std::uint64_t sequence, std::uint64_t next_id
 // Nothing of a damaged frame: one write is kept as a whole or not at all.
 std::optional<MemoryStateReader> EpisodicMemory::read_frame(ByteSpan bytes) const {
   try {
-    const MemoryStateReader reader(bytes, settings_.width);
+    MemoryStateReader reader(bytes, settings_.width);
     MemoryRecord record;
     for (int i = 0; i < reader.records(); ++i) {
       if (!read_record(reader, i, record)) return std::nullopt;
