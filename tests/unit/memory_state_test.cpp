@@ -9,9 +9,9 @@
 
 #include "io/crc32.h"
 #include "io/error.h"
-#include "memory/state.h"
 #include "io/model_files.h"
 #include "memory/episodic_memory.h"
+#include "memory/state.h"
 #include "runtime/random.h"
 
 namespace bitmar {
