@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds and runs every test. usage: npm test [-- PART...]   (none named: native wasm library python node browser)
+# Builds and runs every test. usage: npm test [-- PART...]   (none named: lint native wasm library python node browser)
+#   lint       layout and bugs, by linters (scripts/lint.sh); with full, clang-tidy reads every file
 #   native     GoogleTest with AddressSanitizer and UndefinedBehaviorSanitizer, and the table of hostile inputs, also in a release build
 #   wasm       GoogleTest compiled to WebAssembly, both builds, under node
 #   library    the C++ library: installed, and linked by a program in three ways
@@ -20,7 +21,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too.
-USUAL=(native wasm library python node browser)
+USUAL=(lint native wasm library python node browser)
 LONG=(tsan random fuzz arm compilers chaos storage bundlers reproduce)
 
 # The folder of the hostile inputs, made anew where the script that makes them is newer.
@@ -28,6 +29,8 @@ hostile_inputs() {
   local folder=$ROOT/build/hostile
   [[ $folder/table.json -nt $ROOT/tests/hostile/make.mjs ]] || node "$ROOT/tests/hostile/make.mjs" "$folder"
 }
+
+test_lint() { "$ROOT/scripts/lint.sh" ${BITMAR_LINT_ALL:+--all}; }
 
 test_native() {
   "$ROOT/scripts/setup.sh" native
@@ -152,7 +155,7 @@ parts=()
 for part in "${@:-usual}"; do
   case $part in
     usual) parts+=("${USUAL[@]}") ;;
-    full) parts+=("${USUAL[@]}" "${LONG[@]}") ;;
+    full) parts+=("${USUAL[@]}" "${LONG[@]}"); export BITMAR_LINT_ALL=1 ;;
     *) [[ " ${USUAL[*]} ${LONG[*]} " == *" $part "* ]] || fail "unknown part '$part'; see the top of scripts/test.sh"; parts+=("$part") ;;
   esac
 done

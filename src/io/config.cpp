@@ -201,7 +201,8 @@ void parse_stem(const Section& s, VisionConfig& vision, Budget& budget) {
               : product(windows * (layer.type == StemLayerConfig::Type::residual ? 2 : 1), in_channels, channels),
         entry.name("kernel_size"));
     // Three maps are held at a time, the third inside a residual, one as int8, and what Winograd's products read of it.
-    const double padded = size + 2 * (kMaxKernel / 2), map = padded * padded * channels;
+    constexpr int border = kMaxKernel / 2;
+    const double padded = size + 2 * border, map = padded * padded * channels;
     if (map > largest) {
       budget.take(3.75 * (map - largest), entry.name("out_channels"));
       largest = map;

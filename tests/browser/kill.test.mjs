@@ -26,7 +26,7 @@ async function spawnChromium(profile, flags) {
       const [, found] = /DevTools listening on (ws:\S+)/.exec(said) ?? [];
       if (found) resolve(found);
     });
-    gone.then(() => reject(new Error(`Chromium did not start:\n${said}`)));
+    void gone.then(() => reject(new Error(`Chromium did not start:\n${said}`)));
   });
   const browser = await chromium.connectOverCDP(address);
   return {

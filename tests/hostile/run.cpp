@@ -134,7 +134,8 @@ int main(const std::filesystem::path& folder, const std::vector<std::string>& na
   std::vector<Outcome> outcomes;
   int failed = 0;
   for (const nlohmann::json& entry : table) {
-    if (!names.empty() && std::find(names.begin(), names.end(), entry["name"]) == names.end()) continue;
+    if (!names.empty() && std::find(names.begin(), names.end(), entry["name"].get<std::string>()) == names.end())
+      continue;
     outcomes.push_back(run(entry, folder, *tiny));
     const Outcome& o = outcomes.back();
     const auto& codes = entry["codes"];

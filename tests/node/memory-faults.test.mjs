@@ -1,7 +1,7 @@
 // What once lost a memory, or kept it from being saved, under node: each is the small form of a fault that somebody found.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -10,7 +10,6 @@ import { pathToFileURL } from 'node:url';
 import { BitMar } from 'bitmar';
 import { code, otherTinyModel, path, picture, png, TINY } from './helpers.mjs';
 
-const { FileStore } = await import(path('web/bitmar/dist/store-file.js'));
 const NOW = 1_800_000_000_000;
 const photo = (i) => picture(40 + 9 * i, 20 + ((i * 37) % 60), i + 1);
 const thumbnail = (i, size = 6) => new Blob([png(picture(size, size, i + 1))], { type: 'image/png' });
@@ -435,7 +434,7 @@ describe('the end', () => {
     const never = () => new Promise(() => {});
     const store = () => ({ durable: true, load: never, append: never, replace: never, thumbnail: never, close() {} });
     models.push(await BitMar.load(TINY, { worker: false, memory: { store } }));
-    const [{ memory, ...model }] = models;
+    const [{ memory }] = models;
     const stop = new AbortController();
     const { signal } = stop;
     const calls = [memory.recall({ text: 'a dog', signal }), memory.recall({ image: photo(0), signal }), memory.teach(photo(0), 'x', { signal }), memory.write(photo(0), { signal })];

@@ -102,7 +102,7 @@ test('one version: of the packages, the lockfile, CMake and the model that is as
   const versions = [model.version, bitmar.dependencies['bitmar-model'], packages['web/bitmar'].version, packages['web/bitmar-model'].version];
   for (const version of versions) assert.equal(version, bitmar.version);
   // CMake reads it from the package; the command lines say it (cli.test.mjs).
-  assert.match(await readFile(path('CMakeLists.txt'), 'utf8'), /file\(READ \S+\/web\/bitmar\/package\.json package\)[^]*project\(bitmar VERSION \$\{version\}/);
+  assert.match(await readFile(path('CMakeLists.txt'), 'utf8'), /file\(READ \S+\/web\/bitmar\/package\.json package\).*project\(bitmar VERSION \$\{version\}/s);
 });
 
 /** What is packed: { files, unpackedSize }. */
