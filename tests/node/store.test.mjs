@@ -241,7 +241,7 @@ describe('a store on the disk', () => {
 
   test('keeps no process alive', async () => {
     const script = `const { FileStore } = await import(${JSON.stringify(STORE)}); await new FileStore(${JSON.stringify(folder)}).load();`;
-    await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { timeout: 10_000 });
+    await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { timeout: 120_000 });
   });
 });
 
