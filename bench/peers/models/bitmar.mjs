@@ -97,6 +97,14 @@ function tensorsOf(c) {
     for (const part of ['k_proj', 'v_proj']) linear(`${name}.conditioning.${part}`, d, d);
   });
   norm('decoder.norm', d);
+  if (c.words) {
+    const summary = 2 * (v.feature_size + d);
+    add('words.center', [summary], floats(summary, 0.1));
+    add('words.scale', [summary], ones(summary));
+    linear('words.proj', summary, d);
+    add('words.bias', [c.vocab_size], floats(c.vocab_size, 1));
+    add('words.rarity', [c.vocab_size], ones(c.vocab_size));
+  }
   return tensors;
 }
 
