@@ -8,7 +8,10 @@
 #   node       the npm package under node
 #   browser    the page and the package in headless Chromium
 #   bench      one round of every benchmark but those of other runtimes, so that they go on working: their figures mean nothing
-#   full       all of these, and then what takes long:
+#   quick      what to run before each commit: lint, and these two
+#   unit       GoogleTest in one build, the native release; the golden vectors are among them
+#   page       the page in Chromium, one visit
+#   full       the usual parts, and then what takes long:
 #   tsan       what threads share, with ThreadSanitizer
 #   random     200 random models by every table of kernels, native and WebAssembly
 #   fuzz       every parser for a minute
@@ -22,7 +25,8 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too.
+# A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too, `npm test -- quick` a few in two minutes.
+QUICK=(lint unit page)
 USUAL=(lint native wasm library python node browser bench)
 LONG=(tsan random fuzz arm compilers chaos storage bundlers peers reproduce)
 
@@ -33,6 +37,20 @@ hostile_inputs() {
 }
 
 test_lint() { "$ROOT/scripts/lint.sh" ${BITMAR_LINT_ALL:+--all}; }
+
+test_unit() {
+  "$ROOT/scripts/setup.sh" native
+  cmake_build native-release bitmar_tests
+  say "GoogleTest, native, release"
+  "$ROOT/build/native-release/tests/bitmar_tests" --gtest_brief=1
+}
+
+test_page() {
+  "$ROOT/scripts/setup.sh" browser
+  "$ROOT/scripts/build.sh" wasm web
+  say "One visit to the page"
+  (cd "$ROOT" && node --test --test-reporter=spec tests/browser/security.test.mjs)
+}
 
 test_native() {
   "$ROOT/scripts/setup.sh" native
@@ -177,8 +195,9 @@ parts=()
 for part in "${@:-usual}"; do
   case $part in
     usual) parts+=("${USUAL[@]}") ;;
+    quick) parts+=("${QUICK[@]}") ;;
     full) parts+=("${USUAL[@]}" "${LONG[@]}"); export BITMAR_LINT_ALL=1 ;;
-    *) [[ " ${USUAL[*]} ${LONG[*]} " == *" $part "* ]] || fail "unknown part '$part'; see the top of scripts/test.sh"; parts+=("$part") ;;
+    *) [[ " ${QUICK[*]} ${USUAL[*]} ${LONG[*]} " == *" $part "* ]] || fail "unknown part '$part'; see the top of scripts/test.sh"; parts+=("$part") ;;
   esac
 done
 results=() failed=0
