@@ -110,6 +110,11 @@ describe('the package in Chromium', () => {
     t.diagnostic(`${texts.size} different captions`);
   });
 
+  test('a worker of the same origin is started by its address, not by a blob: that imports it', () => {
+    const addresses = page.workers().map((worker) => worker.url());
+    assert.ok(addresses.length > 0 && addresses.every((address) => address.startsWith(server.url)), addresses.join());
+  });
+
   test('all builds give the same captions', async () => {
     const texts = await page.evaluate(async (address) => {
       const blob = await (await fetch('/web/demo/public/samples/raccoon.jpg')).blob();
