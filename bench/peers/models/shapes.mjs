@@ -20,7 +20,7 @@ export const CAPTIONER = DEFAULT;
 
 /** Our configuration of a decoder alone: it starts from a grid of features, which becomes the 17 positions of a prompt. It answers nothing. */
 export function decoderConfig({ width, layers, hidden, vocabulary, heads }) {
-  const { ask: _, words: __, ...captioner } = DEFAULT;
+  const { ask: _, bag_of_words: __, words: ___, ...captioner } = DEFAULT;
   return {
     ...captioner,
     hidden_size: width,
