@@ -137,7 +137,7 @@ const bool registered = [] {
               .c_str(),
           int8_gemm, k, m, n, cols);
     };
-    for (const int m : {1, 64}) {  // those of bench/ceilings.mjs
+    for (const int m : {1, 64}) {  // a token, and the patches of a picture
       ternary(m, 128, 128), ternary(m, 256, 256), ternary(m, 512, 512);
       ternary(m, 1024, 256), ternary(m, 256, 1024), ternary(m, 2048, 2048);
     }

@@ -1,9 +1,8 @@
-// bench/results/{kernels,peers}.json -> bench/peers.svg: kernels against ceilings, the system against its peers.
+// bench/results/peers.json -> bench/peers.svg: BitMar beside other runtimes.
 // usage: node bench/plot.mjs
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 
 const here = (name) => new URL(name, import.meta.url);
-const read = (name) => (existsSync(here(name)) ? JSON.parse(readFileSync(here(name))) : undefined);
 
 const OURS = '#1a7f5a';
 const PEER = '#9aa5b1';
@@ -15,13 +14,13 @@ const FIGURES = 200; // and what it is worth, right of it
 const BAR = 15;
 const ROW = 21;
 
-const escape = (text) => String(text).replace(/[<>&]/g, (c) => ({ '<': '&lt;', '>': '&gt;', '&': '&amp;' })[c]);
-const text = (x, y, content, attributes = '') => `<text x="${x}" y="${y}" ${attributes}>${escape(content)}</text>`;
+const escaped = (text) => String(text).replace(/[<>&]/g, (c) => ({ '<': '&lt;', '>': '&gt;', '&': '&amp;' })[c]);
+const text = (x, y, content, attributes = '') => `<text x="${x}" y="${y}" ${attributes}>${escaped(content)}</text>`;
 const digits = (value) => (value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : value.toFixed(0));
 
-/** bars: [{ label, value, figure, ours }]; `mark` draws a line at a value. Returns the panel's drawing and height. */
-function panel(title, bars, top, mark) {
-  const longest = Math.max(mark ?? 0, ...bars.map(({ value }) => value));
+/** bars: [{ label, value, figure, ours }]. Returns the panel's drawing and height. */
+function panel(title, bars, top) {
+  const longest = Math.max(...bars.map(({ value }) => value));
   const scale = (value) => ((WIDTH - LABEL - FIGURES) * value) / longest;
   const lines = [text(0, top + 16, title, `font-weight="600" fill="${INK}"`)];
   bars.forEach(({ label, value, figure, ours }, i) => {
@@ -29,29 +28,14 @@ function panel(title, bars, top, mark) {
     lines.push(text(LABEL - 10, y + 12, label, `text-anchor="end" fill="${INK}"`));
     const width = Math.max(1, scale(value)).toFixed(1);
     lines.push(`<rect x="${LABEL}" y="${y}" width="${width}" height="${BAR}" rx="2" fill="${ours ? OURS : PEER}"/>`);
-    lines.push(text((LABEL + scale(Math.max(value, mark ?? 0)) + 8).toFixed(1), y + 12, figure, `fill="${FAINT}"`));
+    lines.push(text((LABEL + scale(value) + 8).toFixed(1), y + 12, figure, `fill="${FAINT}"`));
   });
-  const height = 28 + bars.length * ROW;
-  if (mark !== undefined) {
-    const x = (LABEL + scale(mark)).toFixed(1);
-    lines.push(`<line x1="${x}" y1="${top + 24}" x2="${x}" y2="${top + height}" stroke="${INK}" stroke-dasharray="3 3"/>`);
-  }
-  return { lines, height };
+  return { lines, height: 28 + bars.length * ROW };
 }
 
 const panels = [];
-// bench/ceilings.mjs's: a panel for each build's kernels.
-const kernels = read('results/kernels.json')?.results.filter(({ ratio }) => ratio) ?? [];
-for (const table of new Set(kernels.map((kernel) => kernel.table))) {
-  const bars = kernels
-    .filter((kernel) => kernel.table === table)
-    .map(({ kind, rows, cols, gmacs, ratio }) => {
-      return { label: `${kind} ${rows} x ${cols}`, value: ratio, figure: `${ratio.toFixed(2)} (${digits(gmacs)} GMAC/s)`, ours: true };
-    });
-  panels.push([`kernels, ${table}: share of the best probe of the shape in the same run (the line is 1)`, bars, 1]);
-}
-const peers = read('results/peers.json');
-for (const { title, unit, better, threads, entries } of peers?.groups ?? []) {
+const peers = JSON.parse(readFileSync(here('results/peers.json')));
+for (const { title, unit, better, threads, entries } of peers.groups) {
   const bars = entries.map(({ runtime, variant, median, ratio, ours }) => {
     const times = ours ? '' : `; ours is ${ratio.toFixed(1)} x`;
     return { label: `${runtime}, ${variant}`, value: median, figure: `${digits(median)} ${unit}${times}`, ours: runtime === 'BitMar' };
@@ -59,7 +43,7 @@ for (const { title, unit, better, threads, entries } of peers?.groups ?? []) {
   const count = threads === 1 ? 'one thread' : `${threads} threads`;
   panels.push([`${title}, ${count}: ${unit}, ${better} is better`, bars]);
 }
-if (peers?.sizes) {
+if (peers.sizes) {
   const bars = peers.sizes.map(({ name, wasm, js }) => {
     const bytes = wasm + js;
     return { label: name, value: bytes, figure: `${(bytes / 1e3).toFixed(0)} KB`, ours: name.startsWith('BitMar') };
@@ -69,16 +53,14 @@ if (peers?.sizes) {
 
 let top = 0;
 const drawn = [];
-for (const [title, bars, mark] of panels) {
-  const { lines, height } = panel(title, bars, top, mark);
+for (const [title, bars] of panels) {
+  const { lines, height } = panel(title, bars, top);
   drawn.push(...lines);
   top += height + 22;
 }
-if (peers) {
-  const { chromium, machine, date, rounds } = peers;
-  const note = `Chromium ${chromium}, ${machine}, ${date}; medians of ${rounds} interleaved rounds`;
-  drawn.push(text(0, top + 12, note, `fill="${FAINT}"`));
-}
+const { chromium, machine, date, rounds } = peers;
+const note = `Chromium ${chromium}, ${machine}, ${date}; medians of ${rounds} interleaved rounds`;
+drawn.push(text(0, top + 12, note, `fill="${FAINT}"`));
 const box = `-16 -8 ${WIDTH + 32} ${top + 32}`;
 const style = 'font-family="system-ui, sans-serif" font-size="13"';
 const svg = [

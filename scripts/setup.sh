@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing, and only that. usage: scripts/setup.sh [native] [wasm] [bench] [npm] [python] [browser]   (none named: all)
+# Installs what is missing, and only that. usage: scripts/setup.sh [native] [wasm] [bench] [npm] [python] [browser] [lint]   (none named: all)
 # Debian packages go to the system (as root); all else goes to .cache/ and node_modules/, which git ignores.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -69,10 +69,21 @@ setup_browser() {
   [[ -n ${CHROMIUM_PATH:-} ]] || has chromium || need chromium
 }
 
-(($#)) || set -- native wasm bench npm python browser
+# Linters, each in one version: another one has other opinions. Biome is among the npm packages.
+setup_lint() {
+  local ruff=0.17.5
+  need clang-format-19 clang-tidy-19
+  [[ $("$CACHE/ruff/bin/ruff" --version 2>/dev/null) != "ruff $ruff" ]] || return 0
+  need python3-venv
+  say "Installing ruff into .cache/ruff"
+  /usr/bin/python3 -m venv "$CACHE/ruff"
+  "$CACHE/ruff/bin/pip" install -q --disable-pip-version-check "ruff==$ruff"
+}
+
+(($#)) || set -- native wasm bench npm python browser lint
 for part in "$@"; do
   case $part in
-    native | wasm | bench | npm | python | browser) "setup_$part" ;;
-    *) fail "unknown part '$part'; the parts are native wasm bench npm python browser" ;;
+    native | wasm | bench | npm | python | browser | lint) "setup_$part" ;;
+    *) fail "unknown part '$part'; the parts are native wasm bench npm python browser lint" ;;
   esac
 done

@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# Builds and runs every test. usage: npm test [-- PART...]   (none named: native wasm library python node browser)
+# Builds and runs every test. usage: npm test [-- PART...]   (none named: lint native wasm library python node browser bench)
+#   lint       layout and bugs, by linters (scripts/lint.sh); with full, clang-tidy reads every file
 #   native     GoogleTest with AddressSanitizer and UndefinedBehaviorSanitizer, and the table of hostile inputs, also in a release build
 #   wasm       GoogleTest compiled to WebAssembly, both builds, under node
 #   library    the C++ library: installed, and linked by a program in three ways
 #   python     the PyTorch reference: model, training, metrics, export
 #   node       the npm package under node
 #   browser    the page and the package in headless Chromium
-#   full       all of these, and then what takes long:
+#   bench      one round of every benchmark but those of other runtimes, so that they go on working: their figures mean nothing
+#   quick      what to run before each commit: lint, and these two
+#   unit       GoogleTest in one build, the native release; the golden vectors are among them
+#   page       the page in Chromium, one visit
+#   full       the usual parts, and then what takes long:
 #   tsan       what threads share, with ThreadSanitizer
 #   random     200 random models by every table of kernels, native and WebAssembly
 #   fuzz       every parser for a minute
@@ -15,18 +20,36 @@
 #   chaos      storms of 10,000 calls, most of which go wrong, under node and in Chromium
 #   storage    the memory on a disk that fails at every place, 200 races, 2,000 flipped bits, 25 killed browsers
 #   bundlers   a page built by every bundler, in Chromium
+#   peers      one round of the benchmarks beside other runtimes, and of our own as WebAssembly
 #   reproduce  two clean builds of the WebAssembly, compared byte for byte
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too.
-USUAL=(native wasm library python node browser)
-LONG=(tsan random fuzz arm compilers chaos storage bundlers reproduce)
+# A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too, `npm test -- quick` a few in two minutes.
+QUICK=(lint unit page)
+USUAL=(lint native wasm library python node browser bench)
+LONG=(tsan random fuzz arm compilers chaos storage bundlers peers reproduce)
 
 # The folder of the hostile inputs, made anew where the script that makes them is newer.
 hostile_inputs() {
   local folder=$ROOT/build/hostile
   [[ $folder/table.json -nt $ROOT/tests/hostile/make.mjs ]] || node "$ROOT/tests/hostile/make.mjs" "$folder"
+}
+
+test_lint() { "$ROOT/scripts/lint.sh" ${BITMAR_LINT_ALL:+--all}; }
+
+test_unit() {
+  "$ROOT/scripts/setup.sh" native
+  cmake_build native-release bitmar_tests
+  say "GoogleTest, native, release"
+  "$ROOT/build/native-release/tests/bitmar_tests" --gtest_brief=1
+}
+
+test_page() {
+  "$ROOT/scripts/setup.sh" browser
+  "$ROOT/scripts/build.sh" wasm web
+  say "One visit to the page"
+  (cd "$ROOT" && node --test --test-reporter=spec tests/browser/security.test.mjs)
 }
 
 test_native() {
@@ -79,13 +102,28 @@ test_browser() {
   (cd "$ROOT" && node --test --test-reporter=spec --test-concurrency=1 tests/browser/*.test.*)
 }
 
+test_bench() {
+  "$ROOT/scripts/setup.sh" native bench browser
+  "$ROOT/scripts/build.sh" wasm web
+  cmake_build native-release bitmar_bench
+  say "Kernels and stages, natively, once each"
+  BITMAR_STREAM_TOKENS=1000 "$ROOT/build/native-release/bench/bitmar_bench" --benchmark_min_time=0
+  cd "$ROOT"
+  say "Photos and a webcam, one round"
+  node bench/frames.mjs 1 relaxed 8
+  say "Threads, one round"
+  node bench/threads.mjs 1
+  say "The memory, 30 photos"
+  node bench/memory.mjs 30
+}
+
 test_tsan() {
   "$ROOT/scripts/setup.sh" native
   cmake_build native-tsan bitmar_thread_tests
   say "GoogleTest, native, with ThreadSanitizer"
-  # Its shadow memory wants addresses where they usually are. One test times what it sees, and everything is slow here.
+  # Its shadow memory wants addresses where they usually are.
   local fixed=(); ! setarch -R true 2>/dev/null || fixed=(setarch -R)
-  "${fixed[@]}" "$ROOT/build/native-tsan/tests/bitmar_thread_tests" --gtest_brief=1 --gtest_filter=-ThreadPool.DoesAJobAlone*
+  "${fixed[@]}" "$ROOT/build/native-tsan/tests/bitmar_thread_tests" --gtest_brief=1
 }
 
 test_random() {
@@ -146,14 +184,20 @@ test_bundlers() {
   (cd "$ROOT" && BITMAR_BUNDLERS=all node --test --test-reporter=spec --test-concurrency=1 tests/browser/{bundlers,examples}.test.mjs)
 }
 
+test_peers() {
+  BITMAR_STREAM_TOKENS=1000 "$ROOT/scripts/bench.sh" --benchmark_min_time=0
+  "$ROOT/scripts/bench-peers.sh" --rounds 1
+}
+
 test_reproduce() { "$ROOT/scripts/reproduce.sh"; }
 
 parts=()
 for part in "${@:-usual}"; do
   case $part in
     usual) parts+=("${USUAL[@]}") ;;
-    full) parts+=("${USUAL[@]}" "${LONG[@]}") ;;
-    *) [[ " ${USUAL[*]} ${LONG[*]} " == *" $part "* ]] || fail "unknown part '$part'; see the top of scripts/test.sh"; parts+=("$part") ;;
+    quick) parts+=("${QUICK[@]}") ;;
+    full) parts+=("${USUAL[@]}" "${LONG[@]}"); export BITMAR_LINT_ALL=1 ;;
+    *) [[ " ${QUICK[*]} ${USUAL[*]} ${LONG[*]} " == *" $part "* ]] || fail "unknown part '$part'; see the top of scripts/test.sh"; parts+=("$part") ;;
   esac
 done
 results=() failed=0

@@ -1,5 +1,5 @@
-// Of the C library what nlohmann's parser and libc++ call and JavaScript or less of it can do as well: the linker puts these
-// in the place of musl's (--wrap, see CMakeLists.txt).
+// Of the C library what nlohmann's parser and libc++ call and JavaScript or less of it can do as well: the linker puts
+// these in the place of musl's (--wrap, see CMakeLists.txt).
 #include <emscripten/em_js.h>
 
 #include <algorithm>
@@ -11,8 +11,8 @@
 EM_JS(double, bitmar_number, (const char* text), { return Number(UTF8ToString(text)); });
 // clang-format on
 
-// musl's computes in long double: 7 KB of download (gzip). The parser has made sure that all of the text is one number, as
-// JSON writes them.
+// musl's computes in long double: 7 KB of download (gzip). The parser has made sure that all of the text is one number,
+// as JSON writes them.
 extern "C" double __wrap_strtod(const char* text, char** end) {
   if (end) *end = const_cast<char*>(text) + std::strlen(text);
   return bitmar_number(text);

@@ -128,8 +128,8 @@ class Memory {
   // The memory as it was: a snapshot, then the changes that followed it, in order. What is damaged is left out and
   // counted. A memory with fewer slots than were saved grows, unless `shrink`, which leaves the weakest episodes out.
   // Throws invalid_state and unsupported_state; then nothing has changed.
-  LoadReport load(std::span<const std::uint8_t> snapshot,
-                  std::span<const std::span<const std::uint8_t>> changes = {}, bool shrink = false);
+  LoadReport load(std::span<const std::uint8_t> snapshot, std::span<const std::span<const std::uint8_t>> changes = {},
+                  bool shrink = false);
 
  private:
   friend class Model;

@@ -1,10 +1,11 @@
 """Answers to questions about photos, by the engine from pixels, scored.
 
-usage: python -m bitmar.answers --model DIR --engine PATH/TO/bitmar --questions questions.jsonl
-           [--photos FOLDER_OR_TAR] [--beams N] [--limit N] [--out answers.jsonl]
+usage: python -m bitmar.answers --model DIR --engine PATH/TO/bitmar (--data DATA | --questions FILE [--photos FOLDER_OR_TAR])
+           [--types NAME...] [--beams N] [--limit N] [--out answers.jsonl]
 
-questions.jsonl has a question a line: {"image": path, "question": text, "answer": text, "type": name}. Paths are relative to
---photos, or to the folder of questions.jsonl. An empty answer means that the model should decline.
+DATA is what bitmar.prepare made: its validation photos' questions are asked. FILE has one question per line instead: {"image": path,
+"question": text, "answer": text, "type": name}, with paths relative to --photos or to the folder of FILE. An empty answer means
+that the model should decline. --types: questions of these types alone (object number color location are COCO-QA's).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .data import load_rows
+from .prepare import open_at
 from .texts import normalised, same_answer
 from .views import open_photo, read_photos
 
@@ -49,6 +52,13 @@ def photo_files(names: list[str], photos: Path, folder: Path) -> dict[str, Path]
         files[name] = folder / f"{i:05d}.png"
         open_photo(archive[name] if archive else (photos / name).read_bytes()).save(files[name], compress_level=1)
     return files
+
+
+def questions_of(data: Path) -> tuple[list[dict], dict[str, dict]]:
+    """Of validation photos, and those photos' rows by name."""
+    photos = {row["id"]: row for row in load_rows(data, "val")}
+    return [{"image": name, "question": question, "answer": answer, "type": kind}
+            for name, row in photos.items() for question, answer, kind in row["questions"]], photos
 
 
 def by_type(rows: list[dict], answers: list[dict]) -> dict[str, dict]:
@@ -90,16 +100,31 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--engine", nargs="+", required=True, help="command of the engine's CLI")
-    parser.add_argument("--questions", type=Path, required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path)
+    source.add_argument("--questions", type=Path)
+    parser.add_argument("--types", nargs="+", help="default: all")
     parser.add_argument("--photos", type=Path, help="a folder, or a tar archive of files")
     parser.add_argument("--beams", type=int, default=1)
     parser.add_argument("--limit", type=int, help="at most this many questions, the first")
     parser.add_argument("--out", type=Path, help="question, wanted and given answer, one JSON line each")
     args = parser.parse_args()
-    rows = [json.loads(line) for line in args.questions.read_text().splitlines() if line.strip()][:args.limit]
+    if args.data:
+        rows, held = questions_of(args.data)
+    else:
+        rows = [json.loads(line) for line in args.questions.read_text().splitlines() if line.strip()]
+    rows = [row for row in rows if not args.types or row["type"] in args.types][:args.limit]
+    if not rows:
+        parser.error("no such questions")
     rows.sort(key=lambda row: row["image"])  # questions about the same photo one after another: the engine sees it once
     with tempfile.TemporaryDirectory() as folder:
-        files = photo_files([row["image"] for row in rows], args.photos or args.questions.parent, Path(folder))
+        names = [row["image"] for row in rows]
+        if args.data:
+            files = {name: Path(folder) / f"{i:05d}.png" for i, name in enumerate(dict.fromkeys(names))}
+            for name, file in files.items():
+                open_photo(open_at(held[name])).save(file, compress_level=1)
+        else:
+            files = photo_files(names, args.photos or args.questions.parent, Path(folder))
         answers = engine_answers(args.engine, args.model, [(files[row["image"]], row["question"]) for row in rows], args.beams)
     print(report(rows, answers))
     if args.out:

@@ -14,6 +14,7 @@ import argparse
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def engine_captions(command: list[str], directory: Path, paths: list[Path], beam
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def engine_embeddings(engine: list[str], directory: Path, paths: list[Path], texts: list[str] = []) -> torch.Tensor:
+def engine_embeddings(engine: list[str], directory: Path, paths: list[Path], texts: Sequence[str] = ()) -> torch.Tensor:
     """Unit vectors [photos + texts, C] from `bitmar embed`."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as photos, tempfile.NamedTemporaryFile("w", suffix=".txt") as lines:
         photos.write("".join(f"{p}\n" for p in paths)), photos.flush()
@@ -127,7 +128,7 @@ def reliability(rows: list[dict], lines: list[dict], limit: float) -> dict:
     return {"limit": limit, "spoken_of": round(sum(everyday) / max(1, len(everyday)), 4), "named_when_spoken_of": round(sum(spoken) / max(1, len(spoken)), 4)}
 
 
-def rows_by_set(data: Path, sets: list[str] = []) -> dict[str, list[dict]]:
+def rows_by_set(data: Path, sets: Sequence[str] = ()) -> dict[str, list[dict]]:
     """Validation photos of these sets (all, where none is named) that have enough references, or labels that a caption can name"""
     by_set: dict[str, list[dict]] = {}
     for row in load_rows(data, "val"):

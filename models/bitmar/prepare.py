@@ -36,6 +36,7 @@ import re
 import tarfile
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -492,7 +493,7 @@ def add_found(rows: list[dict], lines: list[str]) -> int:
     return count
 
 
-def prepare(folders: list[Path], out: Path, text: list[Path] = [], split: Path = SPLIT, new_list: Path | None = None) -> None:
+def prepare(folders: list[Path], out: Path, text: Sequence[Path] = (), split: Path = SPLIT, new_list: Path | None = None) -> None:
     """Fills the folder `out`. The validation photos are those of the list `split`; with new_list they are drawn and written there."""
     for path in text:
         if not path.exists():

@@ -15,6 +15,7 @@ import json
 import tomllib
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def assigned(text: str) -> tuple[str, str, object]:
         return stage, key, value
 
 
-def load(name: str, changes: list[str] = []) -> Recipe:
+def load(name: str, changes: Sequence[str] = ()) -> Recipe:
     """A file, or one of FOLDER by its name, with `changes` as of --set."""
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.exists():

@@ -85,6 +85,7 @@ std::vector<Recalled> Memory::recall(std::span<const float> query, int k, float 
   std::vector<Match> matches(std::min(k, memory.size()));
   matches.resize(memory.recall(query, matches, least));
   std::vector<Recalled> recalled;
+  recalled.reserve(matches.size());
   for (const auto& match : matches) recalled.push_back({memory.slot(match.slot), match.similarity});
   return recalled;
 }
@@ -102,8 +103,8 @@ std::vector<std::uint8_t> Memory::changes_since(std::uint64_t since) const {
   return engine_->memory().changes_since(since);
 }
 
-LoadReport Memory::load(std::span<const std::uint8_t> snapshot,
-                        std::span<const std::span<const std::uint8_t>> changes, bool shrink) {
+LoadReport Memory::load(std::span<const std::uint8_t> snapshot, std::span<const std::span<const std::uint8_t>> changes,
+                        bool shrink) {
   return engine_->load_memory(snapshot, changes, shrink);
 }
 

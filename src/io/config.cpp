@@ -46,8 +46,8 @@ constexpr Range kPenalty = {-10, 10, "-10 to 10"};
 constexpr double kMaxMemory = 192.0 * (1 << 20);
 
 // Multiply-adds, which no tensor vouches for either: a kernel of a few bytes visits every pixel of a map. Of all that a
-// picture and its prompt take before the first word, about 60 times what ours do, and as many as a ViT-L has; and of a word,
-// about 80 times ours. A processor's core does 10 to 80 billion a second.
+// picture and its prompt take before the first word, about 60 times what ours do, and as many as a ViT-L has; and of a
+// word, about 80 times ours. A processor's core does 10 to 80 billion a second.
 constexpr double kMaxPictureWork = 64e9, kMaxTokenWork = 512e6;
 constexpr int kFewestColumns = 32;  // a product of fewer takes as long
 
@@ -196,10 +196,13 @@ void parse_stem(const Section& s, VisionConfig& vision, Budget& budget) {
     // Pooling is no product, but visits as much of the map.
     const bool pools = layer.type == StemLayerConfig::Type::max_pool;
     const double windows = 1.0 * size * size * layer.kernel_size * layer.kernel_size;
-    budget.work_on_picture(pools ? product(windows, channels, 1) : product(windows * (layer.type == StemLayerConfig::Type::residual ? 2 : 1), in_channels, channels),
-                           entry.name("kernel_size"));
+    budget.work_on_picture(
+        pools ? product(windows, channels, 1)
+              : product(windows * (layer.type == StemLayerConfig::Type::residual ? 2 : 1), in_channels, channels),
+        entry.name("kernel_size"));
     // Three maps are held at a time, the third inside a residual, one as int8, and what Winograd's products read of it.
-    const double padded = size + 2.0 * (kMaxKernel / 2), map = padded * padded * channels;
+    constexpr int border = kMaxKernel / 2;
+    const double padded = size + 2 * border, map = padded * padded * channels;
     if (map > largest) {
       budget.take(3.75 * (map - largest), entry.name("out_channels"));
       largest = map;
@@ -230,9 +233,10 @@ VisionConfig parse_vision(const Section& s, Budget& budget) {
   vision.num_heads = s.heads(vision.hidden_size, false);
   vision.intermediate_size = s.packed_width("intermediate_size");
   budget.take(transformer(patches, vision.hidden_size, vision.intermediate_size), s.name("intermediate_size"));
-  budget.work_on_picture(layers_work(vision.num_layers, patches, patches, vision.hidden_size, vision.intermediate_size) +
-                             product(patches, vision.hidden_size, vision.feature_size),
-                         s.name("num_layers"));
+  budget.work_on_picture(
+      layers_work(vision.num_layers, patches, patches, vision.hidden_size, vision.intermediate_size) +
+          product(patches, vision.hidden_size, vision.feature_size),
+      s.name("num_layers"));
   parse_stem(s, vision, budget);
   return vision;
 }

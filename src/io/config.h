@@ -70,8 +70,8 @@ struct ConfidenceConfig {
 };
 
 // Of models with a bag-of-words head: how beam search uses its prediction. `guidance` weighs the agreement beside the
-// log-probability of beams that are alive, `rerank_weight` beside the score of finished ones; `length_penalty` goes with
-// these two. Earlier models have them as `words`, with `choice` for the rerank weight.
+// log-probability of beams that are alive, `rerank_weight` beside the score of finished ones; `length_penalty` goes
+// with these two. Earlier models have them as `words`, with `choice` for the rerank weight.
 struct BagOfWordsConfig {
   double guidance = 0, rerank_weight = 0, length_penalty = 1;
 };
@@ -98,9 +98,9 @@ struct Config {
   std::optional<AskConfig> ask;
 };
 
-// Every field but `bag_of_words`, `confidence` and `ask` must be there, and each in its range: what comes out can be computed
-// with, and cannot ask for more memory or more multiply-adds than a model of this kind has any use for. Throws invalid_config, naming the
-// field.
+// Every field but `bag_of_words`, `confidence` and `ask` must be there, and each in its range: what comes out can be
+// computed with, and cannot ask for more memory or more multiply-adds than a model of this kind has any use for. Throws
+// invalid_config, naming the field.
 Config parse_config(std::string_view json);
 
 // preprocessor_config.json must describe what the engine does with pixels: squash them to the model's size,

@@ -51,9 +51,9 @@ void check_memory(const ImageHeader& h, std::size_t file_bytes) {
   const std::size_t pixels = static_cast<std::size_t>(h.width) * h.height;
   const std::size_t bytes = file_bytes + std::max(h.memory, h.orientation >= 5 ? 6 * pixels : 0);
   if (bytes > kFreeMemory && h.coded < pixels / kPixelsPerByte) {
-    throw Error(ErrorCode::image_too_large,
-                "decoding the image takes " + std::to_string(bytes >> 20) + " MB, too much for " +
-                    std::to_string(h.coded) + " bytes that code " + std::to_string(pixels) + " pixels");
+    throw Error(ErrorCode::image_too_large, "decoding the image takes " + std::to_string(bytes >> 20) +
+                                                " MB, too much for " + std::to_string(h.coded) + " bytes that code " +
+                                                std::to_string(pixels) + " pixels");
   }
 }
 

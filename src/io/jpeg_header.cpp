@@ -144,9 +144,9 @@ class Frame {
   void add_work(std::uint64_t work) {
     work_ += work;
     if (work_ > std::min(kMostWork, kFreeWork + kWorkPerByte * coded_)) {
-      throw Error(ErrorCode::image_too_large,
-                  "the JPEG has " + std::to_string(scans_) + " scans and " + std::to_string(tables_) +
-                      " tables or more, too much work for " + std::to_string(coded_) + " coded bytes");
+      throw Error(ErrorCode::image_too_large, "the JPEG has " + std::to_string(scans_) + " scans and " +
+                                                  std::to_string(tables_) + " tables or more, too much work for " +
+                                                  std::to_string(coded_) + " coded bytes");
     }
   }
 

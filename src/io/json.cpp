@@ -11,8 +11,8 @@ using nlohmann::json;
 
 // Our deepest document has five levels. Deep nesting costs little to write and much to hold.
 constexpr std::size_t kMaxDepth = 16;
-// Of values: a vocabulary of 200,000 tokens and its merges have half as many. One takes a hundred bytes and more, however
-// few it has in the file.
+// Of values: a vocabulary of 200,000 tokens and its merges have half as many. One takes a hundred bytes and more,
+// however few it has in the file.
 constexpr std::size_t kMaxValues = 1 << 20;
 
 // Makes the document of the parser's events; nlohmann's own builder would keep the last of two equal keys.

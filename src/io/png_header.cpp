@@ -49,8 +49,8 @@ void check_packing(std::uint64_t unpacked, std::uint64_t packed) {
 }
 
 // What the decoder allocates, as it is written: the unpacked lines, the pixels made of them with the channel that a
-// transparent colour adds, and what these are converted to. The lines of an interlaced image have no exact size, and some
-// writers leave bytes behind the last line: where that is cheap, there is room for them.
+// transparent colour adds, and what these are converted to. The lines of an interlaced image have no exact size, and
+// some writers leave bytes behind the last line: where that is cheap, there is room for them.
 void estimate_memory(const Layout& l, bool transparent, std::uint64_t packed, ImageHeader& header) {
   constexpr unsigned kPalette = 3;
   constexpr std::uint64_t kFewLines = 32 << 20;

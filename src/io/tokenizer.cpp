@@ -65,8 +65,8 @@ std::vector<int> Tokenizer::encode(std::string_view text) const {
 
 const Tokenizer::Merge* Tokenizer::find_merge(int left, int right) const {
   const std::uint64_t pair = pair_of(left, right);
-  const auto found =
-      std::lower_bound(merges_.begin(), merges_.end(), pair, [](const Merge& m, std::uint64_t p) { return m.pair < p; });
+  const auto found = std::lower_bound(merges_.begin(), merges_.end(), pair,
+                                      [](const Merge& m, std::uint64_t p) { return m.pair < p; });
   return found != merges_.end() && found->pair == pair ? &*found : nullptr;
 }
 
@@ -79,6 +79,7 @@ void Tokenizer::encode_piece(std::string_view piece, std::vector<int>& tokens) c
   };
   const int n = static_cast<int>(piece.size());
   std::vector<Symbol> symbols;
+  symbols.reserve(piece.size());
   for (int i = 0; i < n; ++i) {
     symbols.push_back({byte_tokens_[static_cast<unsigned char>(piece[i])], i - 1, i + 1});
   }

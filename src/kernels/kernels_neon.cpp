@@ -11,7 +11,8 @@
 namespace bitmar {
 namespace {
 
-// Every lane sums one column of one row in int16. Codes are {0, 1, 2}, so a product is at most 254, and 128 of them fit.
+// Every lane sums one column of one row in int16. Codes are {0, 1, 2}, so a product is at most 254, and 128 of them
+// fit.
 struct Dots : NeonCodes {
   struct Part {
     int16x8_t low, high;

@@ -162,7 +162,7 @@ void EpisodicMemory::continue_from(std::uint64_t sequence, std::uint64_t next_id
 // Nothing of a damaged frame: one write is kept as a whole or not at all.
 std::optional<MemoryStateReader> EpisodicMemory::read_frame(ByteSpan bytes) const {
   try {
-    const MemoryStateReader reader(bytes, settings_.width);
+    MemoryStateReader reader(bytes, settings_.width);
     MemoryRecord record;
     for (int i = 0; i < reader.records(); ++i) {
       if (!read_record(reader, i, record)) return std::nullopt;
@@ -178,9 +178,7 @@ EpisodicMemory::LoadReport EpisodicMemory::load(std::optional<ByteSpan> snapshot
   return follows(snapshot) ? follow(frames) : load(read_state(snapshot, frames));
 }
 
-EpisodicMemory::LoadReport EpisodicMemory::adopt(ByteSpan snapshot) {
-  return adopt(read_import(snapshot));
-}
+EpisodicMemory::LoadReport EpisodicMemory::adopt(ByteSpan snapshot) { return adopt(read_import(snapshot)); }
 
 // The saved episodes instead of those that are there, as change number `as`, or the saved one.
 EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::optional<std::uint64_t> as) {

@@ -17,8 +17,8 @@ struct Match {
 // The more similar one; the lower slot among equals. Also the order of a heap whose front is the worst.
 bool better(const Match& a, const Match& b);
 
-// K slots, each free or holding a key [C] of at most kLongest. Bounds from int8 copies of the keys rule out nearly every
-// slot of a search, the rest is computed exactly: the result is that of computing every similarity.
+// K slots, each free or holding a key [C] of at most kLongest. Bounds from int8 copies of the keys rule out nearly
+// every slot of a search, the rest is computed exactly: the result is that of computing every similarity.
 class Index {
  public:
   static constexpr float kLongest = 1.001f;  // a unit vector, and its rounding

@@ -9,7 +9,8 @@ namespace bitmar {
 
 void BagOfWords::plan(const BagOfWordsWeights& weights, Needs& needs) { needs.product(weights.proj, 1); }
 
-BagOfWords::BagOfWords(const Config& c, int tokens, const BagOfWordsWeights& weights, Workspace& workspace, Arena& arena)
+BagOfWords::BagOfWords(const Config& c, int tokens, const BagOfWordsWeights& weights, Workspace& workspace,
+                       Arena& arena)
     : weights_(weights),
       workspace_(workspace),
       patches_(c.vision.grid_size * c.vision.grid_size),

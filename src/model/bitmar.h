@@ -1,4 +1,5 @@
-// The forward pass: encode an image, fuse it with a prompt, search the memory, condition the decoder, decode token by token.
+// The forward pass: encode an image, fuse it with a prompt, search the memory, condition the decoder, decode token by
+// token.
 #pragma once
 
 #include <cstddef>
@@ -10,16 +11,16 @@
 #include "io/config.h"
 #include "io/safetensors.h"
 #include "kernels/kernels.h"
+#include "memory/episodic_memory.h"
+#include "model/bag_of_words.h"
 #include "model/compressor.h"
 #include "model/context_cache.h"
 #include "model/decoder.h"
-#include "memory/episodic_memory.h"
 #include "model/fusion.h"
 #include "model/layers.h"
 #include "model/text_encoder.h"
 #include "model/vision_encoder.h"
 #include "model/weights.h"
-#include "model/bag_of_words.h"
 #include "runtime/arena.h"
 #include "runtime/beam_search.h"
 #include "runtime/last_input.h"
@@ -28,8 +29,8 @@
 
 namespace bitmar {
 
-// What the model makes of an image: its feature grid, and the vision tokens that the other stages read. Two views of the
-// model's own buffers, valid until another image is encoded; a later use throws invalid_argument.
+// What the model makes of an image: its feature grid, and the vision tokens that the other stages read. Two views of
+// the model's own buffers, valid until another image is encoded; a later use throws invalid_argument.
 struct Picture {
   std::uint64_t id;                 // counts the images
   std::span<const float> features;  // [P, feature_size]
@@ -48,7 +49,7 @@ class BitMar {
   BitMar& operator=(const BitMar&) = delete;
 
   // ---- 1. Vision ----
-  Picture encode(const std::uint8_t* rgb);        // [S, S, 3]
+  Picture encode(const std::uint8_t* rgb);          // [S, S, 3]
   Picture encode(std::span<const float> features);  // [P, feature_size], numbers up to kMostFeature
 
   // The words predicted from a picture, for beam search and confidence to compare captions with. Valid until the next
@@ -107,7 +108,7 @@ class BitMar {
     BeamSearch beam_search;
     LastInput<std::uint8_t> last_pixels;
     ContextCache contexts;
-    std::span<float> features;      // [P, feature_size]
+    std::span<float> features;       // [P, feature_size]
     std::span<float> vision_tokens;  // [m, d]
     std::span<float> pooled;         // [d]
     std::span<float> found;          // [C], what the memory's slots give

@@ -1,4 +1,5 @@
-// The contexts that were made last, so that the same picture and prompt are not fused twice, nor the same prompt encoded.
+// The contexts that were made last, so that the same picture and prompt are not fused twice, nor the same prompt
+// encoded.
 #pragma once
 
 #include <array>
@@ -9,8 +10,8 @@
 
 namespace bitmar {
 
-// What the model makes of a prompt, with a picture or without one. A view: valid until kContexts others were made, a later
-// use throws invalid_argument.
+// What the model makes of a prompt, with a picture or without one. A view: valid until kContexts others were made, a
+// later use throws invalid_argument.
 struct Context {
   std::uint64_t id;                     // counts the contexts
   std::uint64_t picture;                // its id, 0 without one
@@ -38,8 +39,8 @@ class ContextCache {
 
   // The entry of this picture and prompt, if there is one.
   const Entry* find(std::uint64_t picture, std::span<const int> tokens);
-  // Room for a new one, in place of the one that was used least recently; its prompt is set, and its text states are where
-  // another entry has them (`encoded`). It counts from finish() on.
+  // Room for a new one, in place of the one that was used least recently; its prompt is set, and its text states are
+  // where another entry has them (`encoded`). It counts from finish() on.
   struct Room {
     Entry& entry;
     bool encoded;

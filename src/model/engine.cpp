@@ -153,8 +153,8 @@ void Engine::start(const CaptionOptions& o) {
 
 std::vector<int> Engine::prompt_tokens(int first, std::string_view text) const {
   if (text.size() > kMostText) {
-    throw Error(ErrorCode::text_too_long,
-                "a text has at most " + std::to_string(kMostText) + " bytes, this one has " + std::to_string(text.size()));
+    throw Error(ErrorCode::text_too_long, "a text has at most " + std::to_string(kMostText) + " bytes, this one has " +
+                                              std::to_string(text.size()));
   }
   std::vector<int> tokens = tokenizer_.encode(text);
   tokens.insert(tokens.begin(), first);
@@ -203,7 +203,8 @@ std::optional<std::string_view> Engine::step() {
 }
 
 // A logistic regression of how likely the model finds its words, of how alike picture and caption are in the memory's
-// space (their cosine), and of how well the caption agrees with the words that were expected (models/bitmar/calibrate.py).
+// space (their cosine), and of how well the caption agrees with the words that were expected
+// (models/bitmar/calibrate.py).
 double Engine::confidence(const ConfidenceConfig& fit, const Picture& picture) {
   const double mean = result_.log_probability / static_cast<double>(result_.tokens.size() + 1);  // the end counts
   const Context seen = model_.fuse(&picture, bos());

@@ -12,7 +12,7 @@ namespace {
 
 // The sum of 4096 squares, and a product with the largest of scales, are still floats.
 constexpr double kMost = 1e15;
-constexpr double kUnit = 1.001;      // of a unit vector, and its rounding
+constexpr double kUnit = 1.001;       // of a unit vector, and its rounding
 constexpr double kLeastScale = 1e-5;  // of a quantised row, times 127
 
 double checked(double magnitude, const std::string& name) {
@@ -45,8 +45,9 @@ double convolution(const Convolution& c, double x) {
   const int patch = c.kernel_size * c.kernel_size * c.in_channels;
   constexpr double kInt8 = 128;
   const bool int8 = !c.int8_weight.empty();
-  const double before = checked(int8 ? patch * kInt8 * kInt8 * largest(c.int8_scale) : product(patch, x, c.ternary.scale),
-                                c.name + ".weight_scale");
+  const double before =
+      checked(int8 ? patch * kInt8 * kInt8 * largest(c.int8_scale) : product(patch, x, c.ternary.scale),
+              c.name + ".weight_scale");
   const double scaled = checked(before * largest(c.affine_scale), c.name + ".affine_scale");
   return checked(scaled + largest(c.affine_bias), c.name + ".affine_bias");
 }
@@ -132,7 +133,8 @@ void check_magnitudes(const Config& c, const Weights& w) {
     linear(layer.conditioning_k, conditioning);
     const double normed = norm(layer.attention_norm, name + ", the norm before it");
     x = checked(x + attention(layer.attention, normed, normed, linear(layer.conditioning_v, conditioning)), name);
-    x = checked(x + feed_forward(layer.ffn, norm(layer.ffn_norm, layer.ffn.up_proj.name + ", the norm before it")), name);
+    x = checked(x + feed_forward(layer.ffn, norm(layer.ffn_norm, layer.ffn.up_proj.name + ", the norm before it")),
+                name);
   }
   scores(w.embedding, norm(w.decoder.norm, "decoder.norm"), c.hidden_size);
 

@@ -131,8 +131,8 @@ struct Weights {
   MemoryWeights memory;
   DecoderWeights decoder;
   BagOfWordsWeights bag_of_words;  // empty in models without the head
-  std::size_t bytes = 0;       // held in memory
-  std::size_t parameters = 0;  // elements of the file's tensors, packed ones counted unpacked
+  std::size_t bytes = 0;           // held in memory
+  std::size_t parameters = 0;      // elements of the file's tensors, packed ones counted unpacked
 
   // Copies what it needs, in the form that suits the kernels that will run: the file's bytes may go afterwards. Throws
   // invalid_model.

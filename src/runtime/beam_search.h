@@ -12,10 +12,10 @@ namespace bitmar {
 
 inline constexpr int kMaxBeams = 8;
 
-// A finished hypothesis scores (sum of log-probabilities) / length^length_penalty + rerank_weight * cosine with the guide; the
-// end token counts in the sum and in the length. Continuations are ranked by sum of log-probabilities + guidance *
-// cosine. Of the 2 * beams best, those that end within the best `beams` are finished, and the best `beams` of the
-// others stay alive. The search stops when `beams` are finished and no live one scores above the worst of them.
+// A finished hypothesis scores (sum of log-probabilities) / length^length_penalty + rerank_weight * cosine with the
+// guide; the end token counts in the sum and in the length. Continuations are ranked by sum of log-probabilities +
+// guidance * cosine. Of the 2 * beams best, those that end within the best `beams` are finished, and the best `beams`
+// of the others stay alive. The search stops when `beams` are finished and no live one scores above the worst of them.
 //
 // No key or value is ever copied: each token has its own cache row, and a hypothesis is a list of rows.
 class BeamSearch {

@@ -49,15 +49,15 @@ async function open(browser, url, viewport) {
   if (viewport) await page.setViewportSize(viewport);
   const wrong = complaints(page, new URL(url).origin);
   await page.goto(url);
-  await page.waitForFunction(() => document.querySelector('#vision-ms').textContent !== '–', undefined, { timeout: 30_000 }); // a caption, if an empty one
+  await page.waitForFunction(() => document.querySelector('#vision-ms').textContent !== '–', undefined, { timeout: 60_000 }); // a caption, if an empty one
   return { page, wrong };
 }
 
-const captioned = (page, before) => page.waitForFunction((old) => document.querySelector('#announce').textContent !== old, before, { timeout: 30_000 });
+const captioned = (page, before) => page.waitForFunction((old) => document.querySelector('#announce').textContent !== old, before, { timeout: 60_000 });
 const shown = (page) => page.textContent('#answer');
-const answered = (page) => page.waitForFunction(() => document.querySelector('#answer').textContent, undefined, { timeout: 20_000 });
+const answered = (page) => page.waitForFunction(() => document.querySelector('#answer').textContent, undefined, { timeout: 60_000 });
 /** All calls before are answered. */
-const idle = (page) => page.waitForFunction(() => !document.querySelector('#answer').classList.contains('waiting'), undefined, { timeout: 20_000 });
+const idle = (page) => page.waitForFunction(() => !document.querySelector('#answer').classList.contains('waiting'), undefined, { timeout: 60_000 });
 
 /** The answers of the model under node about the photo on the stage, those that differ. */
 async function expected(page, model) {
@@ -232,7 +232,7 @@ test('a live picture is asked about too, until the camera stops', async () => {
   browser = await launch(...webcam(file));
   const { page, wrong } = await open(browser, site.url);
   await page.click('#camera');
-  await page.waitForFunction(() => document.body.classList.contains('is-live') && document.querySelector('#caption').textContent, undefined, { timeout: 30_000 });
+  await page.waitForFunction(() => document.body.classList.contains('is-live') && document.querySelector('#caption').textContent, undefined, { timeout: 60_000 });
   await page.fill('#question', 'is it a dog?');
   await page.press('#question', 'Enter');
   await answered(page);

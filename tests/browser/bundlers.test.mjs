@@ -63,7 +63,7 @@ async function outcome(url) {
   const page = await browser.page();
   const said = complaints(page, new URL(url).origin);
   await page.goto(url);
-  const result = await page.waitForFunction(() => globalThis.outcome, undefined, { timeout: 20_000 }).then((handle) => handle.jsonValue(), (error) => ({ failed: error.message }));
+  const result = await page.waitForFunction(() => globalThis.outcome, undefined, { timeout: 60_000 }).then((handle) => handle.jsonValue(), (error) => ({ failed: error.message }));
   const { isolated, cores } = await page.evaluate(() => ({ isolated: crossOriginIsolated, cores: navigator.hardwareConcurrency }));
   await page.close();
   return { ...result, isolated, cores, said };

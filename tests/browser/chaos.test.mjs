@@ -176,7 +176,7 @@ test('a worker that ends, however it does: every call says so, and another model
   for (const end of ['self.close()', 'setTimeout(() => { throw new Error("gone") })']) {
     const [worker] = page.workers().slice(-1);
     const codes = page.evaluate(async () => {
-      const code = (call) => Promise.race([codeOf(call), wait(20_000).then(() => 'never settled')]);
+      const code = (call) => Promise.race([codeOf(call), wait(60_000).then(() => 'never settled')]);
       const calls = Array.from({ length: 200 }, (_, i) => code(i % 3 ? model.caption(drawn(1)) : model.memory.stats()));
       const codes = await Promise.all(calls);
       codes.push(await code(model.caption(drawn(1))));
@@ -319,10 +319,16 @@ describe('the page', () => {
       globalThis.tracks = [];
       const { mediaDevices } = navigator;
       const getUserMedia = mediaDevices.getUserMedia.bind(mediaDevices);
+      globalThis.asking = 0;
       mediaDevices.getUserMedia = async (wanted) => {
-        const stream = await getUserMedia(wanted);
-        tracks.push(...stream.getTracks());
-        return stream;
+        asking += 1;
+        try {
+          const stream = await getUserMedia(wanted);
+          tracks.push(...stream.getTracks());
+          return stream;
+        } finally {
+          asking -= 1;
+        }
       };
       globalThis.liveTracks = () => tracks.filter(({ readyState }) => readyState === 'live').length;
     });
@@ -332,7 +338,8 @@ describe('the page', () => {
   }
   /** Whether the camera is on, which it is exactly when the page shows it. */
   async function settled(page) {
-    await page.waitForTimeout(1500);
+    do await page.waitForTimeout(1500);
+    while (await page.evaluate(() => asking > 0)); // for a camera
     const { tracks, shown, source } = await page.evaluate(() => ({ tracks: liveTracks(), shown: !document.querySelector('#live').hidden, source: document.querySelector('#video').srcObject !== null }));
     assert.equal(tracks, shown ? 1 : 0, `${tracks} tracks, ${shown ? 'shown' : 'not shown'}`);
     assert.equal(source, shown);
@@ -346,20 +353,22 @@ describe('the page', () => {
     await page.click('#camera');
     await page.waitForFunction(() => !document.querySelector('#live').hidden);
     await page.workers()[0].evaluate('self.close()').catch(() => {});
-    await page.waitForFunction(() => document.querySelector('#live').hidden, undefined, { timeout: 20_000 });
+    await page.waitForFunction(() => document.querySelector('#live').hidden, undefined, { timeout: 60_000 });
     await page.waitForFunction(() => document.querySelector('#loading').hidden, undefined, { timeout: 60_000 });
     await page.waitForTimeout(1000);
     assert.equal(await settled(page), false);
     const before = await page.textContent('#announce');
     await page.locator('.samples button').nth(2).click();
-    await page.waitForFunction((old) => document.querySelector('#announce').textContent !== old, before, { timeout: 20_000 });
+    await page.waitForFunction((old) => document.querySelector('#announce').textContent !== old, before, { timeout: 60_000 });
     assert.equal(await page.isHidden('#notice'), true);
 
     let downloads = 0;
     page.on('download', () => (downloads += 1));
     await page.evaluate(() => (document.getElementById('export').disabled = false));
+    const first = page.waitForEvent('download', { timeout: 60_000 });
     await page.click('#export');
-    await page.waitForTimeout(1000);
+    await first;
+    await page.waitForTimeout(1000); // for a second one
     assert.equal(downloads, 1);
     // One engine, whose second thread is a worker, too.
     const threads = await page.evaluate(() => (crossOriginIsolated && navigator.hardwareConcurrency > 1 ? 2 : 1));
@@ -369,7 +378,7 @@ describe('the page', () => {
     await page.evaluate(() => document.getElementById('camera').click());
     await page.waitForFunction(() => !document.querySelector('#live').hidden);
     await page.workers()[0].evaluate('self.close()').catch(() => {});
-    await page.waitForFunction(() => /stopped again/.test(document.querySelector('#notice:not([hidden])')?.textContent), undefined, { timeout: 20_000 });
+    await page.waitForFunction(() => /stopped again/.test(document.querySelector('#notice:not([hidden])')?.textContent), undefined, { timeout: 60_000 });
     await page.click('#retry');
     await page.waitForFunction(() => document.querySelector('#loading').hidden && document.querySelector('#notice').hidden, undefined, { timeout: 60_000 });
     assert.deepEqual(uncaught, []);

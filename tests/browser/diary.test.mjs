@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 
-import { complaints, launch, path, samplePhotos, serve } from './helpers.mjs';
+import { complaints, launch, path, samplePhotos, savedCaptions, serve } from './helpers.mjs';
 
 let server, browser, page, wrong, photos;
 before(async () => {
@@ -21,8 +21,8 @@ after(async () => {
   await server.close();
 });
 
-const opened = () => page.waitForSelector('#diary:not([hidden])', { timeout: 20_000 });
-const count = (n) => page.waitForFunction((wanted) => document.querySelectorAll('#moments li').length === wanted, n, { timeout: 20_000 });
+const opened = () => page.waitForSelector('#diary:not([hidden])', { timeout: 60_000 });
+const count = (n) => page.waitForFunction((wanted) => document.querySelectorAll('#moments li').length === wanted, n, { timeout: 60_000 });
 const said = () => page.$$eval('#moments .said', (cards) => cards.map((card) => card.textContent));
 
 async function show(photo, name) {
@@ -47,7 +47,7 @@ describe('what the page remembers', () => {
     }
     const before = await said();
     await page.evaluate(() => window.dispatchEvent(new Event('pagehide')));
-    await page.waitForTimeout(1500); // it saves by itself within a second
+    await savedCaptions(page, 3);
     await page.reload();
     await opened();
     await count(3);
@@ -69,9 +69,9 @@ describe('what the page remembers', () => {
     await show(photos[5], '5.jpg');
     await page.fill('#teach-name', 'my red cup');
     await page.click('#teach');
-    await page.waitForFunction(() => /my red cup/.test(document.querySelector('#recalls:not([hidden])')?.textContent), null, { timeout: 20_000 });
+    await page.waitForFunction(() => /my red cup/.test(document.querySelector('#recalls:not([hidden])')?.textContent), null, { timeout: 60_000 });
     await page.locator('.samples button').nth(2).click();
-    await page.waitForFunction(() => !/my red cup/.test(document.querySelector('#recalls:not([hidden])')?.textContent ?? ''), null, { timeout: 20_000 });
+    await page.waitForFunction(() => !/my red cup/.test(document.querySelector('#recalls:not([hidden])')?.textContent ?? ''), null, { timeout: 60_000 });
   });
 
   test('a name that is given in the dialogue', async () => {
@@ -79,7 +79,7 @@ describe('what the page remembers', () => {
     await page.locator('#moments button').last().click();
     await page.fill('#moment-name', 'the flight');
     await page.click('#moment-save');
-    await page.waitForFunction(() => [...document.querySelectorAll('#moments .named')].some((card) => card.textContent === 'the flight'), null, { timeout: 20_000 });
+    await page.waitForFunction(() => [...document.querySelectorAll('#moments .named')].some((card) => card.textContent === 'the flight'), null, { timeout: 60_000 });
   });
 
   test('a name that is too long is cut between characters to what the memory keeps, in both fields', async () => {
@@ -105,7 +105,7 @@ describe('what the page remembers', () => {
       await page.keyboard.insertText(typed);
       assert.equal(await page.inputValue('#moment-name'), expected, typed);
       await page.click('#moment-save');
-      await page.waitForFunction((name) => [...document.querySelectorAll('#moments .named')].some((card) => card.textContent === name), expected, { timeout: 20_000 });
+      await page.waitForFunction((name) => [...document.querySelectorAll('#moments .named')].some((card) => card.textContent === name), expected, { timeout: 60_000 });
     }
     await page.fill('#teach-name', '');
     assert.ok(await page.locator('#notice').isHidden(), 'nothing went wrong');
@@ -148,12 +148,12 @@ describe('what the page remembers', () => {
   test('a second tab says beside the switch that it only reads; once the first is gone it writes', async () => {
     const second = await browser.page();
     await second.goto(server.url);
-    await second.waitForSelector('#reading:not([hidden])', { timeout: 20_000 });
+    await second.waitForSelector('#reading:not([hidden])', { timeout: 60_000 });
     for (const id of ['remember', 'teach', 'import', 'forget-all']) assert.equal(await second.locator(`#${id}`).isDisabled(), true, id);
     assert.equal(await page.locator('#reading').isHidden(), true);
     await page.close();
     page = second;
-    await page.waitForSelector('#reading', { state: 'hidden', timeout: 20_000 });
+    await page.waitForSelector('#reading', { state: 'hidden', timeout: 60_000 });
     for (const id of ['remember', 'teach', 'import']) assert.equal(await page.locator(`#${id}`).isDisabled(), false, id);
   });
 
@@ -182,7 +182,7 @@ describe('what the page remembers', () => {
     });
     await page.goto(server.url);
     await count(all);
-    await page.waitForSelector('#earlier:not([hidden])', { timeout: 20_000 });
+    await page.waitForSelector('#earlier:not([hidden])', { timeout: 60_000 });
     assert.match(await page.textContent('#earlier-text'), new RegExp(`remembered ${all} moments`));
     const [download] = await Promise.all([page.waitForEvent('download'), page.click('#earlier-export')]);
     assert.ok((await readFile(await download.path())).length > 1000);

@@ -35,9 +35,9 @@ async function saidOfTheCat(folder) {
   const page = await browser.page();
   const wrong = complaints(page, server.url);
   await page.goto(server.url);
-  await page.waitForFunction(() => /Choose/.test(document.querySelector('[role=status]')?.textContent), undefined, { timeout: 30_000 });
+  await page.waitForFunction(() => /Choose/.test(document.querySelector('[role=status]')?.textContent), undefined, { timeout: 60_000 });
   await page.setInputFiles('input', CAT);
-  await page.waitForFunction(() => /^[a-z]/.test(document.querySelector('[role=status]').textContent), undefined, { timeout: 30_000 });
+  await page.waitForFunction(() => /^[a-z]/.test(document.querySelector('[role=status]').textContent), undefined, { timeout: 60_000 });
   const text = await page.textContent('[role=status]');
   await browser.close();
   await server.close();
@@ -76,7 +76,7 @@ test('webcam', async () => {
   const wrong = complaints(page, server.url);
   await page.goto(server.url);
   await page.click('button');
-  await page.waitForFunction(() => /\bcat\b/.test(document.querySelector('[role=status]').textContent), undefined, { timeout: 30_000 });
+  await page.waitForFunction(() => /\bcat\b/.test(document.querySelector('[role=status]').textContent), undefined, { timeout: 60_000 });
   await browser.close();
   await server.close();
   assert.deepEqual(wrong, []);

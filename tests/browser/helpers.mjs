@@ -1,6 +1,5 @@
 // Shared by the browser tests: Chromium, servers, pictures for the fake webcam.
-import { existsSync } from 'node:fs';
-import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, request as forward } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +11,6 @@ import { serve as serveFiles } from '../../scripts/serve.mjs';
 import { MODEL, path, SAMPLES } from '../node/helpers.mjs';
 
 export { MODEL, path, SAMPLES };
-export const SHARED_PHOTOS = path('../shared/data/flickr8k/');
 
 export const QUIET = [
   '--no-sandbox',
@@ -101,6 +99,24 @@ export async function host(target, folder, headers, refused = () => false) {
   });
 }
 
+// ---- What is on the disk ----
+
+/** Waits until the page's storage holds so many captions of remembered photos. */
+export async function savedCaptions(page, count) {
+  const counted = () =>
+    page.evaluate(async () => {
+      const done = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: () => reject(request.error) }));
+      let sum = 0;
+      for (const { name } of await indexedDB.databases()) {
+        const database = await done(indexedDB.open(name));
+        if (database.objectStoreNames.contains('captions')) sum += await done(database.transaction('captions').objectStore('captions').count());
+        database.close();
+      }
+      return sum;
+    });
+  for (let i = 0; i < 600 && (await counted()) !== count; i += 1) await page.waitForTimeout(100);
+}
+
 // ---- Expectations from node ----
 
 /** The pixels of the photo on the stage. */
@@ -138,36 +154,6 @@ export function disposeNodeModel() {
 
 export async function samplePhotos() {
   return Promise.all(SAMPLES.map((name) => readFile(path(`web/demo/public/samples/${name}.jpg`))));
-}
-
-/** The first photos of the validation set; none where the data is absent. */
-export async function validationPhotos(count) {
-  return (await captionedPhotos(count)).map(({ photo }) => photo);
-}
-
-/** The same with what people said of each: { photo, captions }. */
-export async function captionedPhotos(count) {
-  if (!existsSync(SHARED_PHOTOS)) return [];
-  const { val } = JSON.parse(await readFile(`${SHARED_PHOTOS}captions.json`, 'utf8'));
-  const wanted = new Map(val.slice(0, count).map(({ image, captions }) => [image, captions]));
-  const photos = [];
-  const tar = await open(`${SHARED_PHOTOS}images.tar`);
-  try {
-    const header = Buffer.alloc(512);
-    for (let at = 0; photos.length < wanted.size && (await tar.read(header, 0, 512, at)).bytesRead === 512; ) {
-      const name = header.toString('latin1', 0, 100).replace(/\0.*/s, '');
-      const size = Number.parseInt(header.toString('latin1', 124, 136), 8) || 0;
-      if (wanted.has(name)) {
-        const photo = Buffer.alloc(size);
-        await tar.read(photo, 0, size, at + 512);
-        photos.push({ photo, captions: wanted.get(name) });
-      }
-      at += 512 + Math.ceil(size / 512) * 512;
-    }
-  } finally {
-    await tar.close();
-  }
-  return photos;
 }
 
 /** A film for --use-file-for-fake-video-capture: each photo for `seconds`, over and over. The page is used to draw. */

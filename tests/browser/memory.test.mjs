@@ -34,11 +34,19 @@ describe('the memory in Chromium', () => {
       memory.addEventListener('storage', ({ status }) => seen.push(`${status.role} ${status.durable ? 'durable' : status.error?.code}`));
       globalThis.codeOf = (promise) => promise.then(() => 'none', (error) => error.code ?? `${error}`);
       globalThis.noise = (size = 32) => ({ data: crypto.getRandomValues(new Uint8Array(4 * size * size)), width: size, height: size });
+      /** Until what is in the memory is on the disk, with nobody asking for it. */
+      globalThis.saved = async () => {
+        for (;;) {
+          const { sequence, savedSequence } = await memory.stats();
+          if (savedSequence === sequence) return;
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+      };
       globalThis.labels = async () => (await memory.list({ limit: 10_000 })).episodes.map(({ label }) => label).reverse();
     }, [model, options]);
     return page;
   }
-  const until = (page, word) => page.waitForFunction((word) => globalThis.seen.includes(word), word, { timeout: 10_000 });
+  const until = (page, word) => page.waitForFunction((word) => globalThis.seen.includes(word), word, { timeout: 60_000 });
   /** Each test begins with nothing. */
   async function wipe(page) {
     await page.evaluate(() => memory.clear().then(() => memory.flush()));
@@ -81,7 +89,7 @@ describe('the memory in Chromium', () => {
     let page = await tab({ options: { autosaveMs: 100 } });
     await page.evaluate(async () => {
       await memory.teach(noise(), 'one');
-      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await saved();
     });
     await page.close();
     page = await tab({ options: { autosaveMs: 1e6 } });
@@ -90,7 +98,7 @@ describe('the memory in Chromium', () => {
       await memory.teach(noise(), 'two');
       Object.defineProperty(document, 'visibilityState', { value: 'hidden' });
       document.dispatchEvent(new Event('visibilitychange'));
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      await saved();
     });
     await page.close();
     page = await tab();

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { complaints, disposeNodeModel, film, host, launch, MODEL, nodeCaption, path, samplePhotos, SAMPLES, serve, validationPhotos, webcam } from './helpers.mjs';
+import { complaints, disposeNodeModel, film, host, launch, MODEL, nodeCaption, path, samplePhotos, SAMPLES, serve, webcam } from './helpers.mjs';
 
 const MODEL_URL = `/${relative(path(''), MODEL)}/`;
 let server;
@@ -90,22 +90,29 @@ describe('the package in Chromium', () => {
     }
   });
 
-  test('200 validation photos: as in node', async (t) => {
-    const photos = await validationPhotos(200);
-    if (!photos.length) return t.skip('the photos of ../shared/data are absent');
-    assert.equal(photos.length, 200);
+  test('60 crops of the bundled photos, as JPEG files: as in node', async (t) => {
     const texts = new Set();
-    for (const photo of photos) {
-      const { pixels, caption } = await page.evaluate(async (base64) => {
-        const blob = await (await fetch(`data:image/jpeg;base64,${base64}`)).blob();
+    for (let i = 0; i < 60; i += 1) {
+      const { pixels, caption } = await page.evaluate(async ([name, part, at]) => {
+        const whole = await createImageBitmap(await (await fetch(`/web/demo/public/samples/${name}.jpg`)).blob());
+        const [width, height] = [whole.width, whole.height].map((side) => Math.round(part * side));
+        const canvas = new OffscreenCanvas(width, height);
+        canvas.getContext('2d').drawImage(whole, -at * (whole.width - width), -(1 - at) * (whole.height - height));
+        const blob = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.8 });
         const bitmap = await createImageBitmap(blob);
         const { text, tokens } = await model.caption(blob);
-        return { pixels: plain(pixelsOf(bitmap, bitmap.width, bitmap.height)), caption: { text, tokens } };
-      }, photo.toString('base64'));
+        return { pixels: plain(pixelsOf(bitmap, width, height)), caption: { text, tokens } };
+      }, [SAMPLES[i % SAMPLES.length], 0.3 + i / 100, (i % 7) / 6]);
       texts.add(caption.text);
-      assert.deepEqual(caption, await nodeCaption(pixels));
+      assert.deepEqual(caption, await nodeCaption(pixels), `crop ${i}`);
     }
+    assert.ok(texts.size > 20, `${texts.size} different captions`);
     t.diagnostic(`${texts.size} different captions`);
+  });
+
+  test('a worker of the same origin is started by its address, not by a blob: that imports it', () => {
+    const addresses = page.workers().map((worker) => worker.url());
+    assert.ok(addresses.length > 0 && addresses.every((address) => address.startsWith(server.url)), addresses.join());
   });
 
   test('all builds give the same captions', async () => {
@@ -172,21 +179,28 @@ describe('the package in Chromium', () => {
     assert.ok(same);
   });
 
-  test('the page stays responsive while captions are computed', async () => {
-    const worst = await page.evaluate(async () => {
-      const blob = await (await fetch('/web/demo/public/samples/cat.jpg')).blob();
-      let worst = 0;
-      let last = performance.now();
-      const timer = setInterval(() => {
-        const now = performance.now();
-        worst = Math.max(worst, now - last);
-        last = now;
-      }, 5);
-      for (let i = 0; i < 10; i += 1) await model.caption(blob);
-      clearInterval(timer);
-      return worst;
-    });
-    assert.ok(worst < 150, `${worst} ms`);
+  test('the page goes on while captions are computed: many of its tasks run during one', async () => {
+    const [worker, here] = await page.evaluate(async (address) => {
+      const pixels = { data: new Uint8Array(90 * 90 * 3).fill(50), width: 90, height: 90 };
+      const tasks = async (model) => {
+        let most = 0;
+        for (let i = 0; i < 5; i += 1) {
+          const { port1, port2 } = new MessageChannel();
+          let count = 0;
+          port1.onmessage = () => port2.postMessage((count += 1));
+          port2.postMessage(0);
+          await model.caption(pixels, { prompt: `a ${i}` });
+          port1.close();
+          most = Math.max(most, count);
+        }
+        return most;
+      };
+      const other = await bitmar.BitMar.load(address, { worker: false });
+      const counts = [await tasks(model), await tasks(other)];
+      other.dispose();
+      return counts;
+    }, MODEL_URL);
+    assert.ok(worker > 100 && worker > 4 * here, `${worker} tasks; computed in the page itself ${here}`);
   });
 
   test('abort, queue and dispose', async () => {
@@ -350,67 +364,63 @@ test('a browser that is too old: an error that says what is missing, and which b
   }
 });
 
-test('a worker that never answers, because it is no worker of ours: an error within seconds', async () => {
+test('a worker that never answers, because it is no worker of ours: an error', async () => {
   const browser = await launch();
   const page = await browser.page();
   await page.goto(`${server.url}tests/browser/blank.html`);
   const result = await page.evaluate(async (address) => {
     const { BitMar } = await import('bitmar');
-    const began = performance.now();
-    const code = await BitMar.load(address, { workerUrl: '/tests/browser/silent-worker.js' }).then(() => 'none', (error) => error.code);
-    return { code, seconds: (performance.now() - began) / 1000 };
+    return BitMar.load(address, { workerUrl: '/tests/browser/silent-worker.js' }).then(() => 'none', (error) => error.code);
   }, MODEL_URL);
   await browser.close();
-  assert.equal(result.code, 'worker_failed');
-  assert.ok(result.seconds < 15, `${result.seconds} s`);
+  assert.equal(result, 'worker_failed');
 });
 
-for (const [what, photosOf] of [['bundled photos', samplePhotos], ['validation photos', () => validationPhotos(8)]]) {
-  test(`a webcam that shows ${what}: captions change with the picture and equal node’s`, async (t) => {
-    const photos = await photosOf();
-    if (!photos.length) return t.skip('the photos of ../shared/data are absent');
-    let browser = await launch();
-    const file = await film((await packagePage(browser)).page, photos, 1);
-    await browser.close();
+test('a webcam: captions change with the picture and equal node’s', async (t) => {
+  const photos = await samplePhotos();
+  let browser = await launch();
+  const file = await film((await packagePage(browser)).page, photos, 1);
+  await browser.close();
 
-    browser = await launch(...webcam(file));
-    const { page, wrong } = await packagePage(browser);
-    const seen = await page.evaluate(async (seconds) => {
-      const video = Object.assign(document.createElement('video'), { muted: true });
-      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
-      await video.play();
-      document.body.append(video);
-      const seen = [];
-      let open = 0;
-      let most = 0;
-      const watch = model.watch(video, {
-        interval: 400,
-        onFrame: () => (most = Math.max(most, ++open)),
-        onCaption: ({ text, tokens }, frame) => {
-          open -= 1;
-          seen.push({ text, tokens, frame: plain(frame) });
-        },
-        onError: (error) => seen.push({ text: `${error}` }),
-      });
-      await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
-      watch.stop();
-      const count = seen.length;
-      await new Promise((resolve) => setTimeout(resolve, 600));
-      if (seen.length > count) throw new Error('it went on after stop()');
-      if (most > 1) throw new Error('frames were queued');
-      // And without reading the pixels here: the path that the page takes.
-      const quick = await new Promise((resolve) => {
-        const other = model.watch(video, { onCaption: ({ text }, frame) => (other.stop(), resolve({ text, frame: frame === undefined })) });
-      });
-      for (const track of video.srcObject.getTracks()) track.stop();
-      return { seen, quick };
-    }, photos.length + 1);
-    assert.ok(seen.seen.length >= photos.length, `${seen.seen.length} captions`);
-    for (const { text, tokens, frame } of seen.seen) assert.deepEqual({ text, tokens }, await nodeCaption(frame));
-    assert.ok(new Set(seen.seen.map(({ text }) => text)).size >= Math.min(4, photos.length / 2), seen.seen.map(({ text }) => text).join('\n'));
-    assert.ok(seen.quick.text && seen.quick.frame);
-    assert.deepEqual(wrong, []);
-    t.diagnostic(`${seen.seen.length} captions of live frames`);
-    await browser.close();
-  });
-}
+  browser = await launch(...webcam(file));
+  const { page, wrong } = await packagePage(browser);
+  const wanted = Math.min(4, photos.length / 2);
+  const seen = await page.evaluate(async ([least, different]) => {
+    const video = Object.assign(document.createElement('video'), { muted: true });
+    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
+    await video.play();
+    document.body.append(video);
+    const seen = [];
+    let open = 0;
+    let most = 0;
+    const watch = model.watch(video, {
+      interval: 400,
+      onFrame: () => (most = Math.max(most, ++open)),
+      onCaption: ({ text, tokens }, frame) => {
+        open -= 1;
+        seen.push({ text, tokens, frame: plain(frame) });
+      },
+      onError: (error) => seen.push({ text: `${error}` }),
+    });
+    const enough = () => seen.length >= least && new Set(seen.map(({ text }) => text)).size >= different;
+    for (let i = 0; i < 600 && !enough(); i += 1) await new Promise((resolve) => setTimeout(resolve, 100));
+    watch.stop();
+    const count = seen.length;
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    if (seen.length > count) throw new Error('it went on after stop()');
+    if (most > 1) throw new Error('frames were queued');
+    // And without reading the pixels here: the path that the page takes.
+    const quick = await new Promise((resolve) => {
+      const other = model.watch(video, { onCaption: ({ text }, frame) => (other.stop(), resolve({ text, frame: frame === undefined })) });
+    });
+    for (const track of video.srcObject.getTracks()) track.stop();
+    return { seen, quick };
+  }, [photos.length, wanted]);
+  assert.ok(seen.seen.length >= photos.length, `${seen.seen.length} captions`);
+  for (const { text, tokens, frame } of seen.seen) assert.deepEqual({ text, tokens }, await nodeCaption(frame));
+  assert.ok(new Set(seen.seen.map(({ text }) => text)).size >= wanted, seen.seen.map(({ text }) => text).join('\n'));
+  assert.ok(seen.quick.text && seen.quick.frame);
+  assert.deepEqual(wrong, []);
+  t.diagnostic(`${seen.seen.length} captions of live frames`);
+  await browser.close();
+});

@@ -30,9 +30,9 @@ const said = async (page) => (await page.textContent('#announce')).replace(/^Not
 // Captions of neighbouring samples differ, and so do that of the first one and of those that are clicked next (the cat and the raccoon
 // are both "a cat"): only a change is noticed.
 const captioned = (page, before = '') =>
-  page.waitForFunction((old) => document.querySelector('#announce').textContent.replace(/^Not sure: /, '') !== old, before, { timeout: 20_000 });
+  page.waitForFunction((old) => document.querySelector('#announce').textContent.replace(/^Not sure: /, '') !== old, before, { timeout: 60_000 });
 const shownNotice = (page, pattern) =>
-  page.waitForFunction((source) => new RegExp(source).test(document.querySelector('#notice:not([hidden]) #notice-text')?.textContent), pattern.source, { timeout: 20_000 });
+  page.waitForFunction((source) => new RegExp(source).test(document.querySelector('#notice:not([hidden]) #notice-text')?.textContent), pattern.source, { timeout: 60_000 });
 
 describe('the page', () => {
   let browser;
@@ -291,7 +291,7 @@ test('a webcam: live captions that change with the picture', async (t) => {
     new MutationObserver(() => document.body.classList.contains('is-live') && lines.add(document.querySelector('#caption').textContent)).observe(document.querySelector('#caption'), { childList: true, subtree: true });
   });
   await page.click('#camera');
-  await page.waitForFunction(() => lines.size >= 4, undefined, { timeout: 30_000 });
+  await page.waitForFunction(() => lines.size >= 4, undefined, { timeout: 60_000 });
   assert.equal(await page.isVisible('#live'), true);
   assert.equal(await page.getAttribute('#camera', 'aria-pressed'), 'true');
   assert.equal(await page.textContent('#figures-title'), 'Each frame takes');

@@ -20,11 +20,11 @@ test('no request after load: captions, memory, search, names, export', async () 
   const [, photo, other] = await samplePhotos();
   for (const [i, buffer] of [photo, other].entries()) {
     await page.setInputFiles('#file', { name: `${i}.jpg`, mimeType: 'image/jpeg', buffer });
-    await page.waitForFunction((wanted) => document.querySelectorAll('#moments li').length === wanted, i + 1, { timeout: 30_000 });
+    await page.waitForFunction((wanted) => document.querySelectorAll('#moments li').length === wanted, i + 1, { timeout: 60_000 });
   }
   await page.fill('#teach-name', 'my things');
   await page.click('#teach');
-  await page.waitForFunction(() => /my things/.test(document.querySelector('#recalls:not([hidden])')?.textContent), null, { timeout: 30_000 });
+  await page.waitForFunction(() => /my things/.test(document.querySelector('#recalls:not([hidden])')?.textContent), null, { timeout: 60_000 });
   await page.fill('#search', 'a dog');
   const download = page.waitForEvent('download');
   await page.click('#export');

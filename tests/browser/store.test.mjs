@@ -218,7 +218,7 @@ describe('the IndexedDB store', () => {
     assert.deepEqual(await raw(async (at) => (await at('state', 'aside-1')).captions.map(([id, { text }]) => `${id} ${text}`)), ['1 a dog', '2 a bat', '3 a dog']);
     assert.deepEqual((await both()).slice(0, 2), [[all[0]], 0]);
 
-    await raw(async (at, put) => {
+    await raw(async (_, put) => {
       put('captions', 'a dog', 1);
       put('captions', 'a cat', 2);
       put('thumbnails', { type: 'image/jpeg', bytes: Uint8Array.of(9, 9) }, 1);
@@ -337,7 +337,7 @@ describe('the IndexedDB store', () => {
         await fill();
         const { transaction } = IDBDatabase.prototype;
         for (const work of [() => store.append(bytes(4), 7, attachments()), () => store.load(), () => store.replace(bytes(5), 7, attachments())]) {
-          IDBDatabase.prototype.transaction = function (...args) {
+          IDBDatabase.prototype.transaction = () => {
             IDBDatabase.prototype.transaction = transaction;
             throw new DOMException('Connection to Indexed Database server lost. Refresh the page to try again', name);
           };

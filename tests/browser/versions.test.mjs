@@ -105,7 +105,7 @@ test('v2 over v1, everything with max-age=600', async () => {
   await other.close();
   await page.reload();
   assert.deepEqual(await seen(page), second);
-  await page.waitForFunction(async (script) => !(await caches.match(new URL(`assets/${script}`, location))), first.script, { timeout: 20_000 });
+  await page.waitForFunction(async (script) => !(await caches.match(new URL(`assets/${script}`, location))), first.script, { timeout: 60_000 });
   const kept = await page.evaluate(async () => (await caches.keys()).sort());
   assert.deepEqual(kept, ['another', 'bitmar http://localhost/elsewhere/', `bitmar ${site.url}`, 'bitmar-fedcba9876543210'].sort());
 

@@ -29,7 +29,7 @@ describe('the writer among tabs', () => {
       });
       return member.writer;
     }, name);
-    const until = (word) => page.waitForFunction((word) => globalThis.seen.includes(word), word, { timeout: 10_000 });
+    const until = (word) => page.waitForFunction((word) => globalThis.seen.includes(word), word, { timeout: 60_000 });
     return { page, writer, until };
   }
 

@@ -1,6 +1,6 @@
-// Saved memories: a snapshot and the frames of its journal, each behind two bytes of its length; loaded, or the snapshot
-// imported, by a memory alone or by an engine, which grows. Whatever was let in can be saved and loaded again, and is the
-// same then, also in a larger memory and, but for what has no room, in a smaller one.
+// Saved memories: a snapshot and the frames of its journal, each behind two bytes of its length; loaded, or the
+// snapshot imported, by a memory alone or by an engine, which grows. Whatever was let in can be saved and loaded again,
+// and is the same then, also in a larger memory and, but for what has no room, in a smaller one.
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -29,7 +29,8 @@ struct Memory {
   std::optional<EpisodicMemory> memory;
 };
 
-// With a width and checksums that fit, so that a change is not always noticed by them: of the header, and of whole records.
+// With a width and checksums that fit, so that a change is not always noticed by them: of the header, and of whole
+// records.
 void mend(std::vector<std::uint8_t>& state) {
   const auto put = [&](std::size_t at, std::uint32_t sum) {
     for (int i = 0; i < 4; ++i) state[at + static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(sum >> 8 * i);
@@ -71,7 +72,8 @@ void check(EpisodicMemory& memory, int most_slots) {
 
 void fuzz(Input input) {
   const std::uint8_t how = take(input);
-  const bool forged = how & 1, imports = how & 2, shrinks = how & 4, by_engine = (how & 24) == 24;  // seldom: loading one is slow
+  const bool forged = how & 1, imports = how & 2, shrinks = how & 4,
+             by_engine = (how & 24) == 24;  // seldom: loading one is slow
   std::vector<std::vector<std::uint8_t>> parts;
   while (input.size() > 2 && parts.size() < 8) {
     const std::size_t first = take(input), size = std::min<std::size_t>(first << 8 | take(input), input.size());

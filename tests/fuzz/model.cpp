@@ -1,6 +1,6 @@
-// A whole model, and what it says, answers, embeds and remembers: the tiny one, or one of random shapes, with some bytes of
-// its weights and some numbers of its config.json changed. What loads must speak, on every table of kernels alike, and never
-// of numbers that are not finite.
+// A whole model, and what it says, answers, embeds and remembers: the tiny one, or one of random shapes, with some
+// bytes of its weights and some numbers of its config.json changed. What loads must speak, on every table of kernels
+// alike, and never of numbers that are not finite.
 #include <cmath>
 #include <cstring>
 #include <iterator>
@@ -32,7 +32,8 @@ const Subject& subject(std::size_t seed) {
 // Another value in place of one of the numbers: a little more or less, or one of those at which something may turn.
 void change_number(std::string& config_json, std::size_t which, std::uint8_t how, std::uint8_t value) {
   using nlohmann::json;
-  constexpr double kValues[] = {0, 1, 2, 3, 4, 6, 8, 12, 16, 20, 32, 64, 0.5, 1e-12, 1e-3, 1000, 4096, 16384, 65536, -1, 1e9, 0.999};
+  constexpr double kValues[] = {0,  1,   2,     3,    4,    6,    8,     12,    16, 20,  32,
+                                64, 0.5, 1e-12, 1e-3, 1000, 4096, 16384, 65536, -1, 1e9, 0.999};
   json flat = json::parse(config_json).flatten();
   std::vector<json*> numbers;
   for (auto& entry : flat) {
@@ -72,7 +73,8 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-Outcome use(bitmar::Engine& engine, const bitmar::RandomModel::Picture& picture, const std::vector<float>& grid, int beams) {
+Outcome use(bitmar::Engine& engine, const bitmar::RandomModel::Picture& picture, const std::vector<float>& grid,
+            int beams) {
   const auto caption = [&](const bitmar::CaptionOptions& options) {
     return grid.empty() ? engine.caption(picture.view(), options) : engine.caption_features(grid, options);
   };
@@ -83,7 +85,8 @@ Outcome use(bitmar::Engine& engine, const bitmar::RandomModel::Picture& picture,
   engine.remember(1, first.text);
   engine.teach(2, "a mug");
   if (engine.can_ask()) {
-    const auto answer = grid.empty() ? engine.ask(picture.view(), "what is it") : engine.ask_features(grid, "what is it");
+    const auto answer =
+        grid.empty() ? engine.ask(picture.view(), "what is it") : engine.ask_features(grid, "what is it");
     outcome.answer = answer.tokens;
     bitmar::require(std::isfinite(answer.log_probability));
   }

@@ -1,8 +1,8 @@
-// Tries every input of a table of hostile ones (make.mjs) in a process of its own: it must end with one of the codes that
-// the table names, without a crash or a hang. usage: bitmar_hostile FOLDER [NAME...]
+// Tries every input of a table of hostile ones (make.mjs) in a process of its own: it must end with one of the codes
+// that the table names, without a crash or a hang. usage: bitmar_hostile FOLDER [NAME...]
 //
-// Prints what took most of the processor's time and most memory. An optimised build without sanitizers also holds each to a
-// second of the processor and 256 MB.
+// Prints what took most of the processor's time and most memory. An optimised build without sanitizers also holds each
+// to a second of the processor and 256 MB.
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,8 +28,8 @@ namespace bitmar {
 namespace {
 
 constexpr std::size_t kMostFile = 256 << 20;
-// Seconds of the processor, which a busy machine does not change, and of the clock. An optimised build holds every input to
-// what SECURITY.md promises; sanitizers are slow.
+// Seconds of the processor, which a busy machine does not change, and of the clock. An optimised build holds every
+// input to what SECURITY.md promises; sanitizers are slow.
 constexpr unsigned kStopWork = 20, kHang = 300;
 #if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__)
 constexpr double kMostWork = 1, kMostMegabytes = 256;
@@ -118,7 +118,9 @@ Outcome run(const nlohmann::json& entry, const std::filesystem::path& folder, En
   } else if (WEXITSTATUS(status) != 0) {
     outcome.code = "exit " + std::to_string(WEXITSTATUS(status));
   }
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   outcome.seconds = seconds(usage.ru_utime) + seconds(usage.ru_stime);
   outcome.megabytes = static_cast<double>(usage.ru_maxrss) / 1024;
   return outcome;
@@ -132,7 +134,8 @@ int main(const std::filesystem::path& folder, const std::vector<std::string>& na
   std::vector<Outcome> outcomes;
   int failed = 0;
   for (const nlohmann::json& entry : table) {
-    if (!names.empty() && std::find(names.begin(), names.end(), entry["name"]) == names.end()) continue;
+    if (!names.empty() && std::find(names.begin(), names.end(), entry["name"].get<std::string>()) == names.end())
+      continue;
     outcomes.push_back(run(entry, folder, *tiny));
     const Outcome& o = outcomes.back();
     const auto& codes = entry["codes"];

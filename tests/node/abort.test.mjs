@@ -14,7 +14,7 @@ const image = picture(40, 30);
 const other = picture(90, 20, 7);
 const ENDLESS = { prompt: 'a', maxTokens: 1e6 };
 
-let base, folder, workerUrl, channel, starts, models;
+let base, folder, workerUrl, channel, starts, hung, models;
 beforeEach(async () => {
   base = await mkdtemp(join(tmpdir(), 'bitmar-abort-'));
   folder = join(base, 'memory');
@@ -25,13 +25,17 @@ beforeEach(async () => {
   await writeFile(
     workerUrl,
     `const channel = new BroadcastChannel(${JSON.stringify(base)});
-     channel.onmessage = ({ data }) => { while (data === 'busy'); };
+     channel.onmessage = ({ data }) => {
+       if (data !== 'busy') return;
+       channel.postMessage('hangs');
+       for (;;);
+     };
      channel.unref();
      await import(${JSON.stringify(pathToFileURL(path('web/bitmar/dist/worker-node.js')))});
      channel.postMessage('start');`,
   );
   channel = new BroadcastChannel(base);
-  channel.onmessage = ({ data }) => data === 'start' && (starts += 1);
+  channel.onmessage = ({ data }) => (data === 'start' ? (starts += 1) : hung?.());
 });
 afterEach(async () => {
   for (const model of models) model.dispose();
@@ -44,7 +48,12 @@ async function load(memory) {
   models.push(model);
   return model;
 }
-const hang = () => channel.postMessage('busy');
+/** The worker hangs when it next looks at its messages: resolves when it does. */
+const hang = () =>
+  new Promise((resolve) => {
+    hung = resolve;
+    channel.postMessage('busy');
+  });
 const everything = async ({ memory }) => (await memory.list({ limit: 1000 })).episodes;
 
 /** A caption that hangs between two tokens, and is aborted then. */
@@ -52,7 +61,7 @@ async function hungCaption(model, options = {}) {
   const stop = new AbortController();
   let began;
   const begun = new Promise((resolve) => (began = resolve));
-  const caption = model.caption(image, { ...options, ...ENDLESS, signal: stop.signal, onToken: () => (hang(), began()) });
+  const caption = model.caption(image, { ...options, ...ENDLESS, signal: stop.signal, onToken: () => void hang().then(began) });
   await begun;
   return { caption, stop };
 }
@@ -127,8 +136,7 @@ describe('a worker that hangs', () => {
       // More changes than fit between two whole copies.
       for (let i = 0; i < 300; i += 1) await (i % 5 === 4 ? memory.touch(1, { now: NOW + i }) : memory.teach(picture(9 + i, 20 + turn, i), `name ${turn} ${i % 90}`, { now: NOW + i }));
       const before = await everything(model);
-      hang();
-      await new Promise((resolve) => setTimeout(resolve, 50)); // until it hangs
+      await hang();
       const stop = new AbortController();
       const teaching = memory.teach(image, 'too late', { signal: stop.signal });
       await new Promise((resolve) => setTimeout(resolve, 50)); // until it is with the worker

@@ -118,7 +118,7 @@ describe('loading', () => {
     const file = path('tests/node/.exits.tmp.mjs');
     await writeFile(file, program);
     try {
-      await promisify(execFile)(process.execPath, [file], { timeout: 30_000 });
+      await promisify(execFile)(process.execPath, [file], { timeout: 120_000 });
     } finally {
       await rm(file);
     }

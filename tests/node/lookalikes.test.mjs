@@ -17,7 +17,7 @@ const throwing = () => {
   throw new Error('of the caller');
 };
 /** The outcome, or 'hangs'. */
-const outcome = (promise, ms = 5000) =>
+const outcome = (promise, ms = 60_000) =>
   Promise.race([
     promise.then(() => 'ok', (error) => error.code ?? `no typed error: ${error}`),
     new Promise((resolve) => setTimeout(resolve, ms, 'hangs').unref()),

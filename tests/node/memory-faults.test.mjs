@@ -1,7 +1,7 @@
 // What once lost a memory, or kept it from being saved, under node: each is the small form of a fault that somebody found.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -10,7 +10,6 @@ import { pathToFileURL } from 'node:url';
 import { BitMar } from 'bitmar';
 import { code, otherTinyModel, path, picture, png, TINY } from './helpers.mjs';
 
-const { FileStore } = await import(path('web/bitmar/dist/store-file.js'));
 const NOW = 1_800_000_000_000;
 const photo = (i) => picture(40 + 9 * i, 20 + ((i * 37) % 60), i + 1);
 const thumbnail = (i, size = 6) => new Blob([png(picture(size, size, i + 1))], { type: 'image/png' });
@@ -193,7 +192,7 @@ describe('what else is done with the files', () => {
   });
 
   for (const name of ['snapshot.bin.part', 'journal.bin.part', 'journal.bin', 'snapshot.bin']) {
-    test(`a pipe in the place of ${name}: nothing waits for its other end`, { skip: process.platform === 'win32', timeout: 20_000 }, async () => {
+    test(`a pipe in the place of ${name}: nothing waits for its other end`, { skip: process.platform === 'win32', timeout: 120_000 }, async () => {
       const memory = await open();
       await fill(memory, 1);
       await rm(join(folder, name), { force: true });
@@ -407,15 +406,16 @@ describe('the end', () => {
       worker,
       `import ${JSON.stringify(pathToFileURL(path('web/bitmar/dist/worker-node.js')))};
        const channel = new BroadcastChannel('bitmar-hang');
-       channel.onmessage = () => { for (;;); };
+       channel.onmessage = () => { channel.postMessage('hangs'); for (;;); };
        channel.unref();`,
     );
     const channel = new BroadcastChannel('bitmar-hang');
     const model = await BitMar.load(TINY, { workerUrl: pathToFileURL(worker), memory: { folder, autosaveMs: 1e6 } });
     const { memory } = model;
     await memory.teach(photo(0), 'one');
+    const hangs = new Promise((resolve) => (channel.onmessage = resolve));
     channel.postMessage('now');
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await hangs;
     channel.close();
     const calls = [memory.flush(), memory.list(), memory.stats(), memory.export(), memory.teach(photo(1), 'two'), model.caption(photo(0))];
     const settled = Promise.all(calls.map((call) => call.then(() => 'fine', ({ code }) => code)));
@@ -423,10 +423,10 @@ describe('the end', () => {
     const { signal } = stop;
     const waiting = [memory.recall({ text: 'a dog', signal }), memory.teach(photo(1), 'two', { signal }), memory.write(photo(1), { signal }), model.caption(photo(1), { signal })];
     await new Promise((resolve) => setTimeout(resolve, 50));
-    const begun = performance.now();
+    const outcomes = Promise.all(waiting.map((call) => call.then(() => 'fine', ({ code }) => code)));
     stop.abort();
-    for (const call of waiting) await assert.rejects(call, code('aborted'));
-    assert.ok(performance.now() - begun < 200, `${performance.now() - begun} ms`);
+    // Before anything else happens in this thread: nobody is asked, and nothing is waited for.
+    assert.deepEqual(await Promise.race([outcomes, new Promise((resolve) => setImmediate(resolve, 'later'))]), waiting.map(() => 'aborted'));
     model.dispose();
     assert.deepEqual(await settled, calls.map(() => 'disposed'));
   });
@@ -435,7 +435,7 @@ describe('the end', () => {
     const never = () => new Promise(() => {});
     const store = () => ({ durable: true, load: never, append: never, replace: never, thumbnail: never, close() {} });
     models.push(await BitMar.load(TINY, { worker: false, memory: { store } }));
-    const [{ memory, ...model }] = models;
+    const [{ memory }] = models;
     const stop = new AbortController();
     const { signal } = stop;
     const calls = [memory.recall({ text: 'a dog', signal }), memory.recall({ image: photo(0), signal }), memory.teach(photo(0), 'x', { signal }), memory.write(photo(0), { signal })];

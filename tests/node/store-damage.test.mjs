@@ -246,15 +246,13 @@ describe('the format of the version before', () => {
 
 describe('what is no file of a memory', () => {
   async function refused(folder, name) {
-    const begun = performance.now();
     const memory = await memoryIn(folder);
     assert.equal((await memory.open()).error?.code, 'invalid_state', name);
     await assert.rejects(memory.flush(), code('invalid_state'));
     dispose();
-    return performance.now() - begun;
   }
 
-  test('a pipe, a folder and 600 MB of zeros in a file’s place are refused at once', async () => {
+  test('a pipe, a folder and 600 MB of zeros in a file’s place are refused unread', async () => {
     for (const name of ['snapshot.bin', 'journal.bin']) {
       const folder = join(base, `hostile-${name}`);
       await fill(folder);
@@ -270,9 +268,8 @@ describe('what is no file of a memory', () => {
         await zeros.truncate(size);
         await zeros.close();
         const before = process.memoryUsage().rss;
-        const took = await refused(folder, `${size} zeros`);
+        await refused(folder, `${size} zeros`);
         assert.ok(process.memoryUsage().rss - before < 150 << 20, 'they were read');
-        assert.ok(took < 10_000, `${took} ms`);
         await rm(place);
       }
     }

@@ -92,7 +92,7 @@ class Program(unittest.TestCase):
             done = subprocess.run(
                 [sys.executable, "-m", "bitmar.answers", "--model", name, "--engine", str(engine), "--beams", "4",
                  "--questions", str(folder / "questions.jsonl"), "--out", str(folder / "out.jsonl")],
-                env={"PYTHONPATH": str(MODELS)}, capture_output=True, text=True)
+                env={"PYTHONPATH": str(MODELS)}, capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
             for line in ("| color | 1 | 100.0% | 100.0% (green) | 0.0% |", "| object | 2 | 50.0% | 50.0% (sky) | 0.0% |",
                          "| person | 1 | 100.0% | 100.0% (none) | 100.0% |", "| all | 4 | 75.0% | 75.0% | 25.0% |"):
@@ -101,6 +101,29 @@ class Program(unittest.TestCase):
             out = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
             self.assertEqual([(o["image"], o["said"], o["right"]) for o in out],
                              [("a.png", "", True), ("a.png", "sky", True), ("b.webp", "green", True), ("b.webp", "red", False)])
+
+    def test_of_prepared_validation_photos(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            Image.new("RGB", (8, 8), "red").save(folder / "photos.webp")
+            photo = (folder / "photos.webp").read_bytes()
+            (folder / "photos.tar").write_bytes(b"before" + photo)
+            place = {"file": str(folder / "photos.tar"), "offset": 6, "bytes": len(photo)}
+            rows = [{"id": "mine/a.webp", "split": "val", **place, "questions": [["is it red?", "red", "color"], ["is it a cup?", "a mug", "object"]]},
+                    {"id": "mine/b.webp", "split": "train", **place, "questions": [["is it learned?", "yes", "color"]]}]
+            (folder / "photos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            engine = folder / "engine"
+            engine.write_text(PROGRAM.format(python=sys.executable))
+            engine.chmod(engine.stat().st_mode | stat.S_IXUSR)
+            command = [sys.executable, "-m", "bitmar.answers", "--model", name, "--engine", str(engine), "--beams", "4", "--data", name]
+            for types, lines in (([], ["| color | 1 | 100.0% | 100.0% (red) | 0.0% |", "| all | 2 | 50.0% | 100.0% | 0.0% |"]),
+                                 (["--types", "object"], ["| all | 1 | 0.0% | 100.0% | 0.0% |"])):
+                done = subprocess.run([*command, *types], env={"PYTHONPATH": str(MODELS)}, capture_output=True, text=True, check=False)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                for line in lines:
+                    self.assertIn(line, done.stdout)
+            none = subprocess.run([*command, "--types", "nothing"], env={"PYTHONPATH": str(MODELS)}, capture_output=True, text=True, check=False)
+            self.assertIn("no such questions", none.stderr)
 
     def test_photos_the_engine_reads_stay_as_they_are(self):
         with tempfile.TemporaryDirectory() as name:

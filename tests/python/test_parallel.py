@@ -126,11 +126,14 @@ class Together(unittest.TestCase):
         for stage in ("language", "encoder", "caption", "joint"):
             alone, together = (read_rows(work / f"{stage}.jsonl") for work in (one, two))
             self.assertEqual(len(together), len(alone), stage)
+            compared = 0
             for a, b in zip(alone, together):
                 self.assertEqual(a.keys(), b.keys(), stage)
                 for name, value in a.items():
                     if isinstance(value, float) and not name.startswith("val_"):
                         self.assertAlmostEqual(b[name], value, delta=2e-4 * max(1, abs(value)), msg=f"{stage}: {name}")
+                        compared += 1
+            self.assertGreater(compared, 0, stage)
             # After one step AdamW's first moment is a tenth of the gradient.
             moments = [[state["exp_avg"] for state in torch.load(work / f"{stage}.pt", map_location="cpu")["optimizer"]["state"].values()] for work in (one, two)]
             self.assertEqual(len(moments[0]), len(moments[1]), stage)

@@ -260,7 +260,7 @@ class Secrecy(InFolder):
         (text / "questions.jsonl").write_text("".join(json.dumps(q) + "\n" for q in known + unseen))
         found = prepared(source(self.folder / "mine", told), "--text", text, self.data)
         secret = {normal(form) for line in self.SAID for form in (line, without_persons_traits(line))}
-        learned = [line for line, _ in sum((row["captions"] for row in found if row["split"] == "train"), [])] + (self.data / "text.txt").read_text().splitlines()
+        learned = [line for line, _ in (pair for row in found if row["split"] == "train" for pair in row["captions"])] + (self.data / "text.txt").read_text().splitlines()
         self.assertEqual([line for line in learned if normal(line) in secret], [])
         by_name = {row["image"]: row for row in found}
         self.assertEqual(by_name["a.png"]["captions"], [[other[0], "human"]])

@@ -108,8 +108,7 @@ TEST_F(ApiTest, CaptionsAndStreams) {
   EXPECT_TRUE(model.caption(image, {}, [](std::string_view) { return false; }).aborted);
   EXPECT_EQ(model.caption(image, {.max_tokens = 3, .num_beams = bitmar::kMostBeams}).tokens.size(), 3u);
   EXPECT_NE(model.caption_text({.prompt = "a dog"}).log_probability, result.log_probability);
-  EXPECT_EQ(code_of([&] { model.caption(image, {.num_beams = bitmar::kMostBeams + 1}); }),
-            ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { model.caption(image, {.num_beams = bitmar::kMostBeams + 1}); }), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { model.caption(image, {.prompt = std::string(bitmar::kMostText + 1, 'a')}); }),
             ErrorCode::text_too_long);
 }

@@ -643,16 +643,14 @@ TEST_F(EngineTest, RefusesBadOptions) {
         CaptionOptions{.num_beams = 9}, CaptionOptions{.max_tokens = 17, .num_beams = 2},
         CaptionOptions{.num_beams = 2, .temperature = 1}, CaptionOptions{.temperature = -1},
         CaptionOptions{.temperature = nan}, CaptionOptions{.top_p = 0}, CaptionOptions{.top_p = nan},
-        CaptionOptions{.length_penalty = nan},
-        CaptionOptions{.temperature = std::nextafter(1000.0f, 2000.0f)},
-        CaptionOptions{.temperature = std::numeric_limits<float>::infinity()},
-        CaptionOptions{.length_penalty = 10.5}, CaptionOptions{.length_penalty = -10.5}}) {
+        CaptionOptions{.length_penalty = nan}, CaptionOptions{.temperature = std::nextafter(1000.0f, 2000.0f)},
+        CaptionOptions{.temperature = std::numeric_limits<float>::infinity()}, CaptionOptions{.length_penalty = 10.5},
+        CaptionOptions{.length_penalty = -10.5}}) {
     EXPECT_EQ(code_of([&] { engine->caption(image, options); }), ErrorCode::invalid_argument);
   }
-  for (const CaptionOptions& options :
-       {CaptionOptions{.temperature = 1000}, CaptionOptions{.temperature = 1e-40f},
-        CaptionOptions{.max_tokens = 8, .num_beams = 2, .length_penalty = 10},
-        CaptionOptions{.max_tokens = 8, .num_beams = 2, .length_penalty = -10}}) {
+  for (const CaptionOptions& options : {CaptionOptions{.temperature = 1000}, CaptionOptions{.temperature = 1e-40f},
+                                        CaptionOptions{.max_tokens = 8, .num_beams = 2, .length_penalty = 10},
+                                        CaptionOptions{.max_tokens = 8, .num_beams = 2, .length_penalty = -10}}) {
     EXPECT_TRUE(std::isfinite(engine->caption(image, options).log_probability));
   }
   EXPECT_EQ(code_of([&] { engine->embed(nullptr, ""); }), ErrorCode::invalid_argument);

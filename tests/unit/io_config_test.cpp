@@ -234,11 +234,12 @@ TEST(Config, RefusesWhatWouldTakeMinutes) {
     layers[0]["out_channels"] = 8;
     for (int i = 0; i < times; ++i) layers.insert(layers.begin() + 1, layer);
   };
-  const json conv = {{"type", "conv"}, {"out_channels", 8},      {"kernel_size", 15},
+  const json conv = {{"type", "conv"}, {"out_channels", 8},    {"kernel_size", 15},
                      {"stride", 1},    {"weights", "ternary"}, {"activation", "relu"}};
   expect_error(changed([&](json& c) { stem(c, conv, 3); }), picture);
   expect_error(changed([&](json& c) { stem(c, {{"type", "residual"}, {"kernel_size", 15}}, 2); }), picture);
-  expect_error(changed([&](json& c) { stem(c, {{"type", "max_pool"}, {"kernel_size", 15}, {"stride", 1}}, 50); }), picture);
+  expect_error(changed([&](json& c) { stem(c, {{"type", "max_pool"}, {"kernel_size", 15}, {"stride", 1}}, 50); }),
+               picture);
   expect_error(changed([](json& c) { c["text_encoder"].update({{"num_layers", 64}, {"max_tokens", 2048}}); }), picture);
   expect_error(changed([](json& c) {
                  c["decoder"].update({{"num_layers", 64}, {"intermediate_size", 4096}, {"window_size", 100}});

@@ -194,7 +194,7 @@ Bytes progressive(int width, int height, std::size_t bytes, int times = 1, bool 
   Bytes file = {0xFF, 0xD8, 0xFF, 0xC2, 0, 17, 8, 0, 0, 0, 0, 3, 1, 0x22, 0, 2, 0x11, 0, 3, 0x11, 0};
   file[7] = static_cast<std::uint8_t>(height >> 8), file[8] = static_cast<std::uint8_t>(height);
   file[9] = static_cast<std::uint8_t>(width >> 8), file[10] = static_cast<std::uint8_t>(width);
-  const auto scan = [&](Bytes channels, Bytes band) {
+  const auto scan = [&](const Bytes& channels, const Bytes& band) {
     const auto count = static_cast<std::uint8_t>(channels.size());
     const auto put = [&](Bytes more) { file.insert(file.end(), more.begin(), more.end()); };
     put({0xFF, 0xDA, 0, static_cast<std::uint8_t>(6 + 2 * count), count});
@@ -238,7 +238,8 @@ TEST(Image, CountsScansByPixels) {
 }
 
 TEST(Image, RefusesPixelsThatItsBytesCannotHold) {
-  expect_error(progressive(3000, 2000, 5000, 1, false), ErrorCode::invalid_image, "more pixels than its bytes can hold");
+  expect_error(progressive(3000, 2000, 5000, 1, false), ErrorCode::invalid_image,
+               "more pixels than its bytes can hold");
   expect_error(progressive(6320, 6320, 150, 1, false), ErrorCode::image_too_large, "bytes that code them");
   Bytes claims = jpeg_of_size(1600, 1200);
   expect_error(claims, ErrorCode::invalid_image, "more pixels than its bytes can hold");

@@ -268,8 +268,7 @@ TEST(EpisodicMemorySearchTest, IsExact) {
         const auto query = vector(spread, 1);
         std::vector<Match> all;
         for (int i = 0; i < memory.capacity(); ++i) {
-          if (memory.occupied(i))
-            all.push_back({i, table->dot(query.data(), memory.key(i).data(), width)});
+          if (memory.occupied(i)) all.push_back({i, table->dot(query.data(), memory.key(i).data(), width)});
         }
         std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.similarity > b.similarity; });
         for (const std::size_t k : {1, 10, 700, 3000}) {

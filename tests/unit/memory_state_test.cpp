@@ -9,9 +9,9 @@
 
 #include "io/crc32.h"
 #include "io/error.h"
-#include "memory/state.h"
 #include "io/model_files.h"
 #include "memory/episodic_memory.h"
+#include "memory/state.h"
 #include "runtime/random.h"
 
 namespace bitmar {
@@ -367,8 +367,9 @@ TEST(MemoryStateTest, FramesThatClearCostLittle) {
   std::vector<Bytes> frames;
   for (std::uint64_t i = 0; i <= kFrames; ++i) {
     const bool holds = i == 0 || i == kFrames;
-    frames.push_back(made({.width = kWidth, .slots = 1 << 16, .base = i, .sequence = i + 1, .next_id = 9, .cleared = true},
-                          holds ? std::vector<Episode>{episode} : std::vector<Episode>{}));
+    frames.push_back(
+        made({.width = kWidth, .slots = 1 << 16, .base = i, .sequence = i + 1, .next_id = 9, .cleared = true},
+             holds ? std::vector<Episode>{episode} : std::vector<Episode>{}));
   }
   TestMemory memory(1 << 16);
   const std::clock_t before = std::clock();
@@ -376,7 +377,13 @@ TEST(MemoryStateTest, FramesThatClearCostLittle) {
   EXPECT_EQ(report.loaded, 1);
   EXPECT_EQ(report.dropped_frames + report.dropped_slots + report.gaps, 0);
   for (Bytes& frame : frames) {  // again, on top of what is there
-    frame = made({.width = kWidth, .slots = 1 << 16, .base = memory->sequence(), .sequence = memory->sequence() + 1, .next_id = 9, .cleared = true}, {});
+    frame = made({.width = kWidth,
+                  .slots = 1 << 16,
+                  .base = memory->sequence(),
+                  .sequence = memory->sequence() + 1,
+                  .next_id = 9,
+                  .cleared = true},
+                 {});
     memory.follow({frame});
   }
   EXPECT_EQ(memory->size(), 0);
@@ -435,10 +442,10 @@ TEST(MemoryStateTest, AnImportIsTakenWholeOrNotAtAll) {
 // Import, change, save, load: whatever the header and the episodes say, what was let in can be saved and read again.
 TEST(MemoryStateTest, WhateverWasLetInCanBeSavedAndLoadedAgain) {
   constexpr std::uint64_t kEnd = Episode::kMaxId;
-  const std::uint64_t counts[] = {0,        1,    2,        9,        kEnd / 2 - 1,   kEnd / 2,
-                                  kEnd / 2 + 1, kEnd - 9, kEnd - 1, kEnd, kEnd + 1, ~std::uint64_t{}};
-  const double times[] = {0, -0.0, 1, -1, 1.8e12, Episode::kMaxTime, -Episode::kMaxTime, 8.65e15, 1e300, -1e300, NAN,
-                          INFINITY};
+  const std::uint64_t counts[] = {0,        1,        2,    9,        kEnd / 2 - 1,    kEnd / 2, kEnd / 2 + 1,
+                                  kEnd - 9, kEnd - 1, kEnd, kEnd + 1, ~std::uint64_t{}};
+  const double times[] = {0,       -0.0,  1,      -1,  1.8e12,  Episode::kMaxTime, -Episode::kMaxTime,
+                          8.65e15, 1e300, -1e300, NAN, INFINITY};
   const float strengths[] = {0, 1, 1e9f, 3.4e38f, -1, NAN, INFINITY};
   const std::uint32_t uses[] = {0, 1, ~std::uint32_t{}};
   Random random(14);

@@ -76,8 +76,7 @@ TEST(Differential, EveryTableGivesTheBitsOfTheReference) {
     const std::vector<float> grid = features ? model.grid() : std::vector<float>();
     for (const bool int8 : {false, true}) {
       const auto see = [&](const Kernels& kernels, int threads) {
-        const auto engine =
-            Engine::load(files_of(model.files()), {.int8_kv_cache = int8, .threads = threads}, kernels);
+        const auto engine = Engine::load(files_of(model.files()), {.int8_kv_cache = int8, .threads = threads}, kernels);
         return look(*engine, features ? nullptr : &picture, grid);
       };
       const Seen reference = see(scalar_kernels(), 1);

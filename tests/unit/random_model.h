@@ -31,7 +31,8 @@ class RandomModel {
     preprocessor["size"] = {{"height", image_size_}, {"width", image_size_}};
     directory_.preprocessor_json = preprocessor.dump();
     const std::string header = header_.dump();
-    for (int i = 0; i < 8; ++i) directory_.safetensors.push_back(static_cast<std::uint8_t>(std::uint64_t{header.size()} >> 8 * i));
+    for (int i = 0; i < 8; ++i)
+      directory_.safetensors.push_back(static_cast<std::uint8_t>(std::uint64_t{header.size()} >> 8 * i));
     directory_.safetensors.insert(directory_.safetensors.end(), header.begin(), header.end());
     directory_.safetensors.insert(directory_.safetensors.end(), body_.begin(), body_.end());
   }
@@ -60,7 +61,9 @@ class RandomModel {
   }
 
  private:
-  int between(int low, int high) { return low + static_cast<int>(random_.next() % static_cast<unsigned>(high - low + 1)); }
+  int between(int low, int high) {
+    return low + static_cast<int>(random_.next() % static_cast<unsigned>(high - low + 1));
+  }
   float real(float low, float high) { return low + (high - low) * static_cast<float>(random_.uniform()); }
   int width(int most) { return 4 * between(1, most / 4); }
   // A number of heads that divides a width, and leaves each an even one.
@@ -91,8 +94,12 @@ class RandomModel {
       auto stem = nlohmann::json::array();
       const auto add_conv = [&](bool first, int channels) {
         const int kernel = 1 + 2 * between(0, 2), stride = size > 6 ? between(1, 2) : 1;
-        stem.push_back({{"type", "conv"}, {"out_channels", channels}, {"kernel_size", kernel}, {"stride", stride},
-                        {"weights", first ? "int8" : "ternary"}, {"activation", between(0, 1) ? "relu" : "none"}});
+        stem.push_back({{"type", "conv"},
+                        {"out_channels", channels},
+                        {"kernel_size", kernel},
+                        {"stride", stride},
+                        {"weights", first ? "int8" : "ternary"},
+                        {"activation", between(0, 1) ? "relu" : "none"}});
         size = (size - 1) / stride + 1;
       };
       add_conv(true, width(32));
@@ -113,7 +120,12 @@ class RandomModel {
         stem.push_back({{"type", "max_pool"}, {"kernel_size", 3}, {"stride", 2}});
         size = (size - 1) / 2 + 1;
       }
-      stem.push_back({{"type", "conv"}, {"out_channels", w}, {"kernel_size", 1}, {"stride", 1}, {"weights", "ternary"}, {"activation", "none"}});
+      stem.push_back({{"type", "conv"},
+                      {"out_channels", w},
+                      {"kernel_size", 1},
+                      {"stride", 1},
+                      {"weights", "ternary"},
+                      {"activation", "none"}});
       vision["stem"] = stem;
       vision["grid_size"] = size;
     }
@@ -136,12 +148,14 @@ class RandomModel {
     config_["decoder"]["window_size"] = between(18, 40);
     config_.erase("words");
     if (between(0, 1)) {
-      config_["bag_of_words"] = {{"guidance", real(0, 5)}, {"rerank_weight", real(0, 5)}, {"length_penalty", real(0, 2)}};
+      config_["bag_of_words"] = {
+          {"guidance", real(0, 5)}, {"rerank_weight", real(0, 5)}, {"length_penalty", real(0, 2)}};
     } else {
       config_.erase("bag_of_words");
     }
     if (between(0, 1)) {
-      config_["confidence"] = {{"slope", real(-2, 2)}, {"similarity", real(-2, 2)}, {"offset", real(-2, 2)}, {"agreement", real(-2, 2)}};
+      config_["confidence"] = {
+          {"slope", real(-2, 2)}, {"similarity", real(-2, 2)}, {"offset", real(-2, 2)}, {"agreement", real(-2, 2)}};
     }
   }
 
@@ -158,11 +172,13 @@ class RandomModel {
     header_[name] = {{"dtype", type}, {"shape", sizes}, {"data_offsets", {begin, body_.size()}}};
   }
   void floats(const std::string& name, const std::vector<int>& sizes, float low, float high) {
-    const auto count = std::accumulate(sizes.begin(), sizes.end(), std::size_t{1}, [](std::size_t a, int b) { return a * static_cast<std::size_t>(b); });
+    const auto count = std::accumulate(sizes.begin(), sizes.end(), std::size_t{1},
+                                       [](std::size_t a, int b) { return a * static_cast<std::size_t>(b); });
     tensor(name, "F32", sizes, count, [&] { return real(low, high); });
   }
   void int8(const std::string& name, int rows, int columns) {
-    tensor(name, "I8", {rows, columns}, static_cast<std::size_t>(rows) * columns, [&] { return static_cast<std::int8_t>(between(-128, 127)); });
+    tensor(name, "I8", {rows, columns}, static_cast<std::size_t>(rows) * columns,
+           [&] { return static_cast<std::int8_t>(between(-128, 127)); });
   }
   void norm(const std::string& name, int n) { floats(name + ".weight", {n}, -0.3f, 2); }
   void linear(const std::string& name, int in, int out) {
@@ -203,8 +219,8 @@ class RandomModel {
   }
 
   void fill() {
-    const int d = config_["hidden_size"], features = config_["vision"]["feature_size"], vocabulary = config_["vocab_size"],
-              memory = config_["memory"]["width"];
+    const int d = config_["hidden_size"], features = config_["vision"]["feature_size"],
+              vocabulary = config_["vocab_size"], memory = config_["memory"]["width"];
     directory_.safetensors.clear();
     if (!features_) {
       const auto& vision = config_["vision"];
@@ -246,7 +262,8 @@ class RandomModel {
     norm("memory.out_norm", d);
     encoder("decoder.layers", config_["decoder"], d);
     for (int i = 0; i < config_["decoder"]["num_layers"].get<int>(); ++i) {
-      for (const char* part : {"k_proj", "v_proj"}) linear("decoder.layers." + std::to_string(i) + ".conditioning." + part, d, d);
+      for (const char* part : {"k_proj", "v_proj"})
+        linear("decoder.layers." + std::to_string(i) + ".conditioning." + part, d, d);
     }
     norm("decoder.norm", d);
     if (config_.contains("bag_of_words")) {

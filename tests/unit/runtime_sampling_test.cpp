@@ -88,7 +88,7 @@ TEST(Sampler, DrawsInProportionAndRepeatsItself) {
   // 5/8 is not enough for 0.7, 7/8 is: the third token is cut off, the rest renormalised.
   auto nucleus = frequencies({.temperature = 1, .top_p = 0.7f}, 5);
   EXPECT_EQ(nucleus.count(0), 0u);
-  EXPECT_NEAR(nucleus[1], 8000 * 2 / 7, 200);
+  EXPECT_NEAR(nucleus[1], 8000 * 2.0 / 7, 200);
   // Nearly frozen: always the largest, without overflow.
   EXPECT_EQ(frequencies({.temperature = 1e-30f}, 1)[2], 8000);
   EXPECT_EQ(frequencies({.temperature = 1, .top_p = 1e-6f}, 1)[2], 8000);
@@ -150,7 +150,8 @@ TEST(BeamSearch, FindsTheBestOfAllWhenWideEnough) {
   for (double penalty : {0.0, 1.0, 2.0}) {
     double best = -1e9;
     std::vector<int> best_words;
-    const std::function<void(std::vector<int>, double)> visit = [&](std::vector<int> words, double total) {
+    const std::function<void(const std::vector<int>&, double)> visit = [&](const std::vector<int>& words,
+                                                                           double total) {
       if (static_cast<int>(words.size()) == longest) {
         const double s = total / std::pow(longest, penalty);
         if (s > best) best = s, best_words = words;
@@ -225,11 +226,8 @@ TEST(BeamSearch, AGuideChangesWhatLivesOn) {
 }
 
 TEST(BeamSearch, StopsAtTheLimitWithoutAnEnd) {
-  const Found found = search(
-      [](const auto&) {
-        return std::vector<float>{-9, -50, 1, 2};
-      },
-      4, {.beams = 3, .max_tokens = 5, .end_token = 1});
+  const Found found = search([](const auto&) { return std::vector<float>{-9, -50, 1, 2}; }, 4,
+                             {.beams = 3, .max_tokens = 5, .end_token = 1});
   EXPECT_EQ(found.tokens, (std::vector<int>{3, 3, 3, 3, 3}));
   EXPECT_EQ(found.steps, 5);
   EXPECT_NEAR(found.score * 5, found.log_probability, 1e-9);

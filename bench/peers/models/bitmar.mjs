@@ -97,6 +97,15 @@ function tensorsOf(c) {
     for (const part of ['k_proj', 'v_proj']) linear(`${name}.conditioning.${part}`, d, d);
   });
   norm('decoder.norm', d);
+  const head = ['bag_of_words', 'words'].find((name) => c[name]); // the latter in earlier configurations
+  if (head) {
+    const summary = 2 * (v.feature_size + d);
+    add(`${head}.center`, [summary], floats(summary, 0.1));
+    add(`${head}.scale`, [summary], ones(summary));
+    linear(`${head}.proj`, summary, d);
+    add(`${head}.bias`, [c.vocab_size], floats(c.vocab_size, 1));
+    add(`${head}.rarity`, [c.vocab_size], ones(c.vocab_size));
+  }
   return tensors;
 }
 

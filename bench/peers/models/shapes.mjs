@@ -11,17 +11,18 @@ export const CONTEXT = PROMPT + FIRST + TOKENS / 2;
 
 /** 2304 is what a gated feed-forward of 1536 costs; ours, and so that of every peer here, has no gate. */
 export const DECODERS = {
-  'd256 L4': { width: 256, layers: 4, hidden: 1024, vocabulary: 4096, heads: 4 },
-  'd512 L6': { width: 512, layers: 6, hidden: 2304, vocabulary: 4096, heads: 4 },
+  'd256 L4': { width: 256, layers: 4, hidden: 1024, vocabulary: DEFAULT.vocab_size, heads: 4 },
+  'd512 L6': { width: 512, layers: 6, hidden: 2304, vocabulary: DEFAULT.vocab_size, heads: 4 },
 };
 
 export const ENCODER = DEFAULT.vision;
 export const CAPTIONER = DEFAULT;
 
-/** Our configuration of a decoder alone: it starts from a grid of features, which becomes the 17 positions of a prompt. */
+/** Our configuration of a decoder alone: it starts from a grid of features, which becomes the 17 positions of a prompt. It answers nothing. */
 export function decoderConfig({ width, layers, hidden, vocabulary, heads }) {
+  const { ask: _, bag_of_words: __, words: ___, ...captioner } = DEFAULT;
   return {
-    ...DEFAULT,
+    ...captioner,
     hidden_size: width,
     vocab_size: vocabulary,
     vision: { input: 'features', grid_size: 8, feature_size: 256 },
