@@ -1,6 +1,7 @@
 // What a user of the package gets: its types under strict settings, and its contents.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -17,7 +18,7 @@ const USE = `
   export async function use(bytes: Uint8Array): Promise<string> {
     (await BitMar.load()).dispose();
     (await BitMar.load((await import('bitmar-model')).default)).dispose();
-    const model = await BitMar.load('model/', { onProgress: ({ loaded, total }: Progress) => void [loaded, total], signal: undefined });
+    const model = await BitMar.load('model/', { onProgress: ({ loaded, total }: Progress) => void [loaded, total], signal: undefined, timeout: 5000, fetch, headers: { authorization: 'x' }, cache: true });
     const { text, tokens, timings }: Caption = await model.caption({ data: bytes, width: 2, height: 2 }, { maxTokens: 5 });
     for await (const piece of model.stream({ features: new Float32Array(4) })) console.log(piece.length);
     try {
@@ -134,11 +135,18 @@ test('the packages hold what they need and nothing else', async () => {
   }
   assert.deepEqual((await packed('bitmar-model')).files.sort(), [
     'LICENSE', 'README.md', 'index.d.ts', 'index.js',
-    ...['config.json', 'generation_config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json'].map((name) => `model/${name}`),
+    ...['checksums.js', 'config.json', 'generation_config.json', 'manifest.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json'].map((name) => `model/${name}`),
     'package.json',
   ]);
   for (const name of ['config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json']) {
     assert.ok((await readFile(path(`web/bitmar-model/model/${name}`))).equals(await readFile(path(`models/default/${name}`))), name);
+  }
+  // Its checksums are those of these files, for who imports it and for who knows its folder.
+  const { default: model } = await import('bitmar-model');
+  const { files: byFile } = await json('web/bitmar-model/model/manifest.json');
+  for (const [part, name] of [['config', 'config.json'], ['tokenizer', 'tokenizer.json'], ['preprocessor', 'preprocessor_config.json'], ['weights', 'model.safetensors']]) {
+    const sum = createHash('sha256').update(await readFile(path(`models/default/${name}`))).digest('hex');
+    assert.deepEqual([model.sha256[part], byFile[name]], [sum, sum], name);
   }
 });
 

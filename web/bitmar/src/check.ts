@@ -29,8 +29,8 @@ const TOO_LARGE: Record<keyof typeof MOST_BYTES, ErrorCode> = {
 };
 
 // Options of these names mean the same in every method.
-const OPTIONAL_FUNCTIONS = ['onProgress', 'onToken', 'onFrame', 'onError'] as const;
-const OPTIONAL_BOOLEANS = ['worker', 'readMemory', 'writeMemory', 'shrink'] as const;
+const OPTIONAL_FUNCTIONS = ['fetch', 'onProgress', 'onToken', 'onFrame', 'onError'] as const;
+const OPTIONAL_BOOLEANS = ['worker', 'cache', 'readMemory', 'writeMemory', 'shrink'] as const;
 
 export function wrong(message: string, cause?: unknown): BitMarError {
   return new BitMarError('invalid_argument', message, { cause });
@@ -75,6 +75,10 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 /** Whether it is of one of these classes, of whichever realm: what comes from a frame is no instance of this page's classes. */
 export function isA(value: unknown, ...classes: string[]): boolean {
   return classes.includes(Object.prototype.toString.call(value).slice('[object '.length, -1));
+}
+
+export function isAddress(value: unknown): value is string | URL {
+  return typeof value === 'string' || isA(value, 'URL');
 }
 
 /** An object of options for that method: what may stand under the names that several methods share. Null there is as good as nothing. */

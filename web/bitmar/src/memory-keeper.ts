@@ -3,8 +3,8 @@
 import { PendingAttachments } from './attachments.js';
 import { BitMarError, messageOf } from './errors.js';
 import type { HostClient } from './host-client.js';
-import { bringOver } from './memory-earlier.js';
 import type { StorageStatus } from './memory-types.js';
+import { demand } from './on-demand.js';
 import type { Picture } from './protocol.js';
 import { MemoryStore, type EarlierStore, type Store, type Thumbnail } from './store.js';
 import { asThumbnail, ThumbnailBudget } from './thumbnails.js';
@@ -298,6 +298,7 @@ export class MemoryKeeper {
     const [latest] = [...(await this.earlier())].sort((a, b) => b.savedMs - a.savedMs);
     if (!latest) return;
     try {
+      const { bringOver } = await demand('earlier');
       for (const { id, caption, thumbnail } of await bringOver(latest, host, see)) this.attach(id, caption, thumbnail);
       if (this.captions.size + this.budget.bytes === 0) return;
       this.changed();

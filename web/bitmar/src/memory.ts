@@ -1,11 +1,8 @@
 import { checkBoolean, checkFinite, checkFunction, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, isObject, isSet, LONGEST_TIMER_MS, MOST_LABEL_BYTES, unlike, wrong } from './check.js';
 import type { EngineEpisode } from './engine.js';
-import { renumbered } from './engine-bytes.js';
 import { aborted, BitMarError, unlessAborted } from './errors.js';
 import { SafeEventTarget } from './events.js';
 import { beforeSending, type HostClient } from './host-client.js';
-import { readArchive, writeArchive } from './memory-archive.js';
-import { describe } from './memory-earlier.js';
 import { MemoryKeeper } from './memory-keeper.js';
 import {
   MemoryChangeEvent,
@@ -26,6 +23,7 @@ import {
   type WriteOptions,
   type Written,
 } from './memory-types.js';
+import { demand } from './on-demand.js';
 import { platform } from './platform.js';
 import type { Picture } from './protocol.js';
 import type { Store, Thumbnail } from './store.js';
@@ -247,6 +245,7 @@ export class Memory extends SafeEventTarget {
     checkOptions(options, 'export');
     const { signal } = options;
     if (signal?.aborted) throw aborted(signal);
+    const { writeArchive } = await demand('archive');
     await unlessAborted(this.#keeper.open(), signal);
     // Both at once: nothing changes in between.
     const [{ bytes }, episodes] = await Promise.all([
@@ -273,6 +272,7 @@ export class Memory extends SafeEventTarget {
     if (!isObject(file) || typeof file.arrayBuffer !== 'function') throw unlike('What is imported', 'a Blob', file);
     const { signal } = options;
     const shrink = options.shrink ?? false;
+    const { readArchive, renumbered } = await demand('archive');
     const archive = await readArchive(new Uint8Array(await file.arrayBuffer()));
     const { snapshot, ids } = renumbered(archive.snapshot) ?? { snapshot: archive.snapshot, ids: new Map<number, number>() };
     const { model } = this.#parts;
@@ -322,6 +322,7 @@ export class Memory extends SafeEventTarget {
   /** What other models remembered in the same folder or browser: to be exported or deleted. */
   async earlier(): Promise<readonly EarlierMemory[]> {
     await this.#keeper.open();
+    const { describe } = await demand('earlier');
     const found: EarlierMemory[] = [];
     for (const each of await this.#keeper.earlier()) {
       const memory = await describe(each, this.#parts.host);

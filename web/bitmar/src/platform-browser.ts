@@ -1,7 +1,8 @@
-import { addressOf, baseAddress, unmoved } from './address.js';
+import { addressOf, baseAddress, fileOf, unmoved } from './address.js';
 import { capturePlain, unknownSource } from './capture.js';
 import { BitMarError } from './errors.js';
 import { fetchFile } from './fetch.js';
+import { keptFiles } from './kept-files.js';
 import { miniature } from './pixels.js';
 import type { Platform, Port, PortEvents } from './platform.js';
 import type { Picture, Reply } from './protocol.js';
@@ -30,13 +31,16 @@ function workerAddress(build: Build): URL {
 export const browserPlatform: Platform = {
   locate(folder, file) {
     const base = addressOf(folder, baseAddress());
-    if (!base.pathname.endsWith('/')) base.pathname += '/';
-    return new URL(file, base).href;
+    return fileOf(base, file);
   },
 
   resolve: (file) => addressOf(file, baseAddress()).href,
 
-  open: fetchFile,
+  open: (address, request) => fetchFile(address, request, false),
+
+  get keptFiles() {
+    return typeof caches === 'object' ? keptFiles : undefined; // secure contexts have them
+  },
 
   threads: () => (crossOriginIsolated ? navigator.hardwareConcurrency : 0),
 

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
-import { addressOf } from './address.js';
+import { addressOf, fileOf } from './address.js';
 import { capturePlain, unknownSource } from './capture.js';
 import { MOST_PHOTO_BYTES } from './check.js';
 import { aborted, BitMarError, messageOf } from './errors.js';
@@ -19,13 +19,14 @@ const CHUNK_BYTES = 1 << 20;
 export const nodePlatform: Platform = {
   locate(folder, file) {
     const base = addressOrPath(folder);
-    if (!base.pathname.endsWith('/')) base.pathname += '/';
-    return new URL(file, base).href;
+    return fileOf(base, file);
   },
 
   resolve: (file) => addressOrPath(file).href,
 
-  open: (address, signal) => (address.startsWith('file:') ? openFromDisk(address, signal) : fetchFile(address, signal)),
+  open: (address, request) => (address.startsWith('file:') ? openFromDisk(address, request.signal) : fetchFile(address, request, true)),
+
+  keptFiles: undefined,
 
   threads: () => 0,
 
@@ -94,7 +95,7 @@ async function openFromDisk(address: string, signal: AbortSignal): Promise<OpenF
   try {
     const found = await stat(path);
     if (!found.isFile()) throw new Error('it is no file');
-    return { size: found.size, exact: true, chunks: chunksOf(path, signal) };
+    return { start: 0, size: found.size, exact: true, chunks: chunksOf(path, signal) };
   } catch (error) {
     throw new BitMarError('missing_file', `${path} cannot be read: ${messageOf(error)}`, { cause: error });
   }

@@ -78,6 +78,8 @@ export interface ModelAddresses {
   readonly preprocessor: string | URL;
   /** Of model.safetensors. */
   readonly weights: string | URL;
+  /** SHA-256 of each file, in hexadecimal. A file that is another one is refused; browsers keep those that fit (`LoadOptions.cache`). */
+  readonly sha256?: Readonly<Record<'config' | 'tokenizer' | 'preprocessor' | 'weights', string>> | undefined;
 }
 
 /** Options of `BitMar.load()`. */
@@ -86,6 +88,21 @@ export interface LoadOptions {
   onProgress?: ((progress: Progress) => void) | undefined;
   /** Stops the downloads; the call rejects with the code 'aborted'. */
   signal?: AbortSignal | undefined;
+  /**
+   * The most milliseconds that a download may stand still, or its server not answer, up to 2^31 - 1; `load()` then rejects with the code
+   * 'network'. 0: no limit. Default 30,000. A download that breaks off is taken up again, where its server can do that, or begins anew.
+   */
+  timeout?: number | undefined;
+  /** What downloads the files, in place of the global `fetch`: a function of the same kind. */
+  fetch?: (typeof globalThis extends { fetch: infer Fetch } ? Fetch : never) | undefined;
+  /** Headers of the requests for the model's files, such as `{ authorization: ... }`. Default: none. */
+  headers?: Readonly<Record<string, string>> | Global<'Headers'> | undefined;
+  /**
+   * Browsers: keep the model's files in this origin's Cache API, where their SHA-256 is known, so that no later visit downloads them. By
+   * default they are kept where it is known from the start: for the default model, and for addresses with `sha256`. True reads it from the file
+   * `manifest.json` in the model's folder: `{ "files": { "config.json": "SHA-256 in hexadecimal", ... } }`. False keeps nothing.
+   */
+  cache?: boolean | undefined;
   /**
    * Compute in a worker, or in this thread. By default in a worker, except where there are none (service workers, some browsers' shared
    * workers), and where a page that imports the package from another origin forbids `blob:` workers.

@@ -1,6 +1,7 @@
 import type { BitMar } from './bitmar.js';
 import { checkFunction, checkNumber, checkOptions, isObject, LONGEST_TIMER_MS, reading, unlike } from './check.js';
 import { BitMarError, isAborted, reasonOf } from './errors.js';
+import { pause } from './pause.js';
 import { platform } from './platform.js';
 import type { Watch, WatchOptions } from './types.js';
 
@@ -76,17 +77,4 @@ function readFrame(video: HTMLVideoElement): ImageData | undefined {
   const context = canvas.getContext('2d', { willReadFrequently: true });
   context?.drawImage(video, 0, 0, width, height);
   return context?.getImageData(0, 0, width, height);
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (ms <= 0 || signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    }
-    signal.addEventListener('abort', done);
-  });
 }
