@@ -48,15 +48,21 @@ const USE = `
     await memory.forget(caption.text);
     const store = (hash: string): Store => kept.get(hash)!;
     await BitMar.load('model/', { memory: { slots: 64, store } });
-    model.dispose();
-    return text + tokens.length + timings.visionMs + model.info.kernels;
+    for await (const { source: each, caption, error } of model.captionAll([new Blob([]), bytes, bytes.buffer as ArrayBuffer, new URL('https://x/'), new Response()])) console.log(each, caption?.text ?? error?.code);
+    const vector: Float32Array = await model.embed({ image: source, text: 'a dog' });
+    // @ts-expect-error a string is neither a picture nor a text here
+    await model.embed('a dog');
+    model[Symbol.dispose]();
+    return vector.length + text + tokens.length + timings.visionMs + model.info.kernels;
   }
 `;
 const USE_IN_PAGE = `
-  import type { BitMar } from 'bitmar';
+  import type { BitMar, WatchState } from 'bitmar';
   export function page(model: BitMar, video: HTMLVideoElement, bitmap: ImageBitmap, image: HTMLImageElement, frame: VideoFrame): void {
     const watch = model.watch(video, { onCaption: ({ text }, frame) => console.log(text, frame?.width), onFrame: (frame: ImageData) => void frame.data });
-    watch.stop();
+    watch.pause(), watch.resume(), watch[Symbol.dispose]();
+    const state: WatchState = watch.state;
+    void (async () => { for await (const { text } of model.captions(video, { interval: 100, minChange: 0.1, onState: (state) => void state })) console.log(text, state); })();
     for (const source of [video, bitmap, image, frame, new OffscreenCanvas(1, 1), new ImageData(1, 1)]) void model.caption(source);
   }
 `;

@@ -23,7 +23,7 @@ export function addressOf(address: string | URL, base?: string): URL {
 }
 
 /** Of a file in a folder. What the folder's address asks for (a token, say) holds for its files. */
-export function fileOf(folder: URL, file: string): string {
+export function fileIn(folder: URL, file: string): string {
   if (!folder.pathname.endsWith('/')) folder.pathname += '/';
   const address = new URL(file, folder);
   address.search = folder.search;

@@ -1,17 +1,37 @@
-import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isA, isAddress, isObject, MOST_BEAMS, MOST_TOKENS, reading, unlike } from './check.js';
+/// <reference lib="esnext.disposable" preserve="true" />
+import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isA, isAddress, checkImageOrText, isObject, isSet, MOST_BEAMS, MOST_TOKENS, reading, unlike } from './check.js';
 import { defaultModel } from './default-model.js';
 import { download, type Downloaded, type DownloadOptions } from './download.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
-import { aborted, BitMarError, isAborted, reasonOf, unlessAborted } from './errors.js';
+import { aborted, BitMarError, isAborted, unlessAborted } from './errors.js';
 import { beforeSending, HostClient } from './host-client.js';
 import { checkMemoryOptions, Memory, miniatureOf, type MemoryParts } from './memory.js';
 import type { MemoryOptions } from './memory-types.js';
 import { CHECKS, checkSums, downloadOptions, MODEL_FILES, wantedFiles } from './model-files.js';
 import { modelHash } from './model-hash.js';
+import { demand } from './on-demand.js';
 import { platform } from './platform.js';
+import { anyOf, disposable } from './signals.js';
 import { bestBuild, BUILDS } from './simd.js';
-import type { Answer, AskOptions, Build, Caption, CaptionOptions, LoadOptions, ModelAddresses, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
-import { watch } from './watch.js';
+import type {
+  Answer,
+  AskOptions,
+  Build,
+  Caption,
+  Captioned,
+  CaptionOptions,
+  EmbedQuery,
+  LoadOptions,
+  ModelAddresses,
+  ModelFiles,
+  ModelInfo,
+  Source,
+  VideoElement,
+  VideoOptions,
+  Watch,
+  WatchOptions,
+} from './types.js';
+import { captions, watch } from './watch.js';
 
 /**
  * A model, ready to caption pictures. It works on one picture at a time; further calls wait their turn.
@@ -96,7 +116,7 @@ export class BitMar {
   async *stream(source: Source, options: CaptionOptions = {}): AsyncGenerator<string, Caption, void> {
     checkOptions(options, 'stream');
     const left = new AbortController();
-    const signal = options.signal ? anyOf(options.signal, left) : left.signal;
+    const signal = anyOf(options.signal, left);
     const pieces: string[] = [];
     let wake = () => {};
     let finished = false;
@@ -131,14 +151,61 @@ export class BitMar {
     if (isAborted(signal)) throw aborted(signal);
     checkText('question', question);
     const checked = engineAskOptions(options);
-    const picture = await platform().capture(source);
+    const picture = await platform().capture(source, signal);
     return this.#host.ask(picture, question, checked, signal);
   }
 
-  /** Captions a playing video, always its newest frame, until stopped. */
+  /**
+   * The captions of many pictures, in their order. A picture that cannot be captioned gives its error and ends nothing; the loop rejects
+   * with what would happen to all that follow ('aborted', 'disposed', 'worker_failed' ...). Leaving the loop takes no more of the sources.
+   *
+   *     for await (const { source, caption, error } of model.captionAll(files)) console.log(source.name, caption?.text ?? error.code);
+   */
+  async *captionAll<Each extends Source>(sources: Iterable<Each> | AsyncIterable<Each>, options: CaptionOptions = {}): AsyncGenerator<Captioned<Each>, void, void> {
+    checkOptions(options, 'captionAll');
+    engineOptions(options);
+    if (!isObject(sources) || !(Symbol.iterator in sources || Symbol.asyncIterator in sources)) throw unlike('What captionAll() takes', 'an array or another iterable of pictures', sources);
+    const left = new AbortController();
+    const signal = anyOf(options.signal, left);
+    if (signal.aborted) throw aborted(signal);
+    try {
+      yield* (await demand('captionAll')).captionAll(this, sources, { ...options, signal });
+    } finally {
+      left.abort();
+    }
+  }
+
+  /** Captions a playing video, always its newest frame, until stopped. `onState` and `state` say when there is nothing to caption. */
   watch(video: VideoElement, options: WatchOptions): Watch {
     return watch(this, video as HTMLVideoElement, options);
   }
+
+  /**
+   * The captions of a playing video: whenever the loop comes round, that of the newest frame. Ends with the video or its camera; waits while it is
+   * paused, muted or hidden. Leaving the loop ends the work; the signal rejects with 'aborted'.
+   *
+   *     for await (const { text } of model.captions(video, { interval: 1000, minChange: 0.05 })) console.log(text);
+   */
+  captions(video: VideoElement, options: VideoOptions = {}): AsyncGenerator<Caption, void, void> {
+    return captions(this, video as HTMLVideoElement, options);
+  }
+
+  /**
+   * Where a picture, a text, or a picture seen with a text in mind lies in the space that the memory searches: a vector of length 1. The dot
+   * product of two is how similar they are, -1 to 1. The memory has no part in it. Rejects with 'invalid_argument' where the text is empty and
+   * there is no picture.
+   */
+  async embed(what: EmbedQuery): Promise<Float32Array> {
+    checkOptions(what, 'embed');
+    const { image, text, signal } = what;
+    if (isAborted(signal)) throw aborted(signal);
+    checkImageOrText('embed', image, text);
+    const picture = isSet(image) ? await platform().capture(image!, signal) : null;
+    return this.#host.memory('embed', { picture, text: text ?? null }, signal);
+  }
+
+  /** As `dispose()`, for `using model = await BitMar.load()`. Only where the platform knows `Symbol.dispose`. */
+  declare readonly [Symbol.dispose]: () => void;
 
   /** Frees everything. Pending and later calls reject with the code 'disposed'. Changes of the memory that wait to be saved are lost. */
   dispose(): void {
@@ -155,7 +222,7 @@ export class BitMar {
     if (isAborted(signal)) throw aborted(signal);
     const checked = engineOptions(options);
     checkFinite('now', now);
-    const picture = await platform().capture(source);
+    const picture = await platform().capture(source, signal);
     const { write, small } = await beforeSending(picture, async () => {
       const write = await prepare();
       return { write, small: write ? miniatureOf(picture, thumbnail) : undefined }; // before the worker takes the picture
@@ -167,6 +234,10 @@ export class BitMar {
     return { ...caption, episode: written };
   }
 }
+
+disposable(BitMar.prototype, function () {
+  this.dispose();
+});
 
 /** What `load` takes for a model. */
 function checkModel(model: unknown): void {
@@ -245,11 +316,4 @@ function engineAskOptions({ numBeams = 1, maxTokens }: AskOptions): EngineAskOpt
   checkWhole('numBeams', numBeams, 1, MOST_BEAMS);
   if (maxTokens !== undefined) checkWhole('maxTokens', maxTokens, 1, MOST_TOKENS);
   return { numBeams, maxTokens: maxTokens ?? null };
-}
-
-function anyOf(signal: AbortSignal, controller: AbortController): AbortSignal {
-  const stop = () => controller.abort(reasonOf(signal));
-  if (isAborted(signal)) stop();
-  else reading('signal', () => signal.addEventListener('abort', stop, { once: true, signal: controller.signal }));
-  return controller.signal;
 }

@@ -4,8 +4,6 @@
 import { BitMarError } from './errors.js';
 import type { Thumbnail } from './store.js';
 
-export { renumbered } from './engine-bytes.js';
-
 const MAGIC = 'BITMARM1';
 const PREFIX_BYTES = MAGIC.length + 4;
 const FORMAT = 2;

@@ -3,8 +3,8 @@
 import { PendingAttachments } from './attachments.js';
 import { BitMarError, messageOf } from './errors.js';
 import type { HostClient } from './host-client.js';
+import { bringOver } from './memory-earlier.js';
 import type { StorageStatus } from './memory-types.js';
-import { demand } from './on-demand.js';
 import type { Picture } from './protocol.js';
 import { MemoryStore, type EarlierStore, type Store, type Thumbnail } from './store.js';
 import { asThumbnail, ThumbnailBudget } from './thumbnails.js';
@@ -12,6 +12,8 @@ import { join, type Membership, type WriterNews } from './writer.js';
 
 export interface KeeperOptions {
   host: HostClient;
+  /** Before it is opened. */
+  status: StorageStatus;
   /** How many slots; undefined for the model's own number. A memory that was saved with more keeps them, unless it is to `shrink`. */
   slots: number | undefined;
   shrink: boolean;
@@ -42,7 +44,7 @@ export class MemoryKeeper {
   #store: Store = new MemoryStore();
   #spoiled: Store | undefined; // holds something that cannot be read: only a new beginning may overwrite it
   #member: Membership | undefined;
-  #status: StorageStatus = { durable: false, exclusive: true, role: 'writer', damaged: 0, error: null };
+  #status: StorageStatus;
   #opening: Promise<void> | undefined;
   #work: Promise<unknown> = Promise.resolve(); // saving and loading, one after the other
   #working = 0; // of these, and of opening
@@ -68,15 +70,12 @@ export class MemoryKeeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
+    this.#status = options.status;
     this.budget = new ThumbnailBudget(options.thumbnailBytes);
   }
 
   get status(): StorageStatus {
     return this.#status;
-  }
-
-  get opened(): boolean {
-    return this.#opening !== undefined;
   }
 
   get saved(): { sequence: number; bytes: number } {
@@ -298,7 +297,6 @@ export class MemoryKeeper {
     const [latest] = [...(await this.earlier())].sort((a, b) => b.savedMs - a.savedMs);
     if (!latest) return;
     try {
-      const { bringOver } = await demand('earlier');
       for (const { id, caption, thumbnail } of await bringOver(latest, host, see)) this.attach(id, caption, thumbnail);
       if (this.captions.size + this.budget.bytes === 0) return;
       this.changed();

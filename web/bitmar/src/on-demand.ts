@@ -4,8 +4,10 @@ import { BitMarError, messageOf } from './errors.js';
 
 export const ON_DEMAND = {
   hostHere: () => import('./host-here.js'),
-  archive: () => import('./memory-archive.js'),
-  earlier: () => import('./memory-earlier.js'),
+  memory: () => import('./memory-parts.js'),
+  captionAll: () => import('./caption-all.js'),
+  photoFiles: () => import('./photo-files.js'),
+  video: () => import('./video.js'),
 };
 
 /** One of them. A script that does not arrive is the network's fault. */

@@ -75,7 +75,7 @@ export interface Platform {
   /** `url`: the caller's own worker. */
   startWorker(events: PortEvents, build: Build, url: string | URL | undefined): Port;
   /** Catches the source as it is at this moment; the caller may change or close it afterwards. */
-  capture(source: Source): Picture | Promise<Picture>;
+  capture(source: Source, signal?: AbortSignal): Picture | Promise<Picture>;
   /** Decodes what `capture` caught as a file; undefined where it decodes files itself. */
   readonly decodePhoto: ((file: Uint8Array) => Promise<RawPixels>) | undefined;
   /** Catches a small version too, to be encoded when it is needed. Undefined where pictures cannot be drawn. */

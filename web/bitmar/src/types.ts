@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+import type { BitMarError } from './errors.js';
 import type { MemoryOptions, Written } from './memory-types.js';
 
 /**
@@ -27,11 +29,18 @@ export interface Features {
   readonly features: Float32Array;
 }
 
-/** Anything that shows a picture. In node: RawPixels, Features, and a Blob of a JPEG or PNG file. */
+/**
+ * Anything that shows a picture: pixels, something that can be drawn, or a file: as a Blob, as its bytes, as a Response that brings it, or as the
+ * URL that it is fetched from. In node: RawPixels, Features and files, which are JPEG or PNG. Pages also draw SVG files, on white.
+ */
 export type Source =
   | RawPixels
   | Features
   | Global<'Blob'>
+  | Uint8Array
+  | ArrayBuffer
+  | Global<'URL'>
+  | Global<'Response'>
   | Frame
   | Global<'ImageBitmap'>
   | Global<'VideoFrame'>
@@ -231,8 +240,58 @@ export interface ModelInfo {
   readonly fileBytes: number;
 }
 
+/** The caption of one picture of many, or why it has none. */
+export type Captioned<Each = Source> = {
+  /** From 0. */
+  readonly index: number;
+  /** The picture, as it was given. */
+  readonly source: Each;
+} & (
+  | {
+      /** Its caption. */
+      readonly caption: Caption;
+      /** Undefined where there is a caption. */
+      readonly error: undefined;
+    }
+  | {
+      /** Undefined where there is an error. */
+      readonly caption: undefined;
+      /** Why this picture has no caption. */
+      readonly error: BitMarError;
+    }
+);
+
+/** What `embed()` places in the space that the memory searches: a picture, a text, or a picture seen with a text in mind. */
+export interface EmbedQuery {
+  /** What it looks like. */
+  readonly image?: Source | undefined;
+  /** What it is. */
+  readonly text?: string | undefined;
+  /** Rejects with the code 'aborted'. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * What becomes of a video that is watched: `running`; `waiting` for its first picture; `paused`, by its own controls or by `pause()`; `hidden` with
+ * its page; `muted`, a camera that sends nothing for the moment; `ended`, or its camera was unplugged or stopped; `stopped`, the watch was.
+ */
+export type WatchState = 'waiting' | 'running' | 'paused' | 'hidden' | 'muted' | 'ended' | 'stopped';
+
+/** Options of `captions()`: those of a caption, and these. */
+export interface VideoOptions extends CaptionOptions {
+  /** At least this many milliseconds from the begin of one caption to that of the next, up to 2^31 - 1. Default 0. */
+  interval?: number | undefined;
+  /**
+   * Leaves out frames that differ less from the last one that was captioned: the mean difference of their pixels, 0 to 1. 0.02 leaves out the
+   * noise of a camera, 0.1 small movements. Default 0: none.
+   */
+  minChange?: number | undefined;
+  /** The video has come into another state. */
+  onState?: ((state: WatchState) => void) | undefined;
+}
+
 /** Options of `watch()`: those of a caption, and these. */
-export interface WatchOptions extends Omit<CaptionOptions, 'onToken'> {
+export interface WatchOptions extends Omit<VideoOptions, 'onToken'> {
   /** Each finished caption, and the frame where `onFrame` is given too. */
   onCaption: (caption: Caption, frame: Frame | undefined) => void;
   /** Each piece of a caption as it is found. */
@@ -241,12 +300,18 @@ export interface WatchOptions extends Omit<CaptionOptions, 'onToken'> {
   onFrame?: ((frame: Frame) => void) | undefined;
   /** Ends the watch, whatever it was: a disposed model, a lost worker. */
   onError?: ((error: unknown) => void) | undefined;
-  /** At least this many milliseconds from the begin of one caption to that of the next, up to 2^31 - 1. Default 0. */
-  interval?: number | undefined;
 }
 
 /** A watch that goes on until it is stopped. */
 export interface Watch {
-  /** Ends it: no callback is called after that. */
+  /** What becomes of the video. Changes are told to `onState`. */
+  readonly state: WatchState;
+  /** No frame is taken until `resume()`. A caption that is being computed still comes. */
+  pause(): void;
+  /** Goes on with the newest frame. */
+  resume(): void;
+  /** Ends it: no callback is called after that, but `onState` with 'stopped'. */
   stop(): void;
+  /** As `stop()`, for `using`. Only where the platform knows `Symbol.dispose`. */
+  [Symbol.dispose](): void;
 }
