@@ -1,6 +1,7 @@
 // What a user of the package gets: its types under strict settings, and its contents.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -17,7 +18,7 @@ const USE = `
   export async function use(bytes: Uint8Array): Promise<string> {
     (await BitMar.load()).dispose();
     (await BitMar.load((await import('bitmar-model')).default)).dispose();
-    const model = await BitMar.load('model/', { onProgress: ({ loaded, total }: Progress) => void [loaded, total], signal: undefined });
+    const model = await BitMar.load('model/', { onProgress: ({ loaded, total }: Progress) => void [loaded, total], signal: undefined, timeout: 5000, fetch, headers: { authorization: 'x' }, cache: true });
     const { text, tokens, timings }: Caption = await model.caption({ data: bytes, width: 2, height: 2 }, { maxTokens: 5 });
     for await (const piece of model.stream({ features: new Float32Array(4) })) console.log(piece.length);
     try {
@@ -47,15 +48,21 @@ const USE = `
     await memory.forget(caption.text);
     const store = (hash: string): Store => kept.get(hash)!;
     await BitMar.load('model/', { memory: { slots: 64, store } });
-    model.dispose();
-    return text + tokens.length + timings.visionMs + model.info.kernels;
+    for await (const { source: each, caption, error } of model.captionAll([new Blob([]), bytes, bytes.buffer as ArrayBuffer, new URL('https://x/'), new Response()])) console.log(each, caption?.text ?? error?.code);
+    const vector: Float32Array = await model.embed({ image: source, text: 'a dog' });
+    // @ts-expect-error a string is neither a picture nor a text here
+    await model.embed('a dog');
+    model[Symbol.dispose]();
+    return vector.length + text + tokens.length + timings.visionMs + model.info.kernels;
   }
 `;
 const USE_IN_PAGE = `
-  import type { BitMar } from 'bitmar';
+  import type { BitMar, WatchState } from 'bitmar';
   export function page(model: BitMar, video: HTMLVideoElement, bitmap: ImageBitmap, image: HTMLImageElement, frame: VideoFrame): void {
     const watch = model.watch(video, { onCaption: ({ text }, frame) => console.log(text, frame?.width), onFrame: (frame: ImageData) => void frame.data });
-    watch.stop();
+    watch.pause(), watch.resume(), watch[Symbol.dispose]();
+    const state: WatchState = watch.state;
+    void (async () => { for await (const { text } of model.captions(video, { interval: 100, minChange: 0.1, onState: (state) => void state })) console.log(text, state); })();
     for (const source of [video, bitmap, image, frame, new OffscreenCanvas(1, 1), new ImageData(1, 1)]) void model.caption(source);
   }
 `;
@@ -137,11 +144,18 @@ test('the packages hold what they need and nothing else', async () => {
   assert.ok(imports > 20, `${imports} imports`);
   assert.deepEqual((await packed('bitmar-model')).files.sort(), [
     'LICENSE', 'README.md', 'index.d.ts', 'index.js',
-    ...['config.json', 'generation_config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json'].map((name) => `model/${name}`),
+    ...['checksums.js', 'config.json', 'generation_config.json', 'manifest.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json'].map((name) => `model/${name}`),
     'package.json',
   ]);
   for (const name of ['config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json']) {
     assert.ok((await readFile(path(`web/bitmar-model/model/${name}`))).equals(await readFile(path(`models/default/${name}`))), name);
+  }
+  // Its checksums are those of these files, for who imports it and for who knows its folder.
+  const { default: model } = await import('bitmar-model');
+  const { files: byFile } = await json('web/bitmar-model/model/manifest.json');
+  for (const [part, name] of [['config', 'config.json'], ['tokenizer', 'tokenizer.json'], ['preprocessor', 'preprocessor_config.json'], ['weights', 'model.safetensors']]) {
+    const sum = createHash('sha256').update(await readFile(path(`models/default/${name}`))).digest('hex');
+    assert.deepEqual([model.sha256[part], byFile[name]], [sum, sum], name);
   }
 });
 

@@ -4,6 +4,7 @@
 //   dist/service-worker.js                  what service workers import, which must not import() anything
 //   dist/chunk-*.js                         what these two import, at once or when it is needed
 //   dist/worker.js, dist/worker-threads.js  the worker, without any import
+import { createHash } from 'node:crypto';
 import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -38,6 +39,15 @@ await mkdir(new URL('model/', model), { recursive: true });
 for (const name of ['config.json', 'generation_config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json']) {
   await copy(new URL(`models/default/${name}`, root), new URL(`model/${name}`, model), 'it belongs to the repository');
 }
+// The checksums of what load() asks for, twice: for who imports the package, and for who knows its folder only.
+const parts = { config: 'config.json', tokenizer: 'tokenizer.json', preprocessor: 'preprocessor_config.json', weights: 'model.safetensors' };
+const sums = {};
+for (const [part, name] of Object.entries(parts)) {
+  sums[part] = createHash('sha256').update(await readFile(new URL(`model/${name}`, model))).digest('hex');
+}
+await writeFile(new URL('model/checksums.js', model), `export default ${JSON.stringify(sums, null, 2)};\n`);
+const byFile = Object.fromEntries(Object.entries(parts).map(([part, name]) => [name, sums[part]]));
+await writeFile(new URL('model/manifest.json', model), `${JSON.stringify({ files: byFile }, null, 2)}\n`);
 
 // ---- Bundles ----
 const options = {
@@ -53,6 +63,13 @@ const options = {
 for (const name of await readdir(dist)) if (name.startsWith('chunk-')) await rm(path(name));
 await build({ ...options, entryPoints: [path('worker.js'), path('worker-threads.js')], define: { 'import.meta.url': 'self.location.href' } });
 await build({ ...options, entryPoints: [path('index.js'), path('service-worker.js')], splitting: true, chunkNames: 'chunk-[hash]', external: ['bitmar-model', './wasm/*'] });
+
+// ---- What node runs as it is: without the comments, which are in the repository ----
+const bundles = /^(chunk-.*|index|service-worker|worker|worker-threads)\.js$/;
+for (const name of await readdir(dist)) {
+  if (!name.endsWith('.js') || bundles.test(name)) continue;
+  await writeFile(path(name), (await transform(await readFile(path(name), 'utf8'), { format: 'esm', target: 'node20' })).code);
+}
 
 // ---- Types: only those that a user's compiler asks for ----
 const needed = new Set();

@@ -21,3 +21,11 @@ export function addressOf(address: string | URL, base?: string): URL {
     throw wrong(`${String(address)} is no address`, cause);
   }
 }
+
+/** Of a file in a folder. What the folder's address asks for (a token, say) holds for its files. */
+export function fileIn(folder: URL, file: string): string {
+  if (!folder.pathname.endsWith('/')) folder.pathname += '/';
+  const address = new URL(file, folder);
+  address.search = folder.search;
+  return address.href;
+}

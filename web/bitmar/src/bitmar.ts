@@ -1,23 +1,37 @@
-import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isA, isObject, MOST_BEAMS, MOST_TOKENS, reading, unlike } from './check.js';
+/// <reference lib="esnext.disposable" preserve="true" />
+import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isA, isAddress, checkImageOrText, isObject, isSet, MOST_BEAMS, MOST_TOKENS, reading, unlike } from './check.js';
 import { defaultModel } from './default-model.js';
-import { download } from './download.js';
+import { download, type Downloaded, type DownloadOptions } from './download.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
-import { aborted, BitMarError, isAborted, reasonOf, unlessAborted } from './errors.js';
+import { aborted, BitMarError, isAborted, unlessAborted } from './errors.js';
 import { beforeSending, HostClient } from './host-client.js';
 import { checkMemoryOptions, Memory, miniatureOf, type MemoryParts } from './memory.js';
 import type { MemoryOptions } from './memory-types.js';
+import { CHECKS, checkSums, downloadOptions, MODEL_FILES, wantedFiles } from './model-files.js';
 import { modelHash } from './model-hash.js';
+import { demand } from './on-demand.js';
 import { platform } from './platform.js';
+import { anyOf, disposable } from './signals.js';
 import { bestBuild, BUILDS } from './simd.js';
-import type { Answer, AskOptions, Build, Caption, CaptionOptions, LoadOptions, ModelAddresses, ModelFiles, ModelInfo, Source, VideoElement, Watch, WatchOptions } from './types.js';
-import { watch } from './watch.js';
-
-const MODEL_FILES = {
-  config: 'config.json',
-  tokenizer: 'tokenizer.json',
-  preprocessor: 'preprocessor_config.json',
-  weights: 'model.safetensors',
-} as const;
+import type {
+  Answer,
+  AskOptions,
+  Build,
+  Caption,
+  Captioned,
+  CaptionOptions,
+  EmbedQuery,
+  LoadOptions,
+  ModelAddresses,
+  ModelFiles,
+  ModelInfo,
+  Source,
+  VideoElement,
+  VideoOptions,
+  Watch,
+  WatchOptions,
+} from './types.js';
+import { captions, watch } from './watch.js';
 
 /**
  * A model, ready to caption pictures. It works on one picture at a time; further calls wait their turn.
@@ -54,33 +68,31 @@ export class BitMar {
     const int8KvCache = kvCache === 'int8';
     checkMemoryOptions(options.memory ?? {});
     const additiveMemory = options.memory?.policy === 'additive';
+    const how = downloadOptions(options);
     if (options.worker === undefined && !platform().hasWorkers) options = { ...options, worker: false };
-    const chosen = chooseBuild(options);
-    const wasm = { wasm: String(options.wasmUrl ?? platform().wasmAddress(chosen.build)) };
+    let chosen = chooseBuild(options);
+    const wasm = { address: String(options.wasmUrl ?? platform().wasmAddress(chosen.build)), instead: withoutThreads(options, chosen.build) };
 
     let files: Omit<ModelFiles, 'weights'> & { weights: Uint8Array };
-    let wasmBytes: Uint8Array;
+    let loader: Downloaded;
+    const isDefault = model === undefined;
     model ??= await defaultModel();
     if (isAddress(model) || isAddress(model.weights)) {
-      const bytes = await download({ ...addressesOf(model as string | URL | ModelAddresses), ...wasm }, options, (part, size) => {
-        if (part !== 'wasm') checkFileSize(part, size);
-      });
-      files = {
-        config: jsonText(bytes.config, MODEL_FILES.config),
-        tokenizer: jsonText(bytes.tokenizer, MODEL_FILES.tokenizer),
-        preprocessor: jsonText(bytes.preprocessor, MODEL_FILES.preprocessor),
-        weights: bytes.weights,
-      };
-      wasmBytes = bytes.wasm;
+      const wanted = await wantedFiles(model as string | URL | ModelAddresses, isDefault, options, how);
+      const { config, tokenizer, preprocessor, weights, ...rest } = await download({ ...wanted, wasm }, how, CHECKS);
+      const text = ({ bytes }: Downloaded) => new TextDecoder().decode(bytes);
+      files = { config: text(config), tokenizer: text(tokenizer), preprocessor: text(preprocessor), weights: weights.bytes };
+      loader = rest.wasm;
     } else {
       const { weights } = model;
       // A copy, because they are needed for as long as the model lives: see HostClient.
       files = { ...(model as ModelFiles), weights: copied(() => new Uint8Array(isA(weights, 'ArrayBuffer') ? (weights as ArrayBuffer).slice(0) : weights), 'the weights') };
-      wasmBytes = (await download(wasm, options)).wasm;
+      loader = (await download({ wasm }, how, CHECKS)).wasm;
     }
+    if (loader.address !== wasm.address) chosen = { build: 'relaxed', threads: 1 };
 
     const hash = await modelHash(files.weights, files.config);
-    const { host, build, worker } = await startHost(options, { ...chosen, wasm: wasmBytes });
+    const { host, build, worker } = await startHost(options, how, { ...chosen, wasm: loader.bytes });
     try {
       const texts = [files.config, files.tokenizer, files.preprocessor].map(bytesOf);
       const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length);
@@ -105,7 +117,7 @@ export class BitMar {
   async *stream(source: Source, options: CaptionOptions = {}): AsyncGenerator<string, Caption, void> {
     checkOptions(options, 'stream');
     const left = new AbortController();
-    const signal = options.signal ? anyOf(options.signal, left) : left.signal;
+    const signal = anyOf(options.signal, left);
     const pieces: string[] = [];
     let wake = () => {};
     let finished = false;
@@ -140,14 +152,61 @@ export class BitMar {
     if (isAborted(signal)) throw aborted(signal);
     checkText('question', question);
     const checked = engineAskOptions(options);
-    const picture = await platform().capture(source);
+    const picture = await platform().capture(source, signal);
     return this.#host.ask(picture, question, checked, signal);
   }
 
-  /** Captions a playing video, always its newest frame, until stopped. */
+  /**
+   * The captions of many pictures, in their order. A picture that cannot be captioned gives its error and ends nothing; the loop rejects
+   * with what would happen to all that follow ('aborted', 'disposed', 'worker_failed' ...). Leaving the loop takes no more of the sources.
+   *
+   *     for await (const { source, caption, error } of model.captionAll(files)) console.log(source.name, caption?.text ?? error.code);
+   */
+  async *captionAll<Each extends Source>(sources: Iterable<Each> | AsyncIterable<Each>, options: CaptionOptions = {}): AsyncGenerator<Captioned<Each>, void, void> {
+    checkOptions(options, 'captionAll');
+    engineOptions(options);
+    if (!isObject(sources) || !(Symbol.iterator in sources || Symbol.asyncIterator in sources)) throw unlike('What captionAll() takes', 'an array or another iterable of pictures', sources);
+    const left = new AbortController();
+    const signal = anyOf(options.signal, left);
+    if (signal.aborted) throw aborted(signal);
+    try {
+      yield* (await demand('captionAll')).captionAll(this, sources, { ...options, signal });
+    } finally {
+      left.abort();
+    }
+  }
+
+  /** Captions a playing video, always its newest frame, until stopped. `onState` and `state` say when there is nothing to caption. */
   watch(video: VideoElement, options: WatchOptions): Watch {
     return watch(this, video as HTMLVideoElement, options);
   }
+
+  /**
+   * The captions of a playing video: whenever the loop comes round, that of the newest frame. Ends with the video or its camera; waits while it is
+   * paused, muted or hidden. Leaving the loop ends the work; the signal rejects with 'aborted'.
+   *
+   *     for await (const { text } of model.captions(video, { interval: 1000, minChange: 0.05 })) console.log(text);
+   */
+  captions(video: VideoElement, options: VideoOptions = {}): AsyncGenerator<Caption, void, void> {
+    return captions(this, video as HTMLVideoElement, options);
+  }
+
+  /**
+   * Where a picture, a text, or a picture seen with a text in mind lies in the space that the memory searches: a vector of length 1. The dot
+   * product of two is how similar they are, -1 to 1. The memory has no part in it. Rejects with 'invalid_argument' where the text is empty and
+   * there is no picture.
+   */
+  async embed(what: EmbedQuery): Promise<Float32Array> {
+    checkOptions(what, 'embed');
+    const { image, text, signal } = what;
+    if (isAborted(signal)) throw aborted(signal);
+    checkImageOrText('embed', image, text);
+    const picture = isSet(image) ? await platform().capture(image!, signal) : null;
+    return this.#host.memory('embed', { picture, text: text ?? null }, signal);
+  }
+
+  /** As `dispose()`, for `using model = await BitMar.load()`. Only where the platform knows `Symbol.dispose`. */
+  declare readonly [Symbol.dispose]: () => void;
 
   /** Frees everything. Pending and later calls reject with the code 'disposed'. Changes of the memory that wait to be saved are lost. */
   dispose(): void {
@@ -164,7 +223,7 @@ export class BitMar {
     if (isAborted(signal)) throw aborted(signal);
     const checked = engineOptions(options);
     checkFinite('now', now);
-    const picture = await platform().capture(source);
+    const picture = await platform().capture(source, signal);
     const { write, small } = await beforeSending(picture, async () => {
       const write = await prepare();
       return { write, small: write ? miniatureOf(picture, thumbnail) : undefined }; // before the worker takes the picture
@@ -177,6 +236,10 @@ export class BitMar {
   }
 }
 
+disposable(BitMar.prototype, function () {
+  this.dispose();
+});
+
 /** What `load` takes for a model. */
 function checkModel(model: unknown): void {
   reading('The model', () => checkModelFiles(model));
@@ -188,6 +251,7 @@ function checkModelFiles(model: unknown): void {
   if (!isObject(model)) throw unlike('A model', `the address of its folder, or its files or their addresses { ${parts} }`, model);
   if (isAddress(model.weights)) {
     for (const part of Object.keys(MODEL_FILES)) if (!isAddress(model[part])) throw unlike(`The model's ${part}`, 'an address, as its weights are,', model[part]);
+    checkSums(model.sha256);
     return;
   }
   for (const part of ['config', 'tokenizer', 'preprocessor'] as const) checkFileText(part, model[part]);
@@ -196,13 +260,9 @@ function checkModelFiles(model: unknown): void {
   checkFileSize('weights', (weights as Uint8Array | ArrayBuffer).byteLength);
 }
 
-function isAddress(value: unknown): value is string | URL {
-  return typeof value === 'string' || isA(value, 'URL');
-}
-
-function addressesOf(model: string | URL | ModelAddresses): Record<keyof typeof MODEL_FILES, string> {
-  const address = (part: keyof typeof MODEL_FILES) => (isAddress(model) ? platform().locate(model, MODEL_FILES[part]) : platform().resolve(model[part]));
-  return { config: address('config'), tokenizer: address('tokenizer'), preprocessor: address('preprocessor'), weights: address('weights') };
+/** The wasm that does where the one with threads is not to be had, unless that one was asked for. */
+function withoutThreads({ build }: LoadOptions, chosen: Build): string | undefined {
+  return chosen === 'relaxed-threads' && build === undefined ? platform().wasmAddress('relaxed') : undefined;
 }
 
 /** As asked for, as far as the platform goes. */
@@ -223,6 +283,7 @@ function chooseBuild({ build, threads = 2, worker, wasmUrl, workerUrl }: LoadOpt
  */
 async function startHost(
   options: LoadOptions,
+  how: DownloadOptions,
   { build, threads, wasm }: { build: Build; threads: number; wasm: Uint8Array },
 ): Promise<{ host: HostClient; build: Build; worker: boolean }> {
   const worker = options.worker !== false;
@@ -230,12 +291,13 @@ async function startHost(
     return { host: await HostClient.start(options, { build, threads, wasm }), build, worker };
   } catch (error) {
     if (isAborted(options.signal) || !(error instanceof BitMarError)) throw error;
-    if (build === 'relaxed-threads' && !options.build) {
-      const relaxed = await download({ wasm: platform().wasmAddress('relaxed') }, { signal: options.signal });
-      return startHost(options, { build: 'relaxed', threads: 1, wasm: relaxed.wasm });
+    const instead = withoutThreads(options, build);
+    if (instead) {
+      const relaxed = await download({ wasm: { address: instead } }, { ...how, onProgress: undefined }, CHECKS);
+      return startHost(options, how, { build: 'relaxed', threads: 1, wasm: relaxed.wasm.bytes });
     }
     if (error.code !== 'worker_failed' || options.worker !== undefined || options.workerUrl || build === 'relaxed-threads' || !platform().mayLackWorker) throw error;
-    return startHost({ ...options, worker: false }, { build, threads: 1, wasm });
+    return startHost({ ...options, worker: false }, how, { build, threads: 1, wasm });
   }
 }
 
@@ -255,20 +317,4 @@ function engineAskOptions({ numBeams = 1, maxTokens }: AskOptions): EngineAskOpt
   checkWhole('numBeams', numBeams, 1, MOST_BEAMS);
   if (maxTokens !== undefined) checkWhole('maxTokens', maxTokens, 1, MOST_TOKENS);
   return { numBeams, maxTokens: maxTokens ?? null };
-}
-
-/** Servers that answer every unknown address with a page are common; say so instead of a parser's message. */
-function jsonText(bytes: Uint8Array, file: string): string {
-  const text = new TextDecoder().decode(bytes);
-  if (/^\s*</.test(text)) {
-    throw new BitMarError('invalid_model', `${file} is a web page, not JSON: is the address of the model right?`);
-  }
-  return text;
-}
-
-function anyOf(signal: AbortSignal, controller: AbortController): AbortSignal {
-  const stop = () => controller.abort(reasonOf(signal));
-  if (isAborted(signal)) stop();
-  else reading('signal', () => signal.addEventListener('abort', stop, { once: true, signal: controller.signal }));
-  return controller.signal;
 }

@@ -2,6 +2,7 @@
 
 import { copied, isA, nameOf, reading, unlike, wrong } from './check.js';
 import { BitMarError } from './errors.js';
+import { demand } from './on-demand.js';
 import type { Picture } from './protocol.js';
 import type { Features, RawPixels, Source } from './types.js';
 
@@ -12,7 +13,7 @@ export function capturePlain(source: Source): Picture | undefined {
 
 function captureBytes(source: Source): Picture | undefined {
   if (typeof source !== 'object' || source === null) {
-    throw unlike('A picture', 'an object', source);
+    throw unlike('A picture', 'an object, such as a Blob or a URL,', source);
   }
   if (isFeatures(source)) return { kind: 'features', features: copied(() => new Float32Array(source.features), 'the features') };
   if (isRawPixels(source)) {
@@ -21,6 +22,16 @@ function captureBytes(source: Source): Picture | undefined {
     return { kind: 'pixels', data: copied(() => new Uint8Array(data), 'the picture'), width, height };
   }
   return undefined;
+}
+
+/** The file that a source is or leads to; undefined of other sources. */
+export function fileOf(source: Source, signal: AbortSignal | undefined): Blob | Promise<Blob> | undefined {
+  if (isA(source, 'Uint8Array', 'ArrayBuffer')) {
+    copied(() => new Uint8Array(source as ArrayBuffer), 'the file'); // a Blob would take none of a detached buffer
+    return new Blob([source as ArrayBuffer]);
+  }
+  if (isA(source, 'URL', 'Response')) return demand('photoFiles').then(({ fileAt }) => fileAt(source as URL | Response, signal));
+  return source instanceof Blob ? source : undefined;
 }
 
 export function unknownSource(source: object): BitMarError {

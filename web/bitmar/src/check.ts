@@ -29,8 +29,8 @@ const TOO_LARGE: Record<keyof typeof MOST_BYTES, ErrorCode> = {
 };
 
 // Options of these names mean the same in every method.
-const OPTIONAL_FUNCTIONS = ['onProgress', 'onToken', 'onFrame', 'onError'] as const;
-const OPTIONAL_BOOLEANS = ['worker', 'readMemory', 'writeMemory', 'shrink'] as const;
+const OPTIONAL_FUNCTIONS = ['fetch', 'onState', 'onProgress', 'onToken', 'onFrame', 'onError'] as const;
+const OPTIONAL_BOOLEANS = ['worker', 'cache', 'readMemory', 'writeMemory', 'shrink'] as const;
 
 export function wrong(message: string, cause?: unknown): BitMarError {
   return new BitMarError('invalid_argument', message, { cause });
@@ -75,6 +75,16 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 /** Whether it is of one of these classes, of whichever realm: what comes from a frame is no instance of this page's classes. */
 export function isA(value: unknown, ...classes: string[]): boolean {
   return classes.includes(Object.prototype.toString.call(value).slice('[object '.length, -1));
+}
+
+/** Of recall and embed. */
+export function checkImageOrText(method: string, image: unknown, text: unknown): void {
+  if (!isSet(image) && typeof text !== 'string') throw wrong(`${method}() needs an image, a text, or both`);
+  if (isSet(text)) checkText('text', text);
+}
+
+export function isAddress(value: unknown): value is string | URL {
+  return typeof value === 'string' || isA(value, 'URL');
 }
 
 /** An object of options for that method: what may stand under the names that several methods share. Null there is as good as nothing. */
@@ -145,6 +155,11 @@ export function checkText(name: string, text: unknown, most = MOST_TEXT_BYTES): 
 export function checkFileSize(part: keyof typeof MOST_BYTES, bytes: number): void {
   const most = MOST_BYTES[part];
   if (bytes > most) throw new BitMarError(TOO_LARGE[part], `The file of the model's ${part} has ${bytes} bytes; ${most} are the limit`);
+}
+
+/** A photo's file that is not the browser's own to read. */
+export function checkPhotoSize(bytes: number): void {
+  if (bytes > MOST_PHOTO_BYTES) throw new BitMarError('image_too_large', `The file has ${bytes} bytes; ${MOST_PHOTO_BYTES} are the limit`);
 }
 
 /** One of the model's JSON files, given as a string. */

@@ -5,11 +5,12 @@ import { BitMarError, messageOf } from './errors.js';
 import { platform } from './platform.js';
 import type { ModelAddresses } from './types.js';
 
-export async function defaultModel(): Promise<ModelAddresses> {
+/** Its addresses, or that of its folder. */
+export async function defaultModel(): Promise<string | ModelAddresses> {
   try {
-    const { config, tokenizer, preprocessor, weights } = (await import('bitmar-model')).default;
+    const { config, tokenizer, preprocessor, weights, sha256 } = (await import('bitmar-model')).default;
     const at = (address: string) => unmoved(address, 'bitmar-model/');
-    return { config: at(config), tokenizer: at(tokenizer), preprocessor: at(preprocessor), weights: at(weights) };
+    return { config: at(config), tokenizer: at(tokenizer), preprocessor: at(preprocessor), weights: at(weights), sha256 };
   } catch (cause) {
     const beside = folderBeside();
     if (beside) return beside;
@@ -18,14 +19,7 @@ export async function defaultModel(): Promise<ModelAddresses> {
 }
 
 /** Without a bundler or an import map nobody knows the name. The package then lies beside this one, on a CDN in the same version. */
-function folderBeside(): ModelAddresses | undefined {
+function folderBeside(): string | undefined {
   const own = /^(https?:.*\/)bitmar(@[^/]*)?\/dist\/wasm\/[^/]*$/.exec(platform().wasmAddress('simd'));
-  if (!own) return undefined;
-  const folder = `${own[1]}bitmar-model${own[2] ?? ''}/model/`;
-  return {
-    config: `${folder}config.json`,
-    tokenizer: `${folder}tokenizer.json`,
-    preprocessor: `${folder}preprocessor_config.json`,
-    weights: `${folder}model.safetensors`,
-  };
+  return own ? `${own[1]}bitmar-model${own[2] ?? ''}/model/` : undefined;
 }

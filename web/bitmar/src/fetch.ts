@@ -1,25 +1,57 @@
 import { BitMarError, messageOf } from './errors.js';
-import type { OpenFile } from './platform.js';
+import type { FileRequest, OpenFile } from './platform.js';
 
-export async function fetchFile(address: string, signal: AbortSignal): Promise<OpenFile> {
+/**
+ * `readsAllHeaders`: whether the platform shows every header of every server. Browsers hide `content-encoding` from pages of another origin, and
+ * show `content-length`, which then may be that of the compressed bytes.
+ */
+export async function fetchFile(address: string, request: FileRequest, readsAllHeaders: boolean): Promise<OpenFile> {
   if (address.startsWith('data:')) return inlined(address);
+  const { signal, from = 0, version, anew } = request;
+  const headers = new Headers(request.headers);
+  if (from && version) {
+    headers.set('range', `bytes=${from}-`);
+    headers.set('if-range', version);
+  }
+  const cache = anew ? { cache: 'reload' as const } : {};
   let response: Response;
   try {
-    response = await fetch(address, { signal });
+    response = await (request.fetch ?? fetch)(address, { signal, headers, ...cache });
   } catch (error) {
     throw new BitMarError('network', `${address} could not be fetched: ${messageOf(error)}`, { cause: error });
   }
   if (!response.ok || !response.body) {
     void response.body?.cancel();
-    const code = response.status === 404 || response.status === 410 ? 'missing_file' : 'network';
-    throw new BitMarError(code, `${address} answered ${response.status} ${response.statusText}`.trimEnd());
+    throw refusal(address, response);
   }
   const length = response.headers.get('content-length');
+  const whole = readsAllHeaders || response.type === 'basic' ? !response.headers.has('content-encoding') : false;
+  const resumes = response.status === 206 && new RegExp(`^bytes ${from}-`).test(response.headers.get('content-range') ?? '');
+  if (response.status === 206 && !resumes) {
+    void response.body.cancel();
+    throw new BitMarError('network', `${address} answered with another part than the one asked for`);
+  }
+  const start = resumes ? from : 0;
   return {
-    size: length === null ? undefined : Number(length),
-    exact: length !== null && !response.headers.has('content-encoding'),
+    start,
+    size: length === null ? undefined : start + Number(length),
+    exact: length !== null && whole,
+    version: whole ? versionOf(response.headers) : undefined,
     chunks: chunksOf(response.body),
   };
+}
+
+/** Why an answer brings no file. */
+export function refusal(address: string, { status, statusText }: Response): BitMarError {
+  const code = status === 404 || status === 410 ? 'missing_file' : 'network';
+  return new BitMarError(code, `${address} answered ${status} ${statusText}`.trimEnd());
+}
+
+/** What names these very bytes, so that the rest of them can be asked for. */
+function versionOf(headers: Headers): string | undefined {
+  const etag = headers.get('etag');
+  if (etag) return etag.startsWith('W/') ? undefined : etag;
+  return headers.get('last-modified') ?? undefined;
 }
 
 /** Bundlers write small files into their scripts. A Content-Security-Policy may forbid to fetch those. */
@@ -31,7 +63,7 @@ function inlined(address: string): OpenFile {
   const chunks = (async function* () {
     yield bytes;
   })();
-  return { size: bytes.length, exact: true, chunks };
+  return { start: 0, size: bytes.length, exact: true, chunks };
 }
 
 /** Streams are not iterable everywhere. */

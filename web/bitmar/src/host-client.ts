@@ -4,7 +4,7 @@ import { checkSignal, reading, wrong } from './check.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
 import { aborted, BitMarError, isAborted, messageOf } from './errors.js';
 import { guarded } from './events.js';
-import { ON_DEMAND } from './on-demand.js';
+import { demand } from './on-demand.js';
 import { FOREIGN_PICTURE, isReadable } from './pixels.js';
 import { platform } from './platform.js';
 import type { Port } from './platform.js';
@@ -67,7 +67,7 @@ export class HostClient {
   static async start(options: LoadOptions, module: Module): Promise<HostClient> {
     const client = new HostClient(options, module);
     if (options.worker === false) {
-      const { hostHere } = await ON_DEMAND.hostHere();
+      const { hostHere } = await demand('hostHere');
       const host = hostHere((message) => client.#receive(message), platform().decodePhoto);
       client.#port = { post: (request) => host.receive(request), close: () => host.close(), keepAlive() {} };
     } else {

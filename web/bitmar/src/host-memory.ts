@@ -23,6 +23,7 @@ const answers: Answers = {
     const query = embed(engine, image, text);
     return { matches: engine.memoryRecall(query, k, minScore), recognised: engine.memoryRecognise(query) };
   },
+  embed: (engine, { text }, image) => embed(engine, image, text),
   teach(engine, { label, nowMs }, image) {
     const { data, width, height } = pixels(image);
     return engine.memoryTeachPixels(data, width, height, label, nowMs);
@@ -54,5 +55,5 @@ function embed(engine: Engine, image: Image, text: string | null): Float32Array 
 
 function pixels(image: Image): RawPixels {
   if (image && 'data' in image) return image;
-  throw new BitMarError('invalid_argument', 'Features can be captioned and written; recall and teach need a picture');
+  throw new BitMarError('invalid_argument', 'Features can be captioned and written; recall, teach and embed need a picture');
 }

@@ -14,6 +14,8 @@ import { join, type Membership, type WriterNews } from './writer.js';
 
 export interface KeeperOptions {
   host: HostClient;
+  /** Before it is opened. */
+  status: StorageStatus;
   /** How many slots; undefined for the model's own number. A memory that was saved with more keeps them, unless it is to `shrink`. */
   slots: number | undefined;
   shrink: boolean;
@@ -44,7 +46,7 @@ export class MemoryKeeper {
   #store: Store = new MemoryStore();
   #spoiled: Store | undefined; // holds something that cannot be read: only a new beginning may overwrite it
   #member: Membership | undefined;
-  #status: StorageStatus = { durable: false, exclusive: true, role: 'writer', damaged: 0, error: null };
+  #status: StorageStatus;
   #opening: Promise<void> | undefined;
   #work: Promise<unknown> = Promise.resolve(); // saving and loading, one after the other
   #working = 0; // of these, and of opening
@@ -70,15 +72,12 @@ export class MemoryKeeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
+    this.#status = options.status;
     this.budget = new ThumbnailBudget(options.thumbnailBytes);
   }
 
   get status(): StorageStatus {
     return this.#status;
-  }
-
-  get opened(): boolean {
-    return this.#opening !== undefined;
   }
 
   get saved(): { sequence: number; bytes: number } {

@@ -1,12 +1,9 @@
-import { checkBoolean, checkFinite, checkFunction, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, isObject, isSet, LONGEST_TIMER_MS, MOST_LABEL_BYTES, unlike, wrong } from './check.js';
+import { checkBoolean, checkFinite, checkFunction, checkImageOrText, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, isObject, isSet, LONGEST_TIMER_MS, MOST_LABEL_BYTES, unlike, wrong } from './check.js';
 import type { EngineEpisode } from './engine.js';
-import { renumbered } from './engine-bytes.js';
 import { aborted, BitMarError, isAborted, unlessAborted } from './errors.js';
 import { SafeEventTarget } from './events.js';
 import { beforeSending, type HostClient } from './host-client.js';
-import { readArchive, writeArchive } from './memory-archive.js';
-import { describe } from './memory-earlier.js';
-import { MemoryKeeper } from './memory-keeper.js';
+import type { KeeperOptions, MemoryKeeper } from './memory-keeper.js';
 import {
   MemoryChangeEvent,
   MemoryStorageEvent,
@@ -26,6 +23,7 @@ import {
   type WriteOptions,
   type Written,
 } from './memory-types.js';
+import { demand } from './on-demand.js';
 import { platform } from './platform.js';
 import type { Picture } from './protocol.js';
 import type { Store, Thumbnail } from './store.js';
@@ -35,6 +33,8 @@ import { canChooseWriter, NO_LOCKS } from './writer.js';
 
 const AUTOSAVE_MS = 1000;
 const THUMBNAIL_BYTES = 16 << 20;
+
+const UNOPENED: StorageStatus = { durable: false, exclusive: true, role: 'writer', damaged: 0, error: null };
 
 /**
  * Before anything is loaded.
@@ -76,7 +76,10 @@ export interface MemoryParts {
  */
 export class Memory extends SafeEventTarget {
   readonly #parts: MemoryParts;
-  readonly #keeper: MemoryKeeper;
+  readonly #options: KeeperOptions;
+  #made: MemoryKeeper | undefined;
+  #making: Promise<MemoryKeeper> | undefined;
+  #closed = false;
   readonly #slotsAsked: number | null;
   readonly #leave: () => void;
   #whole: Promise<void> = Promise.resolve(); // ends with the last export, import or clear
@@ -91,7 +94,8 @@ export class Memory extends SafeEventTarget {
     this.#parts = parts;
     const { slots, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES } = options;
     this.#slotsAsked = slots ?? null;
-    this.#keeper = new MemoryKeeper({
+    this.#options = {
+      status: UNOPENED,
       host: parts.host,
       slots,
       shrink: options.shrink ?? false,
@@ -102,9 +106,9 @@ export class Memory extends SafeEventTarget {
       hasTabs: platform().hasTabs,
       onStatus: (status) => this.dispatchEvent(new MemoryStorageEvent(status)),
       onLoad: () => this.dispatchEvent(new MemoryChangeEvent('load')),
-    });
+    };
     this.#leave = platform().onLeave(() => {
-      if (this.#keeper.dirty) this.#keeper.save().catch(() => {}); // the status tells
+      if (this.#made?.dirty) this.#made.save().catch(() => {}); // the status tells
     });
   }
 
@@ -128,17 +132,17 @@ export class Memory extends SafeEventTarget {
 
   /** Where the memory lives at this moment; changes come as 'storage' events. */
   get storage(): StorageStatus {
-    return this.#keeper.status;
+    return this.#made?.status ?? UNOPENED;
   }
 
   /** Whether it was opened, so that captions read it. */
   get opened(): boolean {
-    return this.#keeper.opened;
+    return this.#making !== undefined;
   }
 
   /** Loads what was kept. Every other call does so too. Without storage the memory begins empty, and `storage` says why. */
   async open(): Promise<StorageStatus> {
-    await this.#keeper.open();
+    await this.#open();
     return this.storage;
   }
 
@@ -155,12 +159,11 @@ export class Memory extends SafeEventTarget {
     checkOptions(query, 'recall');
     const { image, text, k = 10, minScore = -1, signal } = query;
     if (isAborted(signal)) throw aborted(signal);
-    if (image === undefined && typeof text !== 'string') throw wrong('recall needs an image, a text, or both');
-    if (text !== undefined && text !== null) checkText('text', text);
+    checkImageOrText('recall', image, text);
     checkWhole('k', k, 1, Number.MAX_SAFE_INTEGER);
     checkFinite('minScore', minScore);
-    const picture = image === undefined ? null : await platform().capture(image);
-    const opened = () => unlessAborted(this.#keeper.open(), signal);
+    const picture = isSet(image) ? await platform().capture(image!, signal) : null;
+    const opened = () => unlessAborted(this.#open(), signal);
     if (picture) await beforeSending(picture, opened);
     else await opened();
     const { matches, recognised } = await this.#parts.host.memory('recall', { picture, text: text ?? null, k, minScore }, signal);
@@ -174,7 +177,7 @@ export class Memory extends SafeEventTarget {
     if (isAborted(signal)) throw aborted(signal);
     checkLabel(label);
     checkFinite('now', now);
-    const picture = await platform().capture(source);
+    const picture = await platform().capture(source, signal);
     const small = await beforeSending(picture, async () => {
       const small = miniatureOf(picture, thumbnail);
       await this.#openToWrite(signal);
@@ -232,7 +235,7 @@ export class Memory extends SafeEventTarget {
     const { limit = 50, cursor = null } = options;
     checkWhole('limit', limit, 1, Number.MAX_SAFE_INTEGER - 1);
     if (cursor !== null && !Number.isSafeInteger(cursor)) throw unlike('cursor', 'that of an earlier list()', cursor);
-    await this.#keeper.open();
+    await this.#open();
     const found = await this.#parts.host.memory('list', { limit: limit + 1, before: cursor ?? Infinity });
     const episodes = found.slice(0, limit).map((episode) => this.#withCaption(episode));
     return { episodes, cursor: found.length > limit ? episodes.at(-1)!.id : null };
@@ -241,7 +244,7 @@ export class Memory extends SafeEventTarget {
   /** The thumbnail of an episode, as a file; undefined when it has none. */
   async thumbnail(id: number): Promise<Blob | undefined> {
     checkId(id);
-    await this.#keeper.open();
+    await this.#open();
     const found = await this.#keeper.thumbnail(id);
     return found && new Blob([found.bytes as Uint8Array<ArrayBuffer>], { type: found.type });
   }
@@ -251,7 +254,8 @@ export class Memory extends SafeEventTarget {
     checkOptions(options, 'export');
     const { signal } = options;
     if (isAborted(signal)) throw aborted(signal);
-    await unlessAborted(this.#keeper.open(), signal);
+    const { writeArchive } = await demand('memory');
+    await unlessAborted(this.#open(), signal);
     return this.#alone(signal, async () => {
       // Both at once: nothing changes in between.
       const [{ bytes }, episodes] = await Promise.all([
@@ -294,6 +298,7 @@ export class Memory extends SafeEventTarget {
     const { signal } = options;
     const shrink = options.shrink ?? false;
     if (isAborted(signal)) throw aborted(signal);
+    const { readArchive, renumbered } = await demand('memory');
     const archive = await readArchive(file, signal);
     const { snapshot, ids } = renumbered(archive.snapshot) ?? { snapshot: archive.snapshot, ids: new Map<number, number>() };
     const { model } = this.#parts;
@@ -323,13 +328,13 @@ export class Memory extends SafeEventTarget {
    * `storage_...` when it is not, and the memory itself goes on; with 'disposed' once the model is disposed of. With `persist: false`, and in reading tabs, there is nothing to do.
    */
   async flush(): Promise<void> {
-    await this.#keeper.open();
+    await this.#open();
     await this.#keeper.save();
   }
 
   /** How full it is, and how much of it is saved. */
   async stats(): Promise<MemoryStats> {
-    await this.#keeper.open();
+    await this.#open();
     const stats = await this.#parts.host.memory('stats', {});
     const { sequence, bytes } = this.#keeper.saved;
     return {
@@ -344,7 +349,8 @@ export class Memory extends SafeEventTarget {
 
   /** What other models remembered in the same folder or browser: to be exported or deleted. */
   async earlier(): Promise<readonly EarlierMemory[]> {
-    await this.#keeper.open();
+    await this.#open();
+    const { describe } = await demand('memory');
     const found: EarlierMemory[] = [];
     for (const each of await this.#keeper.earlier()) {
       const memory = await describe(each, this.#parts.host);
@@ -371,11 +377,30 @@ export class Memory extends SafeEventTarget {
   /** @internal */
   close(): void {
     this.#leave();
-    this.#keeper.close();
+    this.#closed = true;
+    this.#made?.close();
+  }
+
+  /** What every call comes through. Most pages remember nothing, and never load what keeps it. */
+  async #open(): Promise<void> {
+    this.#making ??= demand('memory').then(({ MemoryKeeper }) => (this.#made = new MemoryKeeper(this.#options)));
+    try {
+      await this.#making;
+    } catch (error) {
+      this.#making = undefined; // the next call tries again
+      throw error;
+    }
+    if (this.#closed) this.#keeper.close();
+    await this.#keeper.open();
+  }
+
+  /** Once it is open. */
+  get #keeper(): MemoryKeeper {
+    return this.#made!;
   }
 
   async #openToWrite(signal?: AbortSignal): Promise<void> {
-    await unlessAborted(this.#keeper.open(), signal);
+    await unlessAborted(this.#open(), signal);
     if (this.storage.role === 'writer') return;
     throw this.storage.error ?? new BitMarError('read_only', 'Another tab, or another model of this page, writes this memory; close it to write here');
   }

@@ -91,7 +91,7 @@ function encode(image: OffscreenCanvas | HTMLCanvasElement): Promise<Blob> {
   });
 }
 
-function canvas(width: number, height: number): OffscreenCanvas | HTMLCanvasElement {
+export function canvas(width: number, height: number): OffscreenCanvas | HTMLCanvasElement {
   if (typeof OffscreenCanvas !== 'undefined') return new OffscreenCanvas(width, height);
   if (typeof document === 'undefined') throw new BitMarError('unsupported_platform', 'This worker has no OffscreenCanvas');
   return Object.assign(document.createElement('canvas'), { width, height });

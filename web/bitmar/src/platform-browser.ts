@@ -1,7 +1,9 @@
-import { addressOf, baseAddress, unmoved } from './address.js';
-import { capturePlain, unknownSource } from './capture.js';
+import { addressOf, baseAddress, fileIn, unmoved } from './address.js';
+import { capturePlain, fileOf, unknownSource } from './capture.js';
 import { BitMarError } from './errors.js';
 import { fetchFile } from './fetch.js';
+import { keptFiles } from './kept-files.js';
+import { demand } from './on-demand.js';
 import { miniature } from './pixels.js';
 import type { Platform, Port, PortEvents } from './platform.js';
 import type { Picture, Reply } from './protocol.js';
@@ -30,13 +32,16 @@ function workerAddress(build: Build): URL {
 export const browserPlatform: Platform = {
   locate(folder, file) {
     const base = addressOf(folder, baseAddress());
-    if (!base.pathname.endsWith('/')) base.pathname += '/';
-    return new URL(file, base).href;
+    return fileIn(base, file);
   },
 
   resolve: (file) => addressOf(file, baseAddress()).href,
 
-  open: fetchFile,
+  open: (address, request) => fetchFile(address, request, false),
+
+  get keptFiles() {
+    return typeof caches === 'object' ? keptFiles : undefined; // secure contexts have them
+  },
 
   threads: () => (crossOriginIsolated ? navigator.hardwareConcurrency : 0),
 
@@ -84,8 +89,11 @@ export const browserPlatform: Platform = {
     };
   },
 
-  capture(source) {
-    return capturePlain(source) ?? captureDrawable(source);
+  capture(source, signal) {
+    const plain = capturePlain(source);
+    if (plain) return plain;
+    const file = fileOf(source, signal);
+    return file ? Promise.resolve(file).then(captureFile) : captureDrawable(source);
   },
 
   decodePhoto: undefined,
@@ -122,24 +130,13 @@ function blobThatImports(address: URL): string {
   return URL.createObjectURL(new Blob([`import ${JSON.stringify(address.href)};`], { type: 'text/javascript' }));
 }
 
-/** Pictures that not every browser shows, by how their files begin. */
-const OTHER_FORMATS: readonly [name: string, beginning: RegExp][] = [
-  ['TIFF', /^(II\*\0|MM\0\*)/],
-  ['AVIF', /^.{4}ftypavi[fs]/s],
-  ['HEIC or video', /^.{4}ftyp/s],
-  ['JPEG XL', /^(\xff\x0a|.{4}JXL )/s],
-  ['JPEG 2000', /^(.{4}jP {2}|\xff\x4f\xff\x51)/s],
-];
-
-/** Why the browser could not decode a file, as far as can be told. */
-async function unreadable(file: Blob, cause: unknown): Promise<BitMarError> {
-  const bytes = await file.slice(0, 12).arrayBuffer().catch(() => null); // removed or changed since it was chosen
-  if (!bytes) return new BitMarError('invalid_image', 'The file can no longer be read', { cause });
-  const beginning = String.fromCharCode(...new Uint8Array(bytes));
-  const other = OTHER_FORMATS.find(([, pattern]) => pattern.test(beginning));
-  if (other) return new BitMarError('unsupported_image', `This browser does not decode ${other[0]}`, { cause });
-  const problem = file.size ? 'damaged, too large, or no image' : 'empty';
-  return new BitMarError('invalid_image', `The browser could not decode the file: it is ${problem}`, { cause });
+/** A file is decoded by the browser, where it can; the rest is done or explained on demand. */
+async function captureFile(file: Blob): Promise<Picture> {
+  try {
+    return { kind: 'bitmap', bitmap: await createImageBitmap(file) };
+  } catch (error) {
+    return (await demand('photoFiles')).captureUndecoded(file, error);
+  }
 }
 
 async function captureDrawable(source: Source): Promise<Picture> {
@@ -149,7 +146,6 @@ async function captureDrawable(source: Source): Promise<Picture> {
   try {
     return { kind: 'bitmap', bitmap: await createImageBitmap(source as ImageBitmapSource) };
   } catch (error) {
-    if (source instanceof Blob) throw await unreadable(source, error);
     if (error instanceof TypeError) throw unknownSource(source);
     throw new BitMarError('invalid_image', 'The browser could not take a picture from this source', { cause: error });
   }

@@ -4,9 +4,9 @@ import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
-import { addressOf } from './address.js';
-import { capturePlain, unknownSource } from './capture.js';
-import { MOST_PHOTO_BYTES } from './check.js';
+import { addressOf, fileIn } from './address.js';
+import { capturePlain, fileOf, unknownSource } from './capture.js';
+import { checkPhotoSize } from './check.js';
 import { aborted, BitMarError, describeError, messageOf } from './errors.js';
 import { fetchFile } from './fetch.js';
 import { decodePhoto } from './photos-node.js';
@@ -19,13 +19,14 @@ const CHUNK_BYTES = 1 << 20;
 export const nodePlatform: Platform = {
   locate(folder, file) {
     const base = addressOrPath(folder);
-    if (!base.pathname.endsWith('/')) base.pathname += '/';
-    return new URL(file, base).href;
+    return fileIn(base, file);
   },
 
   resolve: (file) => addressOrPath(file).href,
 
-  open: (address, signal) => (address.startsWith('file:') ? openFromDisk(address, signal) : fetchFile(address, signal)),
+  open: (address, request) => (address.startsWith('file:') ? openFromDisk(address, request.signal) : fetchFile(address, request, true)),
+
+  keptFiles: undefined,
 
   threads: () => 0,
 
@@ -50,10 +51,11 @@ export const nodePlatform: Platform = {
     };
   },
 
-  capture(source) {
+  capture(source, signal) {
     const plain = capturePlain(source);
     if (plain) return plain;
-    if (source instanceof Blob) return captureFile(source);
+    const file = fileOf(source, signal);
+    if (file) return Promise.resolve(file).then(captureFile);
     throw unknownSource(source);
   },
 
@@ -80,7 +82,7 @@ function addressOrPath(value: string | URL): URL {
 
 async function captureFile(file: Blob): Promise<Picture> {
   // Before a copy is made of it.
-  if (file.size > MOST_PHOTO_BYTES) throw new BitMarError('image_too_large', `The file has ${file.size} bytes; ${MOST_PHOTO_BYTES} are the limit`);
+  checkPhotoSize(file.size);
   try {
     return { kind: 'file', bytes: new Uint8Array(await file.arrayBuffer()) };
   } catch (cause) {
@@ -94,7 +96,7 @@ async function openFromDisk(address: string, signal: AbortSignal): Promise<OpenF
   try {
     const found = await stat(path);
     if (!found.isFile()) throw new Error('it is no file');
-    return { size: found.size, exact: true, chunks: chunksOf(path, signal) };
+    return { start: 0, size: found.size, exact: true, chunks: chunksOf(path, signal) };
   } catch (error) {
     throw new BitMarError('missing_file', `${path} cannot be read: ${messageOf(error)}`, { cause: error });
   }

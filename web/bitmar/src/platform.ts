@@ -24,8 +24,25 @@ export interface PortEvents {
   failed(error: BitMarError): void;
 }
 
+/** How a file is asked for. */
+export interface FileRequest {
+  readonly signal: AbortSignal;
+  /** The caller's own in place of the platform's. */
+  readonly fetch?: typeof fetch | undefined;
+  readonly headers?: HeadersInit | undefined;
+  /** So many bytes are here already, of this version of it: the rest will do. */
+  readonly from?: number;
+  readonly version?: string | undefined;
+  /** Not from the browser's own cache. */
+  readonly anew?: boolean;
+}
+
 /** A file that has begun to arrive. */
 export interface OpenFile {
+  /** Where it goes on from: 0, or as was asked for. */
+  readonly start: number;
+  /** Names what it is now; undefined where a part of it cannot be asked for. */
+  readonly version?: string | undefined;
   /** Its size, where that is known beforehand. */
   readonly size: number | undefined;
   /** Whether exactly `size` bytes must come: not so for a compressed transfer. */
@@ -33,12 +50,20 @@ export interface OpenFile {
   readonly chunks: AsyncIterable<Uint8Array>;
 }
 
+export interface KeptFiles {
+  get(sha256: string): Promise<Uint8Array | undefined>;
+  put(sha256: string, bytes: Uint8Array): Promise<void>;
+  drop(sha256: string): Promise<void>;
+}
+
 export interface Platform {
   /** An absolute address for a file of a folder. */
   locate(folder: string | URL, file: string): string;
   /** An absolute address of a file. */
   resolve(file: string | URL): string;
-  open(address: string, signal: AbortSignal): Promise<OpenFile>;
+  open(address: string, request: FileRequest): Promise<OpenFile>;
+  /** Where files stay between visits, by their SHA-256; undefined where nothing does, or they are on the disk anyway. */
+  readonly keptFiles: KeptFiles | undefined;
   /** How many threads can share memory here; 0 where none can. */
   threads(): number;
   /** Whether a worker can be started here. */
@@ -50,7 +75,7 @@ export interface Platform {
   /** `url`: the caller's own worker. */
   startWorker(events: PortEvents, build: Build, url: string | URL | undefined): Port;
   /** Catches the source as it is at this moment; the caller may change or close it afterwards. */
-  capture(source: Source): Picture | Promise<Picture>;
+  capture(source: Source, signal?: AbortSignal): Picture | Promise<Picture>;
   /** Decodes what `capture` caught as a file; undefined where it decodes files itself. */
   readonly decodePhoto: ((file: Uint8Array) => Promise<RawPixels>) | undefined;
   /** Catches a small version too, to be encoded when it is needed. Undefined where pictures cannot be drawn. */

@@ -74,6 +74,8 @@ export interface MemoryCalls {
     question: { picture: Picture | null; text: string | null; k: number; minScore: number },
     answer: { matches: (EngineEpisode & { similarity: number })[]; recognised: Recognition | null },
   ];
+  /** In the space that the memory searches. */
+  embed: [question: { picture: Picture | null; text: string | null }, answer: Float32Array];
   teach: [question: { picture: Picture; label: string; nowMs: number }, answer: Written];
   touch: [question: { id: number; nowMs: number }, answer: null];
   label: [question: { id: number; label: string | null }, answer: null];

@@ -1,13 +1,19 @@
-// The package for service workers, which must not import() anything: all that the package imports on demand is imported at once.
+// The package for service workers, which must not import() anything: all that the package imports on demand there is imported at once.
 
+import * as captionAll from './caption-all.js';
 import * as hostHere from './host-here.js';
 import { LOADERS } from './loaders.js';
+import * as memory from './memory-parts.js';
 import { ON_DEMAND } from './on-demand.js';
+import * as photoFiles from './photo-files.js';
 import { STORES } from './platform-browser.js';
 import * as indexedDb from './store-indexeddb.js';
 import * as script from './wasm/bitmar-simd.mjs';
 
 ON_DEMAND.hostHere = async () => hostHere;
+ON_DEMAND.memory = async () => memory;
+ON_DEMAND.captionAll = async () => captionAll;
+ON_DEMAND.photoFiles = async () => photoFiles;
 STORES.indexedDb = async () => indexedDb;
 LOADERS.simd = LOADERS.relaxed = async () => script;
 

@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+import type { BitMarError } from './errors.js';
 import type { MemoryOptions, Written } from './memory-types.js';
 
 /**
@@ -27,11 +29,18 @@ export interface Features {
   readonly features: Float32Array;
 }
 
-/** Anything that shows a picture. In node: RawPixels, Features, and a Blob of a JPEG or PNG file. */
+/**
+ * Anything that shows a picture: pixels, something that can be drawn, or a file: as a Blob, as its bytes, as a Response that brings it, or as the
+ * URL that it is fetched from. In node: RawPixels, Features and files, which are JPEG or PNG. Pages also draw SVG files, on white.
+ */
 export type Source =
   | RawPixels
   | Features
   | Global<'Blob'>
+  | Uint8Array
+  | ArrayBuffer
+  | Global<'URL'>
+  | Global<'Response'>
   | Frame
   | Global<'ImageBitmap'>
   | Global<'VideoFrame'>
@@ -78,6 +87,8 @@ export interface ModelAddresses {
   readonly preprocessor: string | URL;
   /** Of model.safetensors. */
   readonly weights: string | URL;
+  /** SHA-256 of each file, in hexadecimal. A file that is another one is refused; browsers keep those that fit (`LoadOptions.cache`). */
+  readonly sha256?: Readonly<Record<'config' | 'tokenizer' | 'preprocessor' | 'weights', string>> | undefined;
 }
 
 /** Options of `BitMar.load()`. */
@@ -86,6 +97,21 @@ export interface LoadOptions {
   onProgress?: ((progress: Progress) => void) | undefined;
   /** Stops the downloads; the call rejects with the code 'aborted'. */
   signal?: AbortSignal | undefined;
+  /**
+   * The most milliseconds that a download may stand still, or its server not answer, up to 2^31 - 1; `load()` then rejects with the code
+   * 'network'. 0: no limit. Default 30,000. A download that breaks off is taken up again, where its server can do that, or begins anew.
+   */
+  timeout?: number | undefined;
+  /** What downloads the files, in place of the global `fetch`: a function of the same kind. */
+  fetch?: (typeof globalThis extends { fetch: infer Fetch } ? Fetch : never) | undefined;
+  /** Headers of the requests for the model's files, such as `{ authorization: ... }`. Default: none. */
+  headers?: Readonly<Record<string, string>> | Global<'Headers'> | undefined;
+  /**
+   * Browsers: keep the model's files in this origin's Cache API, where their SHA-256 is known, so that no later visit downloads them. By
+   * default they are kept where it is known from the start: for the default model, and for addresses with `sha256`. True reads it from the file
+   * `manifest.json` in the model's folder: `{ "files": { "config.json": "SHA-256 in hexadecimal", ... } }`. False keeps nothing.
+   */
+  cache?: boolean | undefined;
   /**
    * Compute in a worker, or in this thread. By default in a worker, except where there are none (service workers, some browsers' shared
    * workers), and where a page that imports the package from another origin forbids `blob:` workers.
@@ -214,8 +240,58 @@ export interface ModelInfo {
   readonly fileBytes: number;
 }
 
+/** The caption of one picture of many, or why it has none. */
+export type Captioned<Each = Source> = {
+  /** From 0. */
+  readonly index: number;
+  /** The picture, as it was given. */
+  readonly source: Each;
+} & (
+  | {
+      /** Its caption. */
+      readonly caption: Caption;
+      /** Undefined where there is a caption. */
+      readonly error: undefined;
+    }
+  | {
+      /** Undefined where there is an error. */
+      readonly caption: undefined;
+      /** Why this picture has no caption. */
+      readonly error: BitMarError;
+    }
+);
+
+/** What `embed()` places in the space that the memory searches: a picture, a text, or a picture seen with a text in mind. */
+export interface EmbedQuery {
+  /** What it looks like. */
+  readonly image?: Source | undefined;
+  /** What it is. */
+  readonly text?: string | undefined;
+  /** Rejects with the code 'aborted'. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * What becomes of a video that is watched: `running`; `waiting` for its first picture; `paused`, by its own controls or by `pause()`; `hidden` with
+ * its page; `muted`, a camera that sends nothing for the moment; `ended`, or its camera was unplugged or stopped; `stopped`, the watch was.
+ */
+export type WatchState = 'waiting' | 'running' | 'paused' | 'hidden' | 'muted' | 'ended' | 'stopped';
+
+/** Options of `captions()`: those of a caption, and these. */
+export interface VideoOptions extends CaptionOptions {
+  /** At least this many milliseconds from the begin of one caption to that of the next, up to 2^31 - 1. Default 0. */
+  interval?: number | undefined;
+  /**
+   * Leaves out frames that differ less from the last one that was captioned: the mean difference of their pixels, 0 to 1. 0.02 leaves out the
+   * noise of a camera, 0.1 small movements. Default 0: none.
+   */
+  minChange?: number | undefined;
+  /** The video has come into another state. */
+  onState?: ((state: WatchState) => void) | undefined;
+}
+
 /** Options of `watch()`: those of a caption, and these. */
-export interface WatchOptions extends Omit<CaptionOptions, 'onToken'> {
+export interface WatchOptions extends Omit<VideoOptions, 'onToken'> {
   /** Each finished caption, and the frame where `onFrame` is given too. */
   onCaption: (caption: Caption, frame: Frame | undefined) => void;
   /** Each piece of a caption as it is found. */
@@ -224,12 +300,18 @@ export interface WatchOptions extends Omit<CaptionOptions, 'onToken'> {
   onFrame?: ((frame: Frame) => void) | undefined;
   /** Ends the watch, whatever it was: a disposed model, a lost worker. */
   onError?: ((error: unknown) => void) | undefined;
-  /** At least this many milliseconds from the begin of one caption to that of the next, up to 2^31 - 1. Default 0. */
-  interval?: number | undefined;
 }
 
 /** A watch that goes on until it is stopped. */
 export interface Watch {
-  /** Ends it: no callback is called after that. */
+  /** What becomes of the video. Changes are told to `onState`. */
+  readonly state: WatchState;
+  /** No frame is taken until `resume()`. A caption that is being computed still comes. */
+  pause(): void;
+  /** Goes on with the newest frame. */
+  resume(): void;
+  /** Ends it: no callback is called after that, but `onState` with 'stopped'. */
   stop(): void;
+  /** As `stop()`, for `using`. Only where the platform knows `Symbol.dispose`. */
+  [Symbol.dispose](): void;
 }

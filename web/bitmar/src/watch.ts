@@ -1,92 +1,101 @@
+// What a watch is to its caller; the work is in video.ts, imported when something is watched.
+
 import type { BitMar } from './bitmar.js';
-import { checkFunction, checkNumber, checkOptions, isObject, LONGEST_TIMER_MS, reading, unlike } from './check.js';
-import { BitMarError, isAborted, reasonOf } from './errors.js';
+import { checkFunction, checkNumber, checkOptions, isObject, isSet, LONGEST_TIMER_MS, unlike } from './check.js';
+import { BitMarError } from './errors.js';
+import { demand } from './on-demand.js';
 import { platform } from './platform.js';
-import type { Watch, WatchOptions } from './types.js';
+import { anyOf, disposable } from './signals.js';
+import type { Caption, VideoOptions, Watch, WatchOptions, WatchState } from './types.js';
 
-/** Frames that come while a caption is computed are never queued: the next caption takes whichever frame is newest then. */
-export function watch(model: BitMar, video: HTMLVideoElement, options: WatchOptions): Watch {
-  checkWatch(video, options);
-  const { onCaption, onFrame, onError, interval = 0, signal, ...captionOptions } = options;
-  const stopped = new AbortController();
-  const stop = () => stopped.abort(reasonOf(signal));
-  if (isAborted(signal)) stop();
-  reading('signal', () => signal?.addEventListener('abort', stop, { once: true, signal: stopped.signal }));
+/** What the caller has to say, and the video's state. */
+export class WatchControl {
+  readonly controller = new AbortController();
+  readonly #onState: VideoOptions['onState'];
+  state: WatchState = 'waiting';
+  paused = false;
+  /** What `onState` threw. */
+  failure: { error: unknown } | undefined;
+  /** Looks at the video again. */
+  look = (): void => {};
+  /** The video has ended. */
+  onEnded: () => unknown = () => {};
 
-  async function run(): Promise<void> {
-    for (;;) {
-      const began = performance.now();
-      await nextFrame(video, stopped.signal);
-      if (stopped.signal.aborted) return;
-      const frame = onFrame ? readFrame(video) : undefined;
-      if (frame) onFrame?.(frame);
-      const caption = await model.caption(frame ?? video, { ...captionOptions, signal: stopped.signal });
-      if (stopped.signal.aborted) return;
-      onCaption(caption, frame);
-      const passed = Math.max(0, performance.now() - began); // less than nothing: the clock was set back
-      await pause(interval - passed, stopped.signal);
-    }
+  constructor({ signal, onState }: VideoOptions) {
+    this.#onState = onState;
+    anyOf(signal, this.controller);
+    this.signal.addEventListener('abort', () => this.become('stopped'));
+    if (this.signal.aborted) this.state = 'stopped';
   }
 
-  run().catch((error: unknown) => {
-    if (stopped.signal.aborted) return;
-    stop();
-    if (onError) onError(error);
-    else platform().report(error);
-  });
-  return { stop };
-}
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
 
-function checkWatch(video: HTMLVideoElement, options: WatchOptions): void {
-  checkOptions(options, 'watch');
-  const { onCaption, interval = 0 } = options;
-  checkFunction('onCaption', onCaption);
-  checkNumber('interval', interval, 0, LONGEST_TIMER_MS);
-  if (typeof document === 'undefined') throw new BitMarError('unsupported_platform', 'watch() is for pages: there are no videos here');
-  if (!isObject(video) || !('videoWidth' in video)) throw unlike('What is watched', 'a video element', video);
-}
-
-/** Resolves when the video shows a new frame to a visible page, or when stopped. */
-function nextFrame(video: HTMLVideoElement, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const usesVideoFrames = 'requestVideoFrameCallback' in video;
-    const request = (): number => (usesVideoFrames ? video.requestVideoFrameCallback(check) : requestAnimationFrame(check));
-    const check = () => {
-      const shown = !document.hidden && video.videoWidth > 0 && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
-      if (shown) done();
-      else handle = request();
-    };
-    const done = () => {
-      signal.removeEventListener('abort', cancel);
-      resolve();
-    };
-    const cancel = () => {
-      if (usesVideoFrames) video.cancelVideoFrameCallback(handle);
-      else cancelAnimationFrame(handle);
-      done();
-    };
-    let handle = request();
-    signal.addEventListener('abort', cancel);
-  });
-}
-
-function readFrame(video: HTMLVideoElement): ImageData | undefined {
-  const { videoWidth: width, videoHeight: height } = video;
-  const canvas = Object.assign(document.createElement('canvas'), { width, height });
-  const context = canvas.getContext('2d', { willReadFrequently: true });
-  context?.drawImage(video, 0, 0, width, height);
-  return context?.getImageData(0, 0, width, height);
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (ms <= 0 || signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
+  become(state: WatchState): void {
+    if (this.state === state || this.state === 'stopped') return;
+    this.state = state;
+    try {
+      this.#onState?.(state);
+    } catch (error) {
+      this.fail(error);
     }
-    signal.addEventListener('abort', done);
-  });
+    if (state === 'ended') this.onEnded();
+  }
+
+  fail(error: unknown): void {
+    this.failure ??= { error };
+    this.stop();
+  }
+
+  stop(): void {
+    this.controller.abort();
+  }
+}
+
+export function watch(model: BitMar, video: HTMLVideoElement, options: WatchOptions): Watch {
+  checkOptions(options, 'watch');
+  checkFunction('onCaption', options.onCaption);
+  checkWatch(video, options, 'watch');
+  const control = new WatchControl(options);
+  const setPaused = (paused: boolean) => {
+    control.paused = paused;
+    if (paused) control.become('paused');
+    else control.look();
+  };
+  const ended = demand('video').then(({ watchFrames }) => watchFrames(model, video, options, control));
+  ended
+    .catch((error: unknown) => {
+      if (!control.signal.aborted) control.fail(error);
+    })
+    .then(() => {
+      if (!control.failure) return;
+      const { error } = control.failure;
+      if (options.onError) options.onError(error);
+      else platform().report(error);
+    });
+  const watch: Omit<Watch, typeof Symbol.dispose> = {
+    get state() {
+      return control.state;
+    },
+    pause: () => setPaused(true),
+    resume: () => setPaused(false),
+    stop: () => control.stop(),
+  };
+  return disposable(watch, () => control.stop()) as Watch;
+}
+
+export async function* captions(model: BitMar, video: HTMLVideoElement, options: VideoOptions): AsyncGenerator<Caption, void, void> {
+  checkWatch(video, options, 'captions');
+  const { captionFrames } = await demand('video');
+  yield* captionFrames(model, video, options, new WatchControl(options));
+}
+
+function checkWatch(video: HTMLVideoElement, options: VideoOptions, method: string): void {
+  checkOptions(options, method);
+  const { interval, minChange } = options;
+  if (interval !== undefined) checkNumber('interval', interval, 0, LONGEST_TIMER_MS);
+  if (isSet(minChange)) checkNumber('minChange', minChange, 0, 1);
+  if (typeof document === 'undefined') throw new BitMarError('unsupported_platform', `${method}() is for pages: there are no videos here`);
+  if (!isObject(video) || !('videoWidth' in video)) throw unlike('What is watched', 'a video element', video);
 }
