@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
+import { picture, png } from '../node/helpers.mjs';
 import { complaints, disposeNodeModel, film, host, launch, MODEL, nodeCaption, path, samplePhotos, SAMPLES, serve, webcam } from './helpers.mjs';
 
 const MODEL_URL = `/${relative(path(''), MODEL)}/`;
@@ -46,6 +47,17 @@ describe('the package in Chromium', () => {
     ({ page, wrong } = await packagePage(browser));
   });
   after(() => browser.close());
+
+  test('a small file that claims too many pixels is refused before the browser decodes it', async () => {
+    // The header's size alone is wrong: whoever decodes it finds no such picture.
+    for (const claim of [{ width: 20_000, height: 20_000 }, { width: 100_000, height: 4_000 }, { width: 8_000, height: 8_000 }]) {
+      const bytes = [...png(picture(3, 4), claim)];
+      const found = await page.evaluate(async (bytes) => codeOf(model.caption(new Blob([new Uint8Array(bytes)]))), bytes);
+      assert.equal(found, 'image_too_large');
+    }
+    // One that the browser has decoded already.
+    assert.equal(await page.evaluate(() => codeOf(model.caption(new OffscreenCanvas(20_000, 1)))), 'image_too_large');
+  });
 
   test('every kind of source gives the caption that node gives for those pixels', async () => {
     const { pixels, captions } = await page.evaluate(async () => {

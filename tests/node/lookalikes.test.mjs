@@ -6,7 +6,8 @@ import { copyFile, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promise
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import { brotliCompressSync } from 'node:zlib';
 
 import { BitMar } from 'bitmar';
@@ -22,6 +23,56 @@ const outcome = (promise, ms = 60_000) =>
     promise.then(() => 'ok', (error) => error.code ?? `no typed error: ${error}`),
     new Promise((resolve) => setTimeout(resolve, ms, 'hangs').unref()),
   ]);
+
+test('addresses that are none, or not of a kind that node knows', async () => {
+  const bad = ['data:,x', 'data:', 'file://host/x', 'file:///a%2Fb', 'http://[', 'data:,%E0%A4%A'];
+  for (const model of bad) assert.match(await outcome(BitMar.load(model)), /^(invalid_argument|missing_file)$/, model);
+  for (const weights of [...bad, 'data:;base64,!!!']) {
+    const files = { config: `${TINY}/config.json`, tokenizer: `${TINY}/tokenizer.json`, preprocessor: `${TINY}/preprocessor_config.json`, weights };
+    assert.match(await outcome(BitMar.load(files)), /^(invalid_argument|missing_file|invalid_model)$/, weights);
+  }
+  for (const wasmUrl of [...bad, Object.create(null), 5, '/no/such/file.wasm']) assert.match(await outcome(BitMar.load(TINY, { wasmUrl })), /^(invalid_argument|missing_file)$/);
+  for (const workerUrl of ['http://localhost/worker.js', 'blob:null/5', 'file://host/x', Object.create(null)]) {
+    assert.match(await outcome(BitMar.load(TINY, { workerUrl })), /^(invalid_argument|worker_failed)$/);
+  }
+});
+
+describe('callbacks and listeners that throw what is no error, or later, or in another realm', () => {
+  const foreign = runInNewContext('async () => { throw new Error("foreign") }');
+  let warnings;
+  const warn = ({ message }) => warnings.push(message);
+  beforeEach(() => ((warnings = []), process.on('warning', warn)));
+  afterEach(() => process.off('warning', warn));
+
+  test('end their own call', async () => {
+    const later = async () => throwing();
+    const model = await BitMar.load(TINY);
+    const all = async (onToken) => {
+      for await (const piece of model.stream(image, { onToken, maxTokens: 20 })) void piece;
+    };
+    for (const onToken of [later, foreign]) {
+      assert.match(await outcome(all(onToken)), /of the caller|foreign/);
+      assert.match(await outcome(model.caption(image, { onToken })), /of the caller|foreign/);
+    }
+    for (const onProgress of [later, foreign]) assert.match(await outcome(BitMar.load(TINY, { onProgress })), /of the caller|foreign/);
+    assert.equal(await outcome(model.caption(image)), 'ok');
+    model.dispose();
+  });
+
+  test('or are reported, whatever it is', async () => {
+    const model = await BitMar.load(TINY);
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    const odd = [Object.create(null), Object.assign(new Error('odd'), { stack: 5 }), proxy, null, undefined];
+    const listeners = [...odd.map((value) => () => { throw value; }), ...odd.map((value) => async () => { throw value; }), foreign];
+    for (const listener of listeners) model.memory.addEventListener('change', listener);
+    await model.memory.teach(image, 'a name');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.equal(warnings.length, listeners.length, warnings.join());
+    assert.equal(await outcome(model.caption(image)), 'ok');
+    model.dispose();
+  });
+});
 
 describe('signals that only look like some', () => {
   const real = (changes) => {

@@ -1,4 +1,4 @@
-import { wrong } from './check.js';
+import { nameOf, wrong } from './check.js';
 
 /** What relative addresses are relative to: the page, or the worker's own script. */
 export function baseAddress(): string {
@@ -18,12 +18,13 @@ export function addressOf(address: string | URL, base?: string): URL {
   try {
     return new URL(address, base);
   } catch (cause) {
-    throw wrong(`${String(address)} is no address`, cause);
+    throw wrong(`${typeof address === 'string' ? address : nameOf(address)} is no address`, cause);
   }
 }
 
 /** Of a file in a folder. What the folder's address asks for (a token, say) holds for its files. */
 export function fileIn(folder: URL, file: string): string {
+  if (folder.protocol === 'data:') throw wrong('A data: address is no folder');
   if (!folder.pathname.endsWith('/')) folder.pathname += '/';
   const address = new URL(file, folder);
   address.search = folder.search;

@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { bytesOf, checkFileSize, checkFileText, checkFinite, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, copied, isA, isAddress, checkImageOrText, isObject, isSet, MOST_BEAMS, MOST_TOKENS, reading, unlike } from './check.js';
+import { bytesOf, checkFileSize, checkFileText, checkNumber, checkOneOf, checkOptions, checkText, checkTime, checkWhole, copied, isA, isAddress, checkImageOrText, isObject, isSet, MOST_BEAMS, MOST_TOKENS, reading, unlike } from './check.js';
 import { defaultModel } from './default-model.js';
 import { download, type Downloaded, type DownloadOptions } from './download.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
@@ -68,10 +68,11 @@ export class BitMar {
     const int8KvCache = kvCache === 'int8';
     checkMemoryOptions(options.memory ?? {});
     const additiveMemory = options.memory?.policy === 'additive';
+    for (const name of ['wasmUrl', 'workerUrl'] as const) if (isSet(options[name]) && !isAddress(options[name])) throw unlike(name, 'an address', options[name]);
     const how = downloadOptions(options);
     if (options.worker === undefined && !platform().hasWorkers) options = { ...options, worker: false };
     let chosen = chooseBuild(options);
-    const wasm = { address: String(options.wasmUrl ?? platform().wasmAddress(chosen.build)), instead: withoutThreads(options, chosen.build) };
+    const wasm = { address: isSet(options.wasmUrl) ? platform().resolve(options.wasmUrl!) : platform().wasmAddress(chosen.build), instead: withoutThreads(options, chosen.build) };
 
     let files: Omit<ModelFiles, 'weights'> & { weights: Uint8Array };
     let loader: Downloaded;
@@ -122,9 +123,9 @@ export class BitMar {
     let wake = () => {};
     let finished = false;
     const onToken = (piece: string) => {
-      options.onToken?.(piece);
       pieces.push(piece);
       wake();
+      return options.onToken?.(piece); // what it throws, now or later, ends the call
     };
     const result = this.caption(source, { ...options, signal, onToken }).finally(() => {
       finished = true;
@@ -222,7 +223,7 @@ export class BitMar {
     const { signal, onToken, now = Date.now(), label = null, thumbnail } = options;
     if (isAborted(signal)) throw aborted(signal);
     const checked = engineOptions(options);
-    checkFinite('now', now);
+    checkTime('now', now);
     const picture = await platform().capture(source, signal);
     const { write, small } = await beforeSending(picture, async () => {
       const write = await prepare();
@@ -308,7 +309,7 @@ function engineOptions(options: CaptionOptions): Omit<EngineOptions, 'readMemory
   checkWhole('numBeams', numBeams, 1, MOST_BEAMS);
   if (lengthPenalty !== undefined) checkNumber('lengthPenalty', lengthPenalty, -10, 10);
   checkNumber('temperature', temperature, 0, 1000);
-  checkNumber('topP', topP, 0, 1);
+  if (!(typeof topP === 'number' && topP > 0 && topP <= 1)) throw unlike('topP', 'a number above 0, up to 1', topP);
   checkWhole('seed', seed, 0, Number.MAX_SAFE_INTEGER);
   return { prompt, maxTokens, numBeams, lengthPenalty, temperature, topP, seed };
 }

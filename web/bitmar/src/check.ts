@@ -18,6 +18,10 @@ export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** Of a photo's file that is not the browser's to decode, as in src/io/image.h. */
 export const MOST_PHOTO_BYTES = 96 << 20;
 
+/** Pixels of a picture, and of its sides, as in src/io/image.h. */
+const MOST_PIXELS = 40_000_000;
+const MOST_SIDE = 16_384;
+
 /** Bytes of a model's files, as in src/io and src/model/model_files.cpp. */
 export const MOST_BYTES = { config: 1 << 20, preprocessor: 1 << 20, tokenizer: 8 << 20, weights: 512 << 20 } as const;
 
@@ -137,7 +141,12 @@ export function checkNumber(name: string, value: unknown, least: number, most: n
 
 /** A number of any size; neither NaN nor infinite. */
 export function checkFinite(name: string, value: unknown): void {
-  checkNumber(name, value, -Number.MAX_VALUE, Number.MAX_VALUE);
+  if (!Number.isFinite(value)) throw unlike(name, 'a finite number', value);
+}
+
+/** A time, as of Date.now(): the engine takes what JavaScript's dates can be. */
+export function checkTime(name: string, value: unknown): void {
+  if (typeof value !== 'number' || !(Math.abs(value) <= 8.64e15)) throw unlike(name, 'a time in milliseconds since 1970', value);
 }
 
 /**
@@ -152,6 +161,11 @@ export function checkText(name: string, text: unknown, most = MOST_TEXT_BYTES): 
 }
 
 /** The bytes of one of the model's files, so far or as announced. */
+export function checkPixels(width: number, height: number): void {
+  if (width <= MOST_SIDE && height <= MOST_SIDE && width * height <= MOST_PIXELS) return;
+  throw new BitMarError('image_too_large', `The picture has ${width} x ${height} pixels; the limits are ${MOST_SIDE} a side and ${MOST_PIXELS} together`);
+}
+
 export function checkFileSize(part: keyof typeof MOST_BYTES, bytes: number): void {
   const most = MOST_BYTES[part];
   if (bytes > most) throw new BitMarError(TOO_LARGE[part], `The file of the model's ${part} has ${bytes} bytes; ${most} are the limit`);

@@ -69,11 +69,17 @@ export async function download<Name extends string>(files: Record<Name, Wanted>,
   const names = Object.keys(files) as Name[];
   const counters = new Map<Name, Counter>(names.map((name) => [name, { loaded: 0, total: undefined }]));
 
+  // What `onProgress` throws, or rejects with later, ends the download.
+  let fail: (error: unknown) => void;
+  const failed = new Promise<never>((_, reject) => (fail = reject));
+  failed.catch(() => {});
+
   function report(address: string): void {
     if (!onProgress) return;
     const all = [...counters.values()];
     const total = all.some((counter) => counter.total === undefined) ? undefined : sum(all.map((counter) => counter.total ?? 0));
-    onProgress({ file: address.replace(/[?#].*/, '').replace(/.*\//, ''), loaded: sum(all.map((counter) => counter.loaded)), total });
+    const progress = { file: address.replace(/[?#].*/, '').replace(/.*\//, ''), loaded: sum(all.map((counter) => counter.loaded)), total };
+    guarded(() => onProgress(progress), (error) => fail(error));
   }
 
   // The first failure, or the caller's signal, stops every other transfer.
@@ -103,7 +109,7 @@ export async function download<Name extends string>(files: Record<Name, Wanted>,
   }
 
   try {
-    const contents = await Promise.all(
+    const all = Promise.all(
       names.map(async (name) => {
         const { address, instead } = files[name];
         try {
@@ -114,6 +120,7 @@ export async function download<Name extends string>(files: Record<Name, Wanted>,
         }
       }),
     );
+    const contents = await Promise.race([all, failed]);
     return Object.fromEntries(names.map((name, i) => [name, contents[i]])) as Record<Name, Downloaded>;
   } catch (error) {
     if (isAborted(signal)) throw aborted(signal);

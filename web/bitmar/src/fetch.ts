@@ -57,9 +57,14 @@ function versionOf(headers: Headers): string | undefined {
 /** Bundlers write small files into their scripts. A Content-Security-Policy may forbid to fetch those. */
 function inlined(address: string): OpenFile {
   const comma = address.indexOf(',');
-  const body = decodeURIComponent(address.slice(comma + 1));
-  const base64 = /;base64$/i.test(address.slice(0, comma));
-  const bytes = base64 ? Uint8Array.from(atob(body), (character) => character.charCodeAt(0)) : new TextEncoder().encode(body);
+  let bytes: Uint8Array;
+  try {
+    const body = decodeURIComponent(address.slice(comma + 1));
+    const base64 = /;base64$/i.test(address.slice(0, comma));
+    bytes = base64 ? Uint8Array.from(atob(body), (character) => character.charCodeAt(0)) : new TextEncoder().encode(body);
+  } catch (cause) {
+    throw new BitMarError('invalid_argument', `A data: address is damaged: ${messageOf(cause)}`, { cause });
+  }
   const chunks = (async function* () {
     yield bytes;
   })();

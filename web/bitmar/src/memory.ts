@@ -1,4 +1,4 @@
-import { checkBoolean, checkFinite, checkFunction, checkImageOrText, checkNumber, checkOneOf, checkOptions, checkText, checkWhole, isObject, isSet, LONGEST_TIMER_MS, MOST_LABEL_BYTES, unlike, wrong } from './check.js';
+import { checkBoolean, checkFinite, checkFunction, checkImageOrText, checkNumber, checkOneOf, checkOptions, checkText, checkTime, checkWhole, isObject, isSet, LONGEST_TIMER_MS, MOST_LABEL_BYTES, unlike, wrong } from './check.js';
 import type { EngineEpisode } from './engine.js';
 import { aborted, BitMarError, isAborted, unlessAborted } from './errors.js';
 import { SafeEventTarget } from './events.js';
@@ -176,7 +176,7 @@ export class Memory extends SafeEventTarget {
     const { signal, thumbnail, now = Date.now() } = options;
     if (isAborted(signal)) throw aborted(signal);
     checkLabel(label);
-    checkFinite('now', now);
+    checkTime('now', now);
     const picture = await platform().capture(source, signal);
     const small = await beforeSending(picture, async () => {
       const small = miniatureOf(picture, thumbnail);
@@ -193,7 +193,7 @@ export class Memory extends SafeEventTarget {
     checkOptions(options, 'touch');
     const { now = Date.now() } = options;
     checkId(id);
-    checkFinite('now', now);
+    checkTime('now', now);
     await this.#openToWrite();
     await this.#parts.host.memory('touch', { id, nowMs: now });
     this.#changed('touch', id);

@@ -1,9 +1,11 @@
 import { addressOf, baseAddress, fileIn, unmoved } from './address.js';
 import { capturePlain, fileOf, unknownSource } from './capture.js';
+import { checkPixels } from './check.js';
 import { BitMarError } from './errors.js';
 import { fetchFile } from './fetch.js';
 import { keptFiles } from './kept-files.js';
 import { demand } from './on-demand.js';
+import { sizeOf } from './photo-size.js';
 import { miniature } from './pixels.js';
 import type { Platform, Port, PortEvents } from './platform.js';
 import type { Picture, Reply } from './protocol.js';
@@ -132,21 +134,38 @@ function blobThatImports(address: URL): string {
 
 /** A file is decoded by the browser, where it can; the rest is done or explained on demand. */
 async function captureFile(file: Blob): Promise<Picture> {
+  const size = await sizeOf(file).catch(() => undefined);
+  if (size) checkPixels(size.width, size.height);
+  let bitmap: ImageBitmap;
   try {
-    return { kind: 'bitmap', bitmap: await createImageBitmap(file) };
+    bitmap = await createImageBitmap(file);
   } catch (error) {
     return (await demand('photoFiles')).captureUndecoded(file, error);
   }
+  return whole(bitmap);
+}
+
+/** Before pixels are read, which takes four bytes for each. */
+function whole(bitmap: ImageBitmap): Picture {
+  try {
+    checkPixels(bitmap.width, bitmap.height);
+  } catch (error) {
+    bitmap.close();
+    throw error;
+  }
+  return { kind: 'bitmap', bitmap };
 }
 
 async function captureDrawable(source: Source): Promise<Picture> {
   if (typeof HTMLVideoElement !== 'undefined' && source instanceof HTMLVideoElement && source.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) {
     throw new BitMarError('invalid_image', 'The video has no picture yet');
   }
+  let bitmap: ImageBitmap;
   try {
-    return { kind: 'bitmap', bitmap: await createImageBitmap(source as ImageBitmapSource) };
+    bitmap = await createImageBitmap(source as ImageBitmapSource);
   } catch (error) {
     if (error instanceof TypeError) throw unknownSource(source);
     throw new BitMarError('invalid_image', 'The browser could not take a picture from this source', { cause: error });
   }
+  return whole(bitmap);
 }

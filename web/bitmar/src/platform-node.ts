@@ -40,7 +40,12 @@ export const nodePlatform: Platform = {
     // A worker takes over the process's flags and refuses `--input-type` (of `node --input-type=module -e ...`). Given flags of its own it
     // refuses V8's, which hold for the whole process anyway: so it gets none, and only then.
     const flags = process.execArgv.some((flag) => flag.startsWith('--input-type')) ? { execArgv: [] } : {};
-    const worker = new Worker(url ? addressOf(url) : new URL('./worker-node.js', import.meta.url), flags);
+    let worker: Worker;
+    try {
+      worker = new Worker(url ? addressOf(url) : new URL('./worker-node.js', import.meta.url), flags);
+    } catch (cause) {
+      throw new BitMarError('worker_failed', `node refused to start the worker: ${messageOf(cause)}`, { cause });
+    }
     worker.on('message', (reply: Reply) => events.reply(reply));
     worker.on('error', (error) => events.failed(new BitMarError('worker_failed', messageOf(error), { cause: error })));
     worker.on('exit', () => events.failed(new BitMarError('worker_failed', 'The worker exited')));
@@ -92,8 +97,9 @@ async function captureFile(file: Blob): Promise<Picture> {
 
 /** Of a regular file alone: a pipe may never say a word, and a device never end. */
 async function openFromDisk(address: string, signal: AbortSignal): Promise<OpenFile> {
-  const path = fileURLToPath(address);
+  let path = address;
   try {
+    path = fileURLToPath(address);
     const found = await stat(path);
     if (!found.isFile()) throw new Error('it is no file');
     return { start: 0, size: found.size, exact: true, chunks: chunksOf(path, signal) };
