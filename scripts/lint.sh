@@ -2,7 +2,7 @@
 # Looks for bugs and for layout that is not ours, without running anything. usage: npm run lint [-- --all | --since COMMIT]
 #   clang-format   C++: layout (.clang-format)
 #   clang-tidy     C++: bugs and waste (.clang-tidy), in files that differ from COMMIT; --all: in every file, which takes minutes
-#   biome          TypeScript, JavaScript, JSON, HTML and CSS: bugs (biome.json)
+#   biome          TypeScript, JavaScript, JSON, HTML and CSS: bugs (biome.jsonc)
 #   ruff           Python: bugs (ruff.toml)
 #   git            blanks at the ends of lines, and what a merge left (.editorconfig)
 # COMMIT is where the branch left origin/main; on main itself it is the last commit but one.
