@@ -28,6 +28,7 @@ PackedTernary random_ternary(const Kernels& kernels, int rows, int cols) {
   // Codes 0..2, four to a byte, in the order of the file.
   const auto random = bytes(static_cast<std::size_t>(rows) / 4 * cols, 0, 81);
   std::vector<std::uint8_t> packed;
+  packed.reserve(random.size());
   for (int b : random)
     packed.push_back(static_cast<std::uint8_t>(b % 3 | b / 3 % 3 << 2 | b / 9 % 3 << 4 | b / 27 << 6));
   return PackedTernary(packed, rows, cols, kernels.order);

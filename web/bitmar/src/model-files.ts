@@ -21,7 +21,7 @@ const MANIFEST = 'manifest.json';
 export function downloadOptions({ signal, onProgress, timeout, fetch, cache, headers }: LoadOptions): DownloadOptions {
   if (isSet(timeout)) checkNumber('timeout', timeout, 0, LONGEST_TIMER_MS);
   try {
-    new Headers(headers ?? {});
+    void new Headers(headers ?? {});
   } catch (cause) {
     throw wrong(`headers cannot be sent: ${messageOf(cause)}`, cause);
   }

@@ -37,7 +37,7 @@ const OTHER_FORMATS: readonly [name: string, beginning: RegExp][] = [
 ];
 
 /** What begins so, after comments and declarations, is drawn. */
-const SVG = /^(\s|<\?[^]*?\?>|<!--[^]*?-->|<!doctype svg[^]*?>)*<svg[\s>]/i;
+const SVG = /^(\s|<\?.*?\?>|<!--.*?-->|<!doctype svg.*?>)*<svg[\s>]/is;
 const BEGINNING_BYTES = 4096;
 
 /** A file that the browser could not decode: an SVG's picture, or why there is none, as far as can be told. */

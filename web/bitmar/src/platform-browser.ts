@@ -95,7 +95,7 @@ export const browserPlatform: Platform = {
     const plain = capturePlain(source);
     if (plain) return plain;
     const file = fileOf(source, signal);
-    return file ? Promise.resolve(file).then(captureFile) : captureDrawable(source);
+    return file === undefined ? captureDrawable(source) : Promise.resolve(file).then(captureFile);
   },
 
   decodePhoto: undefined,

@@ -60,7 +60,7 @@ export const nodePlatform: Platform = {
     const plain = capturePlain(source);
     if (plain) return plain;
     const file = fileOf(source, signal);
-    if (file) return Promise.resolve(file).then(captureFile);
+    if (file !== undefined) return Promise.resolve(file).then(captureFile);
     throw unknownSource(source);
   },
 

@@ -64,7 +64,7 @@ export function watch(model: BitMar, video: HTMLVideoElement, options: WatchOpti
     else control.look();
   };
   const ended = demand('video').then(({ watchFrames }) => watchFrames(model, video, options, control));
-  ended
+  void ended
     .catch((error: unknown) => {
       if (!control.signal.aborted) control.fail(error);
     })
