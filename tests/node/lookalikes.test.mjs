@@ -40,7 +40,7 @@ test('addresses that are none, or not of a kind that node knows', async () => {
 describe('callbacks and listeners that throw what is no error, or later, or in another realm', () => {
   const foreign = runInNewContext('async () => { throw new Error("foreign") }');
   let warnings;
-  const warn = ({ message }) => warnings.push(message);
+  const warn = ({ name, message }) => name === 'BitMarWarning' && warnings.push(message);
   beforeEach(() => ((warnings = []), process.on('warning', warn)));
   afterEach(() => process.off('warning', warn));
 

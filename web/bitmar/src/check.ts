@@ -78,7 +78,11 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 
 /** Whether it is of one of these classes, of whichever realm: what comes from a frame is no instance of this page's classes. */
 export function isA(value: unknown, ...classes: string[]): boolean {
-  return classes.includes(Object.prototype.toString.call(value).slice('[object '.length, -1));
+  try {
+    return classes.includes(Object.prototype.toString.call(value).slice('[object '.length, -1));
+  } catch {
+    return false; // it throws when it is looked at
+  }
 }
 
 /** Of recall and embed. */

@@ -40,9 +40,10 @@ export const nodePlatform: Platform = {
     // A worker takes over the process's flags and refuses `--input-type` (of `node --input-type=module -e ...`). Given flags of its own it
     // refuses V8's, which hold for the whole process anyway: so it gets none, and only then.
     const flags = process.execArgv.some((flag) => flag.startsWith('--input-type')) ? { execArgv: [] } : {};
+    const address = url ? addressOf(url) : new URL('./worker-node.js', import.meta.url);
     let worker: Worker;
     try {
-      worker = new Worker(url ? addressOf(url) : new URL('./worker-node.js', import.meta.url), flags);
+      worker = new Worker(address, flags);
     } catch (cause) {
       throw new BitMarError('worker_failed', `node refused to start the worker: ${messageOf(cause)}`, { cause });
     }
