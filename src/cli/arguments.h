@@ -29,7 +29,7 @@ inline constexpr const char* kUsage =
     "  --prompt TEXT      what the caption should be about\n"
     "  --json             one JSON object a photo instead of the caption or answer; errors too, on standard output\n"
     "  --jsonl            the same, one a line, each with its photo's path\n"
-    "  --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line; - is standard input\n"
+    "  --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line; - is stdin\n"
     "  --text TEXT        a text to embed; --texts FILE: one a line\n"
     "  --max-tokens N     at most this many tokens (24; of answers the model's own)\n"
     "  --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)\n"

@@ -19,7 +19,7 @@ export const USAGE = `usage: bitmar caption PHOTO... [options]
   --prompt TEXT      what the caption should be about
   --json             one JSON object a photo instead of the caption or answer; errors too, on standard output
   --jsonl            the same, one a line, each with its photo's path
-  --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line; - is standard input
+  --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line; - is stdin
   --text TEXT        a text to embed; --texts FILE: one a line
   --max-tokens N     at most this many tokens (24; of answers the model's own)
   --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)
