@@ -3,9 +3,10 @@
 #include <charconv>
 #include <functional>
 #include <sstream>
+#include <utility>
 
+#include "cli/photos.h"
 #include "io/error.h"
-#include "io/model_files.h"
 
 namespace bitmar::cli {
 
@@ -22,7 +23,7 @@ T number(const std::string& option, const std::string& text) {
 
 void for_each_line(const std::filesystem::path& list, const std::function<void(const std::string&)>& f) {
   constexpr std::size_t kMaxList = 16 << 20, kMaxLines = 1 << 18;
-  const std::vector<std::uint8_t> bytes = read_file(list, kMaxList);
+  const std::vector<std::uint8_t> bytes = read_input(list, kMaxList);
   std::istringstream lines(std::string(bytes.begin(), bytes.end()));
   std::size_t count = 0;
   for (std::string line; std::getline(lines, line);) {
@@ -45,6 +46,18 @@ void add_questions(const std::filesystem::path& list, Arguments& a) {
     a.photos.emplace_back(line.substr(0, tab));
     a.questions.push_back(line.substr(tab + 1));
   });
+}
+
+// Every photo of a folder in the folder's place, with the same question.
+void expand_folders(Arguments& a) {
+  const std::vector<std::filesystem::path> named = std::exchange(a.photos, {});
+  const std::vector<std::string> questions = std::exchange(a.questions, {});
+  for (std::size_t i = 0; i < named.size(); ++i) {
+    for (const std::filesystem::path& photo : photos_of(named[i])) {
+      a.photos.push_back(photo);
+      if (!questions.empty()) a.questions.push_back(questions[i]);
+    }
+  }
 }
 
 // --name=value is --name value.
@@ -139,6 +152,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     throw UsageError("which photo or text?");
   if (a.command != Arguments::Command::embed && !a.texts.empty()) throw UsageError("only embed takes a text");
   if (a.command == Arguments::Command::info && !a.photos.empty()) throw UsageError("info takes no photo");
+  expand_folders(a);
   return a;
 }
 

@@ -1,11 +1,15 @@
 // bitmar: captions for photos, from the command line.
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <iostream>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/arguments.h"
+#include "cli/photos.h"
+#include "cli/progress.h"
 #include "io/error.h"
 #include "io/image.h"
 #include "io/model_files.h"
@@ -51,78 +55,168 @@ void print(const Answer& answer, const std::filesystem::path& photo, const std::
   print_line(line);
 }
 
-// Where there are several photos, what goes wrong names its own.
-template <class F>
-void for_each_photo(const Arguments& arguments, const F& f) {
-  for (std::size_t i = 0; i < arguments.photos.size(); ++i) {
-    try {
-      f(i);
-    } catch (const Error& error) {
-      if (arguments.photos.size() == 1) throw;
-      throw Error(error.code(), arguments.photos[i].string() + ": " + error.what());
-    }
+// What is wrong with one photo and not with all; of a question or text also what is wrong with that.
+bool is_of_one(ErrorCode code, Arguments::Command command) {
+  switch (code) {
+    case ErrorCode::missing_file:
+    case ErrorCode::invalid_image:
+    case ErrorCode::image_too_large:
+    case ErrorCode::unsupported_image:
+      return true;
+    case ErrorCode::invalid_argument:
+    case ErrorCode::invalid_text:
+    case ErrorCode::text_too_long:
+      return command != Arguments::Command::caption;
+    default:
+      return false;
   }
 }
 
-void caption(const Arguments& arguments, const char* program) {
+// As JSON among the results, where these are JSON.
+void complain(const Error& error, const nlohmann::ordered_json& about, Output output) {
+  if (output == Output::text) {
+    std::cerr << "bitmar: " << to_string(error.code()) << ": " << error.what() << "\n";
+    return;
+  }
+  nlohmann::ordered_json line = {{"error", {{"code", to_string(error.code())}, {"message", error.what()}}}};
+  line.update(about);
+  print_line(line);
+}
+
+// One thing after the other that the command line names. One that goes wrong is complained about, with its name where
+// there are several, and the next has its turn.
+class Turns {
+ public:
+  Turns(const Arguments& arguments, std::size_t total) : arguments_(arguments), total_(total) {}
+
+  template <class F>
+  void take(const std::string& name, const nlohmann::ordered_json& about, const F& f) {
+    bar_.show(done_++, total_);
+    try {
+      f();
+    } catch (const Error& error) {
+      bar_.clear();
+      const Error named(error.code(), total_ == 1 ? error.what() : name + ": " + error.what());
+      if (!is_of_one(error.code(), arguments_.command)) throw named;
+      complain(arguments_.output == Output::text ? named : error, about, arguments_.output);
+      failed_ = true;
+    }
+    bar_.clear();
+    std::cout.flush();
+  }
+
+  template <class F>
+  void take_photo(std::size_t i, const F& f) {
+    const std::string photo = arguments_.photos[i].string();
+    nlohmann::ordered_json about = {{"photo", photo}};
+    if (!arguments_.questions.empty()) about["question"] = arguments_.questions[i];
+    take(photo, about, f);
+  }
+
+  bool failed() const { return failed_; }
+
+ private:
+  const Arguments& arguments_;
+  ProgressBar bar_;
+  std::size_t total_, done_ = 0;
+  bool failed_ = false;
+};
+
+// Each: whether all went well.
+
+bool caption(const Arguments& arguments, const char* program) {
   const auto engine = load(arguments, program);
-  for_each_photo(arguments, [&](std::size_t i) {
-    const Image image = decode_image(read_file(arguments.photos[i], kMaxImageFile));
-    print(engine->caption(image.view(), arguments.options), arguments.photos[i], arguments.output);
-  });
+  Turns turns(arguments, arguments.photos.size());
+  for (std::size_t i = 0; i < arguments.photos.size(); ++i) {
+    turns.take_photo(i, [&] {
+      const Image image = decode_image(read_photo(arguments.photos[i]));
+      print(engine->caption(image.view(), arguments.options), arguments.photos[i], arguments.output);
+    });
+  }
+  return !turns.failed();
 }
 
 // Questions about the same photo one after another: it is decoded once, and the engine sees it once.
-void ask(const Arguments& arguments, const char* program) {
+bool ask(const Arguments& arguments, const char* program) {
   const auto engine = load(arguments, program);
+  Turns turns(arguments, arguments.photos.size());
+  std::optional<std::filesystem::path> seen;
   Image image;
-  for_each_photo(arguments, [&](std::size_t i) {
-    const auto& photo = arguments.photos[i];
-    if (i == 0 || photo != arguments.photos[i - 1]) image = decode_image(read_file(photo, kMaxImageFile));
-    print(engine->ask(image.view(), arguments.questions[i], arguments.ask), photo, arguments.questions[i],
-          arguments.output);
-  });
+  for (std::size_t i = 0; i < arguments.photos.size(); ++i) {
+    turns.take_photo(i, [&] {
+      const auto& photo = arguments.photos[i];
+      if (seen != photo) {
+        seen.reset();
+        image = decode_image(read_photo(photo));
+        seen = photo;
+      }
+      print(engine->ask(image.view(), arguments.questions[i], arguments.ask), photo, arguments.questions[i],
+            arguments.output);
+    });
+  }
+  return !turns.failed();
 }
 
 // One line a photo, then one a text.
-void embed(const Arguments& arguments, const char* program) {
+bool embed(const Arguments& arguments, const char* program) {
   const auto engine = load(arguments, program);
+  Turns turns(arguments, arguments.photos.size() + arguments.texts.size());
   const auto line = [](const char* kind, const std::string& of, std::span<const float> unit) {
     const nlohmann::ordered_json vector = std::vector<float>(unit.begin(), unit.end());
     print_line({{kind, of}, {"embedding", vector}});
   };
-  for (const auto& photo : arguments.photos) {
-    const Image image = decode_image(read_file(photo, kMaxImageFile));
-    const ImageView view = image.view();
-    line("photo", photo.string(), engine->embed(&view, arguments.options.prompt));
+  for (std::size_t i = 0; i < arguments.photos.size(); ++i) {
+    turns.take_photo(i, [&] {
+      const Image image = decode_image(read_photo(arguments.photos[i]));
+      const ImageView view = image.view();
+      line("photo", arguments.photos[i].string(), engine->embed(&view, arguments.options.prompt));
+    });
   }
-  for (const std::string& text : arguments.texts) line("text", text, engine->embed(nullptr, text));
+  for (const std::string& text : arguments.texts) {
+    turns.take("\"" + text + "\"", {{"text", text}}, [&] { line("text", text, engine->embed(nullptr, text)); });
+  }
+  return !turns.failed();
 }
 
 void info(const Arguments& arguments, const char* program) {
   const auto engine = load(arguments, program);
   const MemoryReport bytes = engine->bytes();
+  const std::pair<const char*, std::size_t> rows[] = {
+      {"weights", bytes.weights},           {"activations", bytes.activations}, {"kv_cache", bytes.kv_cache},
+      {"memory_slots", bytes.memory_slots}, {"scratch", bytes.scratch},         {"total", bytes.total()}};
+  const std::size_t parameters = engine->model().weights().parameters;
+  if (arguments.output != Output::text) {
+    nlohmann::ordered_json counts;
+    for (const auto& [name, count] : rows) counts[name] = count;
+    print_line({{"kernels", engine->kernels_name()},
+                {"threads", engine->threads()},
+                {"parameters", parameters},
+                {"bytes", counts}});
+    return;
+  }
   std::printf("%-14s %s\n", "kernels", engine->kernels_name());
   if (const char* rejected = chosen_kernels().rejected) std::printf("%-14s %s\n", "rejected", rejected);
   std::printf("%-14s %d\n", "threads", engine->threads());
-  std::printf("%-14s %zu\n", "parameters", engine->model().weights().parameters);
-  const std::pair<const char*, std::size_t> rows[] = {
-      {"weights", bytes.weights},           {"activations", bytes.activations}, {"kv cache", bytes.kv_cache},
-      {"memory slots", bytes.memory_slots}, {"scratch", bytes.scratch},         {"total", bytes.total()}};
-  for (const auto& [name, count] : rows) std::printf("%-14s %zu bytes\n", name, count);
+  std::printf("%-14s %zu\n", "parameters", parameters);
+  for (const auto& [name, count] : rows) {
+    std::string words = name;
+    std::ranges::replace(words, '_', ' ');
+    std::printf("%-14s %zu bytes\n", words.c_str(), count);
+  }
 }
 
 int run(int argc, char** argv) {
   const Arguments arguments = parse_arguments({argv + 1, argv + argc});
+  bool well = true;
   switch (arguments.command) {
     case Arguments::Command::caption:
-      caption(arguments, argv[0]);
+      well = caption(arguments, argv[0]);
       break;
     case Arguments::Command::ask:
-      ask(arguments, argv[0]);
+      well = ask(arguments, argv[0]);
       break;
     case Arguments::Command::embed:
-      embed(arguments, argv[0]);
+      well = embed(arguments, argv[0]);
       break;
     case Arguments::Command::info:
       info(arguments, argv[0]);
@@ -139,22 +233,30 @@ int run(int argc, char** argv) {
     std::cerr << "bitmar: the output could not be written\n";
     return 1;
   }
-  return 0;
+  return well ? 0 : 1;
+}
+
+// For errors before the arguments are understood, too.
+Output output_of(const std::vector<std::string>& given) {
+  const auto has = [&](const char* word) { return std::ranges::find(given, word) != given.end(); };
+  return has("--json") || has("--jsonl") ? Output::json : Output::text;
 }
 
 }  // namespace
 }  // namespace bitmar::cli
 
 int main(int argc, char** argv) {
+  const bitmar::cli::Output output = bitmar::cli::output_of({argv + 1, argv + argc});
   try {
     return bitmar::cli::run(argc, argv);
   } catch (const bitmar::cli::UsageError& error) {
     std::cerr << "bitmar: " << error.what() << "\n\n" << bitmar::cli::kUsage;
     return 2;
   } catch (const bitmar::Error& error) {
-    std::cerr << "bitmar: " << to_string(error.code()) << ": " << error.what() << "\n";
+    bitmar::cli::complain(error, nlohmann::ordered_json::object(), output);
   } catch (const std::bad_alloc&) {
-    std::cerr << "bitmar: out_of_memory: there is not enough memory\n";
+    const bitmar::Error error(bitmar::ErrorCode::out_of_memory, "there is not enough memory");
+    bitmar::cli::complain(error, nlohmann::ordered_json::object(), output);
   } catch (const std::exception& error) {
     std::cerr << "bitmar: " << error.what() << "\n";
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createReadStream, existsSync } from 'node:fs';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -17,12 +17,31 @@ const PROGRAMS = {
   native: [['release', 'debug'].map((kind) => path(`build/native-${kind}/src/bitmar`)).find(existsSync)],
 };
 
-const runner = ([program, ...first]) => (...args) =>
+/** `input`: a file for standard input. */
+const runner = ([program, ...first], input) => (...args) =>
   new Promise((resolve) => {
-    execFile(program, [...first, ...args], (error, stdout, stderr) => {
+    const child = execFile(program, [...first, ...args], { maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
       resolve({ status: error ? error.code : 0, stdout, stderr });
     });
+    if (input) createReadStream(input).pipe(child.stdin);
   });
+
+const jsonLines = (text) => text.trim().split('\n').map((line) => JSON.parse(line));
+/** What takes time takes another time each time. */
+const timeless = (text) => jsonLines(text).map((line) => ({ ...line, ...('vision_ms' in line ? { vision_ms: 0, text_ms: 0 } : {}) }));
+
+/** Photos in folders, and what is none. */
+async function album(t) {
+  const folder = await mkdtemp(join(tmpdir(), 'bitmar-album-'));
+  t.after(() => rm(folder, { recursive: true }));
+  for (const name of ['b', 'empty', 'b/deeper.jpg']) await mkdir(join(folder, name));
+  await copyFile(CAT, join(folder, 'b/cat.JPG'));
+  await copyFile(COFFEE, join(folder, 'a.jpeg'));
+  await copyFile(COFFEE, join(folder, 'b/deeper.jpg/x.jpg'));
+  await writeFile(join(folder, 'broken.png'), 'no picture');
+  await writeFile(join(folder, 'notes.txt'), 'no photo');
+  return folder;
+}
 
 for (const [name, program] of Object.entries(PROGRAMS)) {
   describe(`the command line ${name}`, { skip: program[0] ? false : 'it is not built (npm test -- native)' }, () => {
@@ -98,7 +117,8 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       await writeFile(list, `${CAT}\tis it a dog?\nnowhere.jpg\tis it a dog?\n`);
       const lost = await bitmar('ask', '--list', list, '--jsonl', '--model', TINY);
       assert.equal(lost.status, 1);
-      assert.match(lost.stderr, /^bitmar: missing_file: nowhere\.jpg/);
+      const [, { error, photo, question }] = jsonLines(lost.stdout);
+      assert.deepEqual([error.code, photo, question], ['missing_file', 'nowhere.jpg', 'is it a dog?']);
       await writeFile(list, `${CAT} is it a dog?\n`);
       const tabless = await bitmar('ask', '--list', list, '--model', TINY);
       assert.equal(tabless.status, 2);
@@ -125,6 +145,109 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       await rm(folder, { recursive: true });
     });
 
+    test('a photo, a list and questions from standard input', async (t) => {
+      const plain = await bitmar('caption', CAT, '--model', TINY);
+      assert.deepEqual(await runner(program, CAT)('caption', '-', '--model', TINY), plain);
+      const folder = await album(t);
+      await writeFile(join(folder, 'list'), `${CAT}\n${COFFEE}\n`);
+      const listed = await runner(program, join(folder, 'list'))('caption', '--list', '-', '--jsonl', '--model', TINY);
+      assert.deepEqual(jsonLines(listed.stdout).map(({ photo }) => photo), [CAT, COFFEE]);
+      assert.equal((await runner(program, CAT)('ask', '-', 'is it a cat?', '--model', TINY)).stdout, (await bitmar('ask', CAT, 'is it a cat?', '--model', TINY)).stdout);
+      assert.match((await runner(program, join(folder, 'notes.txt'))('caption', '-', '--model', TINY)).stderr, /^bitmar: (invalid|unsupported)_image: /);
+    });
+
+    test('folders: the photos in them, by their paths; what goes wrong with one ends nothing, and 1', async (t) => {
+      const folder = await album(t);
+      const photos = ['a.jpeg', 'b/cat.JPG', 'b/deeper.jpg/x.jpg', 'broken.png'].map((name) => `${folder}/${name}`);
+      for (const name of [folder, `${folder}/`]) {
+        const { status, stdout, stderr } = await bitmar('caption', name, 'nowhere.jpg', `${folder}/empty`, CAT, '--jsonl', '--model', TINY);
+        assert.deepEqual([status, stderr], [1, '']);
+        const lines = jsonLines(stdout);
+        assert.deepEqual(lines.map(({ photo }) => photo), [...photos, 'nowhere.jpg', `${folder}/empty`, CAT]);
+        assert.match(lines[3].error.code, /^(invalid|unsupported)_image$/);
+        assert.deepEqual(lines.map(({ error, text }) => (error ? [typeof error.message, text] : typeof text)).filter((each) => each !== 'string'), Array(3).fill(['string', undefined]));
+        assert.deepEqual([lines[4].error.code, lines[5].error.code], ['missing_file', 'missing_file']);
+      }
+      const { status, stdout, stderr } = await bitmar('caption', 'nowhere.jpg', CAT, `${folder}/broken.png`, '--model', TINY);
+      assert.equal(status, 1);
+      assert.equal(stdout, (await bitmar('caption', CAT, '--model', TINY)).stdout);
+      assert.match(stderr, /^bitmar: missing_file: nowhere\.jpg: .+\nbitmar: \w+_image: .+broken\.png: .+\n$/);
+      const asked = await bitmar('ask', folder, 'is it a cat?', '--jsonl', '--model', TINY);
+      assert.deepEqual(jsonLines(asked.stdout).map(({ photo, question }) => [photo, question]), photos.map((photo) => [photo, 'is it a cat?']));
+    });
+
+    test('a question of a list that cannot be asked ends nothing; a wrong option ends everything', async (t) => {
+      const folder = await album(t);
+      await writeFile(join(folder, 'list'), `${CAT}\t \n${CAT}\t${'word '.repeat(1000)}\n${CAT}\tis it a cat?\n`);
+      const { status, stdout } = await bitmar('ask', '--list', join(folder, 'list'), '--jsonl', '--model', TINY);
+      assert.equal(status, 1);
+      assert.deepEqual(jsonLines(stdout).map(({ error, answer }) => error?.code ?? typeof answer), ['invalid_argument', 'text_too_long', 'string']);
+      const wrong = await bitmar('caption', CAT, COFFEE, '--max-tokens', '0', '--model', TINY);
+      assert.deepEqual([wrong.status, wrong.stdout, wrong.stderr.split('\n').length], [1, '', 2]);
+    });
+
+    test('errors as JSON, also of what all photos need', async () => {
+      for (const [args, code] of [
+        [['caption', 'nowhere.jpg', '--json', '--model', TINY], 'missing_file'],
+        [['caption', CAT, '--json', '--model', path('src')], 'missing_file'],
+        [['caption', CAT, '--jsonl', '--model', TINY, '--temperature', '-1'], 'invalid_argument'],
+        [['embed', CAT, 'nowhere.jpg', '--json', '--model', path('src')], 'missing_file'],
+        [['info', '--json', '--model', path('src')], 'missing_file'],
+        [['ask', '--list', 'nowhere.txt', '--json', '--model', TINY], 'missing_file'],
+      ]) {
+        const { status, stdout, stderr } = await bitmar(...args);
+        assert.deepEqual([status, stderr], [1, ''], args.join(' '));
+        const [{ error }] = jsonLines(stdout);
+        assert.equal(error.code, code);
+        assert.ok(error.message);
+      }
+    });
+
+    test('embed: unit vectors of photos and texts', async (t) => {
+      const folder = await album(t);
+      await writeFile(join(folder, 'texts'), 'a cat\na dog\n');
+      const model = await BitMar.load(TINY);
+      const wanted = await Promise.all([{ image: await sample('cat') }, { text: 'a horse' }, { text: 'a cat' }, { text: 'a dog' }].map((what) => model.embed(what)));
+      model.dispose();
+      const { status, stdout } = await bitmar('embed', CAT, 'nowhere.jpg', '--text', 'a horse', '--texts', join(folder, 'texts'), '--model', TINY);
+      assert.equal(status, 1);
+      const [cat, nowhere, ...texts] = stdout.startsWith('{') ? jsonLines(stdout) : [];
+      assert.equal(cat.photo, CAT);
+      const found = [cat, ...(nowhere.embedding ? [nowhere, ...texts] : texts)];
+      assert.deepEqual(found.slice(1).map(({ text }) => text), ['a horse', 'a cat', 'a dog']);
+      for (const [i, { embedding }] of found.entries()) {
+        assert.equal(embedding.length, wanted[i].length);
+        embedding.forEach((value, at) => assert.ok(Math.abs(value - wanted[i][at]) < 1e-6));
+      }
+    });
+
+    test('info: the kernels, the threads, and the bytes by purpose', async () => {
+      const { status, stdout } = await bitmar('info', '--model', TINY, '--threads', '1');
+      assert.equal(status, 0);
+      for (const row of [/^kernels +\w+/m, /^threads +1$/m, /^weights +\d+ bytes$/m, /^kv cache +\d+ bytes$/m, /^memory slots +\d+ bytes$/m, /^total +\d+ bytes$/m]) assert.match(stdout, row);
+      const { kernels, threads, bytes } = JSON.parse((await bitmar('info', '--json', '--model', TINY)).stdout);
+      assert.ok(kernels && threads === 1);
+      assert.deepEqual(Object.keys(bytes), ['weights', 'activations', 'kv_cache', 'memory_slots', 'scratch', 'total']);
+      assert.match(stdout, new RegExp(`^weights +${bytes.weights} bytes$`, 'm'));
+    });
+
+    test('threads change nothing; their number is checked', async () => {
+      const one = await bitmar('caption', CAT, '--json', '--model', TINY);
+      const two = await bitmar('caption', CAT, '--json', '--model', TINY, '--threads', '2');
+      assert.deepEqual(timeless(two.stdout), timeless(one.stdout));
+      assert.match((await bitmar('caption', CAT, '--model', TINY, '--threads', '65')).stderr, /^bitmar: invalid_argument: /);
+    });
+
+    test('a progress bar on a terminal, and nowhere else', async (t) => {
+      if (!existsSync('/usr/bin/script')) return t.skip('there is no script(1)');
+      const quoted = [...program, 'caption', CAT, COFFEE, '--model', TINY].map((word) => `'${word}'`).join(' ');
+      const folder = await album(t);
+      const shown = await runner(['/usr/bin/script', '-qec', `${quoted} >${folder}/out`, '/dev/null'])();
+      assert.match(shown.stdout, /\[#{15}\.{15}\] 1\/2/);
+      assert.equal(await readFile(join(folder, 'out'), 'utf8'), (await bitmar('caption', CAT, COFFEE, '--model', TINY)).stdout);
+      assert.equal((await bitmar('caption', CAT, COFFEE, '--model', TINY)).stderr, '');
+    });
+
     test('errors: one line with the code, and 1', async () => {
       for (const [args, code] of [
         [['caption', 'nowhere.jpg'], 'missing_file'],
@@ -146,7 +269,7 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
     });
 
     test('wrong use: the usage, and 2', async () => {
-      for (const args of [[], ['sing'], ['caption'], ['caption', CAT, '--beams', 'x'], ['caption', CAT, '--tea'], ['ask'], ['ask', CAT], ['ask', CAT, 'what?', 'where?']]) {
+      for (const args of [[], ['sing'], ['caption'], ['caption', CAT, '--beams', 'x'], ['caption', CAT, '--tea'], ['ask'], ['ask', CAT], ['ask', CAT, 'what?', 'where?'], ['embed'], ['info', CAT], ['caption', CAT, '--text', 'a'], ['caption', CAT, '--threads', 'x']]) {
         const { status, stderr } = await bitmar(...args);
         assert.equal(status, 2, args.join(' '));
         assert.match(stderr, /usage: bitmar caption/);
@@ -175,4 +298,28 @@ test('both say the same', { skip: PROGRAMS.native[0] ? false : 'the native one i
     );
     assert.deepEqual(b, a, options.join(' '));
   }
+});
+
+test('bitmar serve: the page where it is built, and where it is not, how to come by it', async (t) => {
+  const program = path('web/bitmar/dist/cli.js');
+  const { spawn } = await import('node:child_process');
+  if (existsSync(path('web/demo/dist/index.html'))) {
+    const child = spawn(process.execPath, [program, 'serve', '--port', '0'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.after(() => child.kill());
+    const [url] = await new Promise((resolve) => child.stdout.once('data', (data) => resolve(String(data).split('\n'))));
+    assert.match(await (await fetch(url)).text(), /<title>.*BitMar/i);
+    const taken = await runner([process.execPath, program])('serve', '--port', new URL(url).port);
+    assert.equal(taken.status, 1);
+    assert.match(taken.stderr, /^bitmar: network: Port \d+ cannot be used/);
+  }
+  // As it is installed: without the repository around it.
+  const folder = await mkdtemp(join(tmpdir(), 'bitmar-installed-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const { cp } = await import('node:fs/promises');
+  await cp(path('web/bitmar/dist'), join(folder, 'node_modules/bitmar/dist'), { recursive: true });
+  await cp(path('web/bitmar/package.json'), join(folder, 'node_modules/bitmar/package.json'));
+  const lacking = await runner([process.execPath, join(folder, 'node_modules/bitmar/dist/cli.js')])('serve');
+  assert.equal(lacking.status, 1);
+  assert.match(lacking.stderr, /^bitmar: missing_file: .*not part of the npm package.*npm run demo/);
+  for (const args of [['serve', 'x.jpg'], ['serve', '--port', 'x']]) assert.equal((await runner([process.execPath, program])(...args)).status, 2);
 });

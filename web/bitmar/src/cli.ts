@@ -1,119 +1,24 @@
 #!/usr/bin/env node
-// bitmar caption PHOTO..., bitmar ask PHOTO QUESTION: the command line under node. Options and output are those of the native one.
+// The command line under node: options and output are those of the native one.
 
 import { existsSync, readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 
+import { type Asked, type Output, parse, USAGE, UsageError, wantsJson } from './cli-arguments.js';
+import { readPhoto, withoutFolders } from './cli-photos.js';
+import { ProgressBar } from './cli-progress.js';
+import { serve } from './cli-serve.js';
 import { messageOf } from './errors.js';
-import { type Answer, BitMar, BitMarError, type Caption } from './index-node.js';
+import { type Answer, BitMar, BitMarError, type Caption, type ErrorCode } from './index-node.js';
 
-const USAGE = `usage: bitmar caption PHOTO... [options]
-       bitmar ask PHOTO QUESTION [options]
-       bitmar --version
+type Arguments = ReturnType<typeof parse>;
 
-  --model DIR        the model's directory (otherwise models/default, near here or near the program, or the package bitmar-model)
-  --prompt TEXT      what the caption should be about
-  --json             one JSON object a photo instead of the caption or answer
-  --jsonl            the same, one a line, each with its photo's path
-  --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line
-  --max-tokens N     at most this many tokens (24; of answers the model's own)
-  --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)
-  --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact
-  --temperature T    sample instead, with --top-p P (1) and --seed N (0)
-`;
+/** What is wrong with one photo, and not with all; of questions and texts also what is wrong with one of these. */
+const OF_ONE_PHOTO: readonly ErrorCode[] = ['missing_file', 'invalid_image', 'image_too_large', 'unsupported_image'];
+const OF_ONE_TEXT: readonly ErrorCode[] = ['invalid_argument', 'invalid_text', 'text_too_long'];
 
-class UsageError extends Error {}
-
-function parse(args: string[]) {
-  let parsed;
-  try {
-    parsed = parseArgs({
-      args: args.map((arg, i) => (/^-\d/.test(arg) && args[i - 1]?.startsWith('--') ? ` ${arg}` : arg)), // a negative number is a value
-      allowPositionals: true,
-      options: {
-        model: { type: 'string' },
-        prompt: { type: 'string' },
-        json: { type: 'boolean' },
-        jsonl: { type: 'boolean' },
-        list: { type: 'string' },
-        'max-tokens': { type: 'string' },
-        beams: { type: 'string' },
-        'length-penalty': { type: 'string' },
-        'int8-kv': { type: 'boolean' },
-        temperature: { type: 'string' },
-        'top-p': { type: 'string' },
-        seed: { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-        version: { type: 'boolean' },
-      },
-    });
-  } catch (error) {
-    throw new UsageError(messageOf(error));
-  }
-  const { values, positionals } = parsed;
-  const [command, ...words] = positionals;
-  if (values.help || command === 'help') return USAGE;
-  if (values.version || command === 'version') return `${ownVersion()}\n`;
-  if (command === undefined) throw new UsageError('what shall be done?');
-  if (command !== 'caption' && command !== 'ask') throw new UsageError(`there is no command "${command}"`);
-  const lines = values.list === undefined ? [] : linesOf(values.list);
-  return {
-    // Photos without a question are captioned.
-    photos: command === 'ask' ? questionsOf(words, lines) : photosOf([...lines, ...words]),
-    output: values.jsonl ? 'jsonl' : values.json ? 'json' : 'text',
-    model: values.model,
-    kvCache: values['int8-kv'] ? 'int8' : 'float32',
-    options: {
-      prompt: values.prompt,
-      maxTokens: number('--max-tokens', values['max-tokens'], /^-?\d+$/),
-      numBeams: number('--beams', values.beams, /^-?\d+$/),
-      lengthPenalty: number('--length-penalty', values['length-penalty']),
-      temperature: number('--temperature', values.temperature),
-      topP: number('--top-p', values['top-p']),
-      seed: number('--seed', values.seed, /^\d+$/),
-    },
-  } as const;
-}
-
-interface Photo {
-  photo: string;
-  question?: string;
-}
-
-function linesOf(list: string): string[] {
-  try {
-    return readFileSync(list, 'utf8').split(/\r?\n/).filter(Boolean);
-  } catch (error) {
-    throw new BitMarError('missing_file', `${list} cannot be read: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-function photosOf(photos: string[]): Photo[] {
-  if (photos.length === 0) throw new UsageError('which photo?');
-  return photos.map((photo) => ({ photo }));
-}
-
-function questionsOf(words: string[], lines: string[]): Photo[] {
-  const asked = lines.map((line) => {
-    const tab = line.indexOf('\t');
-    if (tab < 0) throw new UsageError(`a line of the list has no tab: "${line}"`);
-    return { photo: line.slice(0, tab), question: line.slice(tab + 1) };
-  });
-  const [photo, question, ...more] = words;
-  if (photo !== undefined && (question === undefined || more.length > 0)) throw new UsageError('ask takes a photo and a question');
-  if (photo !== undefined && question !== undefined) asked.push({ photo, question });
-  if (asked.length === 0) throw new UsageError('which photo, and what about it?');
-  return asked;
-}
-
-function number(option: string, text: string | undefined, form = /^-?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i): number | undefined {
-  if (text === undefined) return undefined;
-  if (!form.test(text.trim())) throw new UsageError(`${option} wants a number, not "${text.trim()}"`);
-  return Number(text);
-}
+const bar = new ProgressBar();
 
 function ownVersion(): string {
   return (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
@@ -131,61 +36,114 @@ function findModel(): string | undefined {
   return undefined;
 }
 
-async function readPhoto(path: string): Promise<Blob> {
-  try {
-    return new Blob([await readFile(path)]);
-  } catch (error) {
-    throw new BitMarError('missing_file', `${path} cannot be read: ${messageOf(error)}`, { cause: error });
-  }
+function load({ model, load }: Arguments): Promise<BitMar> {
+  const onProgress = ({ loaded, total }: { loaded: number; total: number | undefined }) => bar.show(loaded, total ?? 0, ' bytes of the model');
+  return BitMar.load(model ?? findModel(), { worker: false, kvCache: load.kvCache, threads: load.threads, onProgress });
 }
 
-type Output = 'text' | 'json' | 'jsonl';
+function print(line: string): void {
+  bar.clear();
+  process.stdout.write(`${line}\n`);
+}
 
-function showCaption({ text, tokens, logProbability, confidence, timings }: Caption, photo: Photo, output: Output): string {
+/** As JSON among the results, where these are JSON. */
+function complain(error: unknown, json: boolean, about: object = {}): void {
+  const code = error instanceof BitMarError ? error.code : 'error';
+  if (json) return print(JSON.stringify({ error: { code, message: messageOf(error) }, ...about }));
+  bar.clear();
+  process.stderr.write(`bitmar: ${code}: ${messageOf(error)}\n`);
+}
+
+function captionLine({ text, tokens, logProbability, confidence, timings }: Caption, asked: Asked, output: Output): string {
   if (output === 'text') return text;
-  return lineOf({ text, tokens, log_probability: logProbability, confidence }, timings, photo, output);
+  return lineOf({ text, tokens, log_probability: logProbability, confidence }, timings, asked, output);
 }
 
-function showAnswer({ answer, declined, tokens, logProbability, confidence, timings }: Answer, photo: Photo, output: Output): string {
+function answerLine({ answer, declined, tokens, logProbability, confidence, timings }: Answer, asked: Asked, output: Output): string {
   if (output === 'text') return declined ? '(no answer)' : answer;
-  return lineOf({ answer, declined, tokens, log_probability: logProbability, confidence }, timings, photo, output);
+  return lineOf({ answer, declined, tokens, log_probability: logProbability, confidence }, timings, asked, output);
 }
 
-function lineOf(result: object, { visionMs, textMs }: Caption['timings'], photo: Photo, output: Output): string {
-  return JSON.stringify({ ...result, vision_ms: visionMs, text_ms: textMs, ...(output === 'jsonl' ? photo : {}) });
+function lineOf(result: object, { visionMs, textMs }: Caption['timings'], asked: Asked, output: Output): string {
+  return JSON.stringify({ ...result, vision_ms: visionMs, text_ms: textMs, ...(output === 'jsonl' ? asked : {}) });
+}
+
+/** The lines of everything that was asked for, one after the other; 1 where one of them is an error. */
+async function printAll(model: BitMar, { command, asked, texts, output, options }: Arguments): Promise<number> {
+  const ofOne = command === 'caption' ? OF_ONE_PHOTO : [...OF_ONE_PHOTO, ...OF_ONE_TEXT];
+  const embedding = async (name: 'photo' | 'text', of: string, what: Parameters<BitMar['embed']>[0]) =>
+    JSON.stringify({ [name]: of, embedding: [...(await model.embed(what))] });
+  async function photoLine(each: Asked): Promise<string> {
+    const file = await readPhoto(each.photo);
+    if (command === 'embed') return embedding('photo', each.photo, { image: file, text: options.prompt });
+    if (each.question === undefined) return captionLine(await model.caption(file, options), each, output);
+    return answerLine(await model.ask(file, each.question, options), each, output);
+  }
+  const photos = withoutFolders(asked);
+  const work = [
+    ...photos.map((each) => ({ about: each, name: each.photo, line: () => photoLine(each) })),
+    ...texts.map((text) => ({ about: { text }, name: JSON.stringify(text), line: () => embedding('text', text, { text }) })),
+  ];
+  let status = 0;
+  for (const [i, { about, name, line }] of work.entries()) {
+    bar.show(i, work.length);
+    try {
+      print(await line());
+    } catch (error) {
+      if (!(error instanceof BitMarError)) throw error;
+      const named = work.length === 1 ? error : new BitMarError(error.code, `${name}: ${error.message}`, { cause: error });
+      if (!ofOne.includes(error.code)) throw named;
+      complain(output === 'text' ? named : error, output !== 'text', about);
+      status = 1;
+    }
+  }
+  bar.clear();
+  return status;
+}
+
+/** The same rows as natively, less the number of parameters. */
+function infoText({ info }: BitMar, json: boolean): string {
+  const { weights = 0, activations = 0, kvCache = 0, memorySlots = 0, scratch = 0 } = info.bytes;
+  const bytes = { weights, activations, kv_cache: kvCache, memory_slots: memorySlots, scratch, total: weights + activations + kvCache + memorySlots + scratch };
+  const { kernels, threads } = info;
+  if (json) return JSON.stringify({ kernels, threads, bytes });
+  const row = (name: string, value: unknown) => `${name.replace('_', ' ').padEnd(14)} ${value}`;
+  return [row('kernels', kernels), row('threads', threads), ...Object.entries(bytes).map(([name, count]) => row(name, `${count} bytes`))].join('\n');
+}
+
+async function run(parsed: Arguments): Promise<number> {
+  switch (parsed.command) {
+    case 'help':
+      process.stdout.write(USAGE);
+      return 0;
+    case 'version':
+      print(ownVersion());
+      return 0;
+    case 'serve':
+      await serve(parsed.serve);
+      return 0;
+  }
+  const model = await load(parsed);
+  bar.clear();
+  try {
+    if (parsed.command !== 'info') return await printAll(model, parsed);
+    print(infoText(model, parsed.output !== 'text'));
+    return 0;
+  } finally {
+    model.dispose();
+  }
 }
 
 async function main(args: string[]): Promise<number> {
   try {
-    const parsed = parse(args);
-    if (typeof parsed === 'string') {
-      process.stdout.write(parsed);
-      return 0;
-    }
-    const { photos, output, options } = parsed;
-    const model = await BitMar.load(parsed.model ?? findModel(), { worker: false, kvCache: parsed.kvCache });
-    for (const asked of photos) {
-      const { photo, question } = asked;
-      try {
-        const file = await readPhoto(photo);
-        const shown =
-          question === undefined
-            ? showCaption(await model.caption(file, options), asked, output)
-            : showAnswer(await model.ask(file, question, options), asked, output);
-        process.stdout.write(`${shown}\n`);
-      } catch (error) {
-        if (photos.length === 1 || !(error instanceof BitMarError)) throw error;
-        throw new BitMarError(error.code, `${photo}: ${error.message}`, { cause: error });
-      }
-    }
-    model.dispose();
-    return 0;
+    return await run(parse(args));
   } catch (error) {
+    bar.clear();
     if (error instanceof UsageError) {
       process.stderr.write(`bitmar: ${error.message}\n\n${USAGE}`);
       return 2;
     }
-    process.stderr.write(`bitmar: ${error instanceof BitMarError ? error.code : 'error'}: ${messageOf(error)}\n`);
+    complain(error, wantsJson(args));
     return 1;
   }
 }

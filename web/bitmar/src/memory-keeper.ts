@@ -6,6 +6,7 @@ import { guarded } from './events.js';
 import type { HostClient } from './host-client.js';
 import { bringOver } from './memory-earlier.js';
 import type { StorageStatus } from './memory-types.js';
+import { UNOPENED } from './memory-unopened.js';
 import type { Picture } from './protocol.js';
 import { platform } from './platform.js';
 import { checkedEarlier, checkedState, MemoryStore, type EarlierStore, type Store, type Thumbnail } from './store.js';
@@ -14,8 +15,6 @@ import { join, type Membership, type WriterNews } from './writer.js';
 
 export interface KeeperOptions {
   host: HostClient;
-  /** Before it is opened. */
-  status: StorageStatus;
   /** How many slots; undefined for the model's own number. A memory that was saved with more keeps them, unless it is to `shrink`. */
   slots: number | undefined;
   shrink: boolean;
@@ -46,7 +45,7 @@ export class MemoryKeeper {
   #store: Store = new MemoryStore();
   #spoiled: Store | undefined; // holds something that cannot be read: only a new beginning may overwrite it
   #member: Membership | undefined;
-  #status: StorageStatus;
+  #status: StorageStatus = UNOPENED;
   #opening: Promise<void> | undefined;
   #work: Promise<unknown> = Promise.resolve(); // saving and loading, one after the other
   #working = 0; // of these, and of opening
@@ -72,7 +71,6 @@ export class MemoryKeeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
-    this.#status = options.status;
     this.budget = new ThumbnailBudget(options.thumbnailBytes);
   }
 

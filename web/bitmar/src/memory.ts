@@ -23,6 +23,7 @@ import {
   type WriteOptions,
   type Written,
 } from './memory-types.js';
+import { UNOPENED } from './memory-unopened.js';
 import { demand } from './on-demand.js';
 import { platform } from './platform.js';
 import type { Picture } from './protocol.js';
@@ -33,8 +34,6 @@ import { canChooseWriter, NO_LOCKS } from './writer.js';
 
 const AUTOSAVE_MS = 1000;
 const THUMBNAIL_BYTES = 16 << 20;
-
-const UNOPENED: StorageStatus = { durable: false, exclusive: true, role: 'writer', damaged: 0, error: null };
 
 /**
  * Before anything is loaded.
@@ -95,7 +94,6 @@ export class Memory extends SafeEventTarget {
     const { slots, earlier = 'embed', autosaveMs = AUTOSAVE_MS, thumbnailBytes = THUMBNAIL_BYTES } = options;
     this.#slotsAsked = slots ?? null;
     this.#options = {
-      status: UNOPENED,
       host: parts.host,
       slots,
       shrink: options.shrink ?? false,
