@@ -47,6 +47,25 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
   describe(`the command line ${name}`, { skip: program[0] ? false : 'it is not built (npm test -- native)' }, () => {
     const bitmar = runner(program);
 
+    test('what never ends is not read to its end: photos and lists', async () => {
+      const photo = await bitmar('caption', '/dev/zero', '--model', TINY);
+      assert.deepEqual([photo.status, photo.stdout], [1, '']);
+      assert.match(photo.stderr, /^bitmar: (image_too_large|missing_file): [^\n]*\n$/);
+      const list = await bitmar('caption', '--list', '/dev/zero', '--model', TINY);
+      assert.deepEqual([[1, 2].includes(list.status), list.stdout], [true, '']);
+      assert.match(list.stderr, /^bitmar: [^\n]*(262144 lines|cannot be read|no file)/);
+    });
+
+    test('output that cannot be written: a message, or nothing where nobody reads, and no success', async () => {
+      const shell = runner(['bash', '-c', '"$@" >/dev/full', 'sh', ...program]);
+      const full = await shell('caption', CAT, '--model', TINY);
+      assert.equal(full.status, 1);
+      assert.match(full.stderr, /^bitmar: [^\n]*(output|written)[^\n]*\n$/);
+      const closed = await runner(['bash', '-c', '"$@" | exec true; exit "${PIPESTATUS[0]}"', 'sh', ...program])('caption', ...Array(40).fill(CAT), '--jsonl', '--model', TINY);
+      assert.ok(closed.status > 0, `${closed.status}`);
+      assert.doesNotMatch(closed.stderr, /\n\s+at |Unhandled|terminate called/);
+    });
+
     test('bitmar caption prints the caption', async () => {
       const model = await BitMar.load(MODEL);
       const { text, tokens } = await model.caption(await sample('cat'));

@@ -1,6 +1,6 @@
 // The command line under node, parsed. Its options are those of the native one (src/cli/arguments.cpp), and `serve`.
 
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 import { BitMarError, messageOf } from './errors.js';
@@ -127,17 +127,35 @@ function outputOf({ json, jsonl }: { json?: boolean | undefined; jsonl?: boolean
 }
 
 function linesOf(list: string): string[] {
-  let text: string;
-  try {
-    text = readFileSync(list === STANDARD_INPUT ? 0 : list, 'utf8');
-  } catch (error) {
-    throw new BitMarError('missing_file', `${list} cannot be read: ${messageOf(error)}`, { cause: error });
-  }
-  const lines = text.length > MOST_LIST_BYTES ? [] : text.split(/\r?\n/);
-  if (text.length > MOST_LIST_BYTES || lines.length > MOST_LINES + 1) {
+  const bytes = beginningOf(list);
+  const lines = bytes.length > MOST_LIST_BYTES ? [] : bytes.toString('utf8').split(/\r?\n/);
+  if (bytes.length > MOST_LIST_BYTES || lines.length > MOST_LINES + 1) {
     throw new UsageError(`${list} has more than ${MOST_LINES} lines or ${MOST_LIST_BYTES} bytes`);
   }
   return lines.filter(Boolean);
+}
+
+/** As much of a list as one may have, and a byte more: a device or a pipe may never end. */
+function beginningOf(list: string): Buffer {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    const file = list === STANDARD_INPUT ? 0 : openSync(list, 'r');
+    try {
+      while (bytes <= MOST_LIST_BYTES) {
+        const chunk = Buffer.alloc(1 << 16);
+        const read = readSync(file, chunk);
+        if (read === 0) break;
+        chunks.push(chunk.subarray(0, read));
+        bytes += read;
+      }
+    } finally {
+      if (file !== 0) closeSync(file);
+    }
+  } catch (error) {
+    throw new BitMarError('missing_file', `${list} cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+  return Buffer.concat(chunks);
 }
 
 function questionsOf(words: string[], lines: string[]): Asked[] {

@@ -1,7 +1,7 @@
 // The photos that the command line names: files, folders and standard input.
 
-import { readdirSync, statSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { createReadStream, readdirSync, statSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 
 import { checkPhotoSize } from './check.js';
 import { type Asked, STANDARD_INPUT } from './cli-arguments.js';
@@ -21,22 +21,23 @@ export function withoutFolders(asked: readonly Asked[]): Asked[] {
 }
 
 export async function readPhoto(path: string): Promise<Blob> {
-  if (path === STANDARD_INPUT) return readInput();
+  if (path === STANDARD_INPUT) return read(process.stdin);
   try {
     const found = await stat(path);
     if (found.isDirectory()) throw new Error('there are no photos in this folder');
     checkPhotoSize(found.size);
-    return new Blob([await readFile(path)]);
+    return await read(createReadStream(path));
   } catch (error) {
     if (error instanceof BitMarError) throw error;
     throw new BitMarError('missing_file', `${path} cannot be read: ${messageOf(error)}`, { cause: error });
   }
 }
 
-async function readInput(): Promise<Blob> {
+/** No more than a photo's bytes: a device or a pipe may never end. */
+async function read(input: AsyncIterable<Buffer>): Promise<Blob> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+  for await (const chunk of input) {
     checkPhotoSize((bytes += chunk.length));
     chunks.push(chunk);
   }

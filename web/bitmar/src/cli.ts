@@ -148,4 +148,10 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
+// A full disk, or whoever reads it has gone and needs no word of it.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') process.stderr.write(`bitmar: the output cannot be written: ${messageOf(error)}\n`);
+  process.exit(1);
+});
+
 process.exitCode = await main(process.argv.slice(2));
