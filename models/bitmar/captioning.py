@@ -35,7 +35,7 @@ from .parallel import ALONE
 from .quant import Precision, computing, round_weights, set_precision
 from .settings import Caption, Joint, Language, Run
 from .settings import Critic as CriticSettings
-from .texts import SHARES, Asked, Said, Speech, answered, holds_one, names, same_answer
+from .texts import SHARES, Asked, Said, Speech, answered, evened, holds_one, names, same_answer
 from .trainer import Trainer
 
 INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
@@ -160,9 +160,21 @@ class Questions:
     read, and which answers suit its kind, is learned from these."""
 
     def __init__(self, path: Path, speech: Speech):
-        rows = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
-        pairs = [pair for q in rows if (pair := answered(q["question"], q["answer"], q["type"]))]
-        self.asked = [speech.as_asked(*pair) for pair in pairs]
+        self.lines, self.speech = path.read_text().splitlines() if path.exists() else [], speech
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def draw(self, count: int) -> list[Asked]:
+        """So many, or as many as there are. Read only now: a stage asks a small part of them."""
+        asked: list[Asked] = []
+        for line in random.sample(self.lines, min(len(self.lines), 2 * count)):  # a few answers tell nothing
+            if len(asked) == count:
+                break
+            q = json.loads(line)
+            if pair := answered(q["question"], q["answer"], q["type"]):
+                asked.append(self.speech.as_asked(*pair))
+        return asked
 
 
 class Split:
@@ -343,12 +355,13 @@ class Captioning:
         self.tutors = [load_tutor(run.checkpoint(name), run.device, run.precision(settings.ternary)) for name in settings.tutors]
         self.anchors = Anchors(self.tutors[0], self.train, run.processes) if self.tutors and settings.anchors else None
         self.text = Text(run, model.config, tokenizer, more=True) if settings.text else None
-        self.unseen = Questions(run.data / "questions.jsonl", self.speech).asked
+        self.unseen = Questions(run.data / "questions.jsonl", self.speech)
         self.photos = self.spoken_of()[:settings.photos]
         self.near = self.photos[nearest_photos(self.train.views, self.photos)]
         sets = [self.train.rows[r]["set"] if self.train.rows[r]["set"] in SOURCE_SHARES else "labelled" for r in self.photos]
         counts = Counter(sets)
-        self.draws = np.cumsum([SOURCE_SHARES.get(name, self.labelled_share) / counts[name] for name in sets])
+        labelled = iter(evened([self.train.rows[r] for r, name in zip(self.photos, sets) if name == "labelled"]))
+        self.draws = np.cumsum([self.labelled_share * next(labelled) if name == "labelled" else SOURCE_SHARES[name] / counts[name] for name in sets])
         frozen = model.vision.stem[:self.train.inputs.first] if inputs else model.vision
         frozen.requires_grad_(False)
         model.train()
@@ -489,7 +502,7 @@ class Captioning:
 
     def drawn_unseen(self) -> list[tuple[list[int], list[int]]]:
         """This process's part of those of a step, spelled out"""
-        asked = self.spelled_out(random.sample(self.unseen, min(len(self.unseen), self.settings.unseen)))
+        asked = self.spelled_out(self.unseen.draw(self.settings.unseen))
         return asked[self.processes.part(len(asked))]
 
     def conditioning(self, model, seen: Seen, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -527,7 +540,7 @@ class Captioning:
         # What of it sees pictures: no prompt, captions as episodes, prompts and questions, in this order.
         each = captions // photos
         nothing = torch.zeros(photos, 1, dtype=torch.long, device=self.device), torch.arange(photos, device=self.device)
-        episodes = [(rows[own], part.rows()[own], part.keep[own]) for rows, part in said for own in [rows % each == 0]]
+        episodes = [(rows[own], part.rows()[own], part.keep[own]) for rows, part in said for own in [rows % each == 0] if own.any()]
         pictures = [nothing, *((rows, batch.owner[which]) for which, rows, _ in episodes)]
         begin = sum(rows.numel() for rows, _ in pictures)
         pictures += [(part.rows(), batch.owner[which]) for which, part in prompts] + [(part.rows(), batch.asked[which]) for which, part in asked]

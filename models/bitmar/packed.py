@@ -372,7 +372,7 @@ def fuse(fusion: Fusion, text, pictures: Sequence[tuple[torch.Tensor, torch.Tens
     seen = linear(vision.flatten(0, 1), [each for a in attention for each in (a.k_proj, a.v_proj)], out=dtype).unflatten(0, vision.shape[:2])
     x = Rows.apply(text, torch.cat([rows.flatten() for rows, _ in pictures]))
     # Of several texts of one picture, its keys and values once each: copies are cheaper than products.
-    own = [Rows.apply(seen.flatten(1), of).view(len(of), vision.shape[1], len(attention), 2, heads, -1) for _, of in pictures]
+    own = [Rows.apply(seen.flatten(1), of).view(len(of), vision.shape[1], len(attention), 2, heads, width // heads) for _, of in pictures]
     for i, layer in enumerate(fusion.layers):
         q = linear(x, (attention[i].q_proj,), layer.norm, dtype)
         mixed, first = [], 0
@@ -399,7 +399,7 @@ def decode(decoder: Decoder, x, parts: Sequence[Part], conditioning: Sequence[tu
             own.append(None), masks.append(causal)
             continue
         rows, mask = given
-        own.append(Rows.apply(told, rows).view(*rows.shape, count, 2, heads, -1))
+        own.append(Rows.apply(told, rows).view(*rows.shape, count, 2, heads, decoder.head))
         masks.append(torch.cat([mask.expand(-1, -1, n, -1), causal], -1))
     for i, layer in enumerate(decoder.layers):
         a, norm = layer.attention, layer.attention_norm

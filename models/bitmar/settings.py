@@ -218,6 +218,7 @@ class See(Stage):
     checkpoint: str = "encoder"
     views: str = "views"
     views_each: int = 1
+    mirrored: bool = True  # also the mirror images; without them the mirror image of a grid stands for the grid of a mirror image
 
 
 @dataclass(frozen=True)
