@@ -32,7 +32,7 @@ from .model import BitMar
 from . import packed
 from .packed import Part
 from .parallel import ALONE
-from .quant import Precision, computing, round_weights, set_precision
+from .quant import Precision, computing, round_weights, rounded_once, set_precision
 from .settings import Caption, Joint, Language, Run
 from .settings import Critic as CriticSettings
 from .texts import SHARES, Asked, Said, Speech, answered, evened, holds_one, names, same_answer
@@ -751,7 +751,8 @@ class Critic(Captioning):
         sequence, mask = self.conditioning(model, seen, batch)
         # All of a photo's captions alike, for they are held against each other.
         mask = self.blindfold(mask, batch, torch.rand(len(rows), device=self.device)[owner])
-        sampled = model.generate(sequence.detach(), mask, sample=True)
+        with rounded_once(model.decoder):
+            sampled = model.generate(sequence.detach(), mask, sample=True)
         rewards = torch.tensor([self.reward(rows[i], self.tokenizer.decode(ids)) for ids, i in zip(sampled, owner.tolist())]).view(-1, each)
         advantage = (rewards - (rewards.sum(1, keepdim=True) - rewards) / (each - 1)).flatten().to(self.device)
 
