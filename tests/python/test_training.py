@@ -44,6 +44,9 @@ class Mix(unittest.TestCase):
             self.assertTrue(torch.allclose(value, wanted, atol=1e-6), name)
         with self.assertRaises(ValueError):
             mix(start, {**end, "config": {}}, 0.5)
+        # An exported model knows thresholds that were fitted to it.
+        fitted = {**start["config"], "confidence": {}, "memory": {**start["config"]["memory"], "recall_threshold": 0.5}}
+        self.assertEqual(mix({**start, "config": fitted}, end, 0.25)["config"], end["config"])
 
 
 def tiny_views(folder: Path, photos=6, views=2) -> None:
