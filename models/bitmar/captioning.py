@@ -29,11 +29,13 @@ from .export import read_checkpoint
 from .inputs import inputs_of
 from .metrics import Cider, recall_at_10, score, words
 from .model import BitMar
+from . import packed
+from .packed import Part
 from .parallel import ALONE
-from .quant import Precision, computing, round_weights, set_precision
+from .quant import Precision, computing, round_weights, rounded_once, set_precision
 from .settings import Caption, Joint, Language, Run
 from .settings import Critic as CriticSettings
-from .texts import SHARES, Asked, Said, Speech, answered, holds_one, names, same_answer
+from .texts import SHARES, Asked, Said, Speech, answered, evened, holds_one, names, same_answer
 from .trainer import Trainer
 
 INFO_NCE_WEIGHT, INFO_NCE_TEMPERATURE, CONSISTENCY_WEIGHT = 1.5, 0.07, 0.1  # the paper's
@@ -43,7 +45,8 @@ DISTIL_SHARE = 0.7  # of the word loss, where there are tutors
 GROUP = 4  # photos that look alike in a batch
 ANSWER_WEIGHT = 0.5
 NAMED_REWARD, NAMED_SHARE = 0.7, 0.3  # of a caption that names a label, beside the CIDEr of the others; of labelled photos among those drawn
-UNSEEN_WEIGHT, UNSEEN_EACH = 0.3, 2  # of answers to questions whose pictures are not here; so many beside each photo of a batch
+UNSEEN_WEIGHT = 0.3  # of answers to questions whose pictures are not here
+ASKED_SHARES = {"cocoqa": 0.36, "vqa": 0.28, "daquar": 0.28, "visdial": 0.08}  # of the questions about photos beside a batch
 ASKED_EACH, DECLINED_EACH = 4, 0.06  # questions of a photo in a batch; the share of photos with one that is not answered
 QUESTION_TOKENS = 30
 SOURCE_SHARES = {"flickr8k": 0.32, "coco": 0.34, "web_captioned": 0.12, "rooms": 0.08, "pascal_sentences": 0.02}  # of the groups drawn
@@ -68,6 +71,11 @@ def by_length(tokens: torch.Tensor, pad: int, parts=2) -> list[tuple[torch.Tenso
         return []
     lengths = (tokens != pad).sum(1)
     return [(rows, int(lengths[rows].max())) for rows in lengths.argsort().chunk(parts)]
+
+
+def parts_of(tokens: torch.Tensor, pad: int, count: int) -> list[tuple[torch.Tensor, Part]]:
+    """Rows of tokens [B, n] in parts of like lengths, for packed.py"""
+    return [(rows, Part(tokens[rows, :longest], pad)) for rows, longest in by_length(tokens, pad, count)]
 
 
 def loss_of_parts(model, parts: Iterable[tuple], smoothing: float, processes=ALONE):
@@ -136,10 +144,14 @@ class Text:
         self.rows.sort(key=len)
         self.pad, self.device, self.processes = config["pad_token_id"], run.device, run.processes
 
-    def loss(self, model, count: int) -> torch.Tensor:
+    def draw(self, count: int) -> torch.Tensor:
+        """Lines [N, n], of which this process has its part"""
         start = random.randrange(max(1, len(self.rows) - count + 1))  # neighbours have the same length: no padding
         lines = self.rows[start:start + count]
-        tokens = pad(lines[self.processes.part(len(lines))], self.pad).to(self.device)
+        return pad(lines[self.processes.part(len(lines))], self.pad).to(self.device)
+
+    def loss(self, model, count: int) -> torch.Tensor:
+        tokens = self.draw(count)
         return token_loss(model, model.logits(tokens[:, :-1]), tokens) * self.processes.weight((tokens[:, 1:] != self.pad).sum())
 
 
@@ -148,9 +160,21 @@ class Questions:
     read, and which answers suit its kind, is learned from these."""
 
     def __init__(self, path: Path, speech: Speech):
-        rows = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
-        pairs = [pair for q in rows if (pair := answered(q["question"], q["answer"], q["type"]))]
-        self.asked = [speech.as_asked(*pair) for pair in pairs]
+        self.lines, self.speech = path.read_text().splitlines() if path.exists() else [], speech
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def draw(self, count: int) -> list[Asked]:
+        """So many, or as many as there are. Read only now: a stage asks a small part of them."""
+        asked: list[Asked] = []
+        for line in random.sample(self.lines, min(len(self.lines), 2 * count)):  # a few answers tell nothing
+            if len(asked) == count:
+                break
+            q = json.loads(line)
+            if pair := answered(q["question"], q["answer"], q["type"]):
+                asked.append(self.speech.as_asked(*pair))
+        return asked
 
 
 class Split:
@@ -200,6 +224,13 @@ class Seen:
         self.fused, self.pooled = model.fuse(text, self.keep, self.vision)
         self.query = model.memory.query(self.pooled)
 
+    @classmethod
+    def of(cls, features, vision, query) -> Seen:
+        """What is known already"""
+        seen = cls.__new__(cls)
+        seen.features, seen.vision, seen.query = features, vision, query
+        return seen
+
 
 @dataclass
 class Batch:
@@ -217,6 +248,8 @@ class Batch:
     asked: torch.Tensor  # [Q] of which photo each question is, as an index into rows
     questions: torch.Tensor  # [Q, n] the mark of a question and the question
     answers: torch.Tensor  # [Q, n] the mark, the answer, EOS
+    beside: np.ndarray  # [E] further photos that are only asked about: their questions come last, and their indices follow those of rows
+    beside_view: np.ndarray
     told: torch.Tensor  # [B] bool: photos of which somebody wrote; a label in a sentence suits many photos alike
 
 
@@ -277,6 +310,12 @@ def load_tutor(path, device, precision=Precision()):
     return tutor
 
 
+def kind_of(asked: Asked) -> str:
+    """Of whose data a question is"""
+    kind = asked.text[2]
+    return "cocoqa" if kind in ("object", "color", "number", "location") else kind.split(":")[0]
+
+
 class Anchors:
     """What a tutor makes of every training photo and of every caption, in the memory's space: fixed, so that a batch is
     held against all of them and the space cannot drift."""
@@ -316,12 +355,13 @@ class Captioning:
         self.tutors = [load_tutor(run.checkpoint(name), run.device, run.precision(settings.ternary)) for name in settings.tutors]
         self.anchors = Anchors(self.tutors[0], self.train, run.processes) if self.tutors and settings.anchors else None
         self.text = Text(run, model.config, tokenizer, more=True) if settings.text else None
-        self.unseen = Questions(run.data / "questions.jsonl", self.speech).asked
+        self.unseen = Questions(run.data / "questions.jsonl", self.speech)
         self.photos = self.spoken_of()[:settings.photos]
         self.near = self.photos[nearest_photos(self.train.views, self.photos)]
         sets = [self.train.rows[r]["set"] if self.train.rows[r]["set"] in SOURCE_SHARES else "labelled" for r in self.photos]
         counts = Counter(sets)
-        self.draws = np.cumsum([SOURCE_SHARES.get(name, self.labelled_share) / counts[name] for name in sets])
+        labelled = iter(evened([self.train.rows[r] for r, name in zip(self.photos, sets) if name == "labelled"]))
+        self.draws = np.cumsum([self.labelled_share * next(labelled) if name == "labelled" else SOURCE_SHARES[name] / counts[name] for name in sets])
         frozen = model.vision.stem[:self.train.inputs.first] if inputs else model.vision
         frozen.requires_grad_(False)
         model.train()
@@ -389,14 +429,33 @@ class Captioning:
         of, questions = zip(*((i - first, q) for (i, _), q in zip(asked, self.spelled_out([a for _, a in asked]))))
         mine = [j for j, i in enumerate(of) if 0 <= i < photos.stop - first]
         rows = rows[photos]
+        beside, beside_view, more = self.asked_beside()
+        of += tuple(len(rows) + i for i, _ in more)
+        mine += range(len(questions), len(of))
+        questions += tuple(self.spelled_out([a for _, a in more]))
         batch = Batch(first, rows, view[photos], torch.arange(len(rows), device=self.device).repeat_interleave(each),
                       self.padded([[bos, *said.tokens[:MAX_TOKENS]] for said in chosen[captions]]),
                       self.padded(prompts[captions]), self.padded(tokens[captions]), allowed[photos],
                       torch.tensor([of[j] for j in mine], dtype=torch.long, device=self.device),
-                      *self.questioned([questions[j] for j in mine]),
+                      *self.questioned([questions[j] for j in mine]), beside, beside_view,
                       torch.tensor([bool(self.train.rows[r]["captions"]) for r in rows], device=self.device))
         self.trainer.draw_apart()
         return batch
+
+    def asked_beside(self) -> tuple[np.ndarray, np.ndarray, list[tuple[int, Asked]]]:
+        """Photos that this process asks about beside those of the batch, a view of each, and a question about each: kinds of question take turns by ASKED_SHARES"""
+        drawn = [random.choice(self.askable[kind]) for kind in random.choices(list(self.askable), [ASKED_SHARES[k] for k in self.askable], k=self.settings.asked)] if self.askable else []
+        drawn = drawn[self.processes.part(len(drawn))]
+        return (np.array([r for r, _ in drawn], int), np.random.randint(self.train.views.count, size=self.settings.asked)[:len(drawn)], [(i, a) for i, (_, a) in enumerate(drawn)])
+
+    @functools.cached_property
+    def askable(self) -> dict[str, list[tuple[int, Asked]]]:
+        """By kind of question, all that is asked of training photos"""
+        out = defaultdict(list)
+        for row, asked in enumerate(self.train.asked):
+            for a in asked:
+                out[kind_of(a)].append((row, a))
+        return {kind: out[kind] for kind in sorted(out) if kind in ASKED_SHARES}
 
     def questions(self, row: int) -> list[Asked]:
         """Some that are asked of a photo, now and then one that is not answered"""
@@ -432,12 +491,19 @@ class Captioning:
         return info_nce(query[told], said_query[mine], place[owner[mine]]) if told.sum() > 1 else query.sum() * 0
 
     def answer_loss(self, model, seen: Seen, batch: Batch) -> torch.Tensor:
-        return answered_loss(model, batch.questions, batch.answers, seen.vision[batch.asked], self.processes)
+        vision = seen.vision
+        if len(batch.beside):
+            vision = torch.cat([vision, model.compressor(self.train.features(model, batch.beside, batch.beside_view))])
+        return answered_loss(model, batch.questions, batch.answers, vision[batch.asked], self.processes)
 
     def unseen_loss(self, model) -> torch.Tensor:
         """Of some questions whose pictures are not here"""
-        asked = self.spelled_out(random.sample(self.unseen, min(len(self.unseen), UNSEEN_EACH * self.settings.batch)))
-        return answered_loss(model, *self.questioned(asked[self.processes.part(len(asked))]), processes=self.processes)
+        return answered_loss(model, *self.questioned(self.drawn_unseen()), processes=self.processes)
+
+    def drawn_unseen(self) -> list[tuple[list[int], list[int]]]:
+        """This process's part of those of a step, spelled out"""
+        asked = self.spelled_out(self.unseen.draw(self.settings.unseen))
+        return asked[self.processes.part(len(asked))]
 
     def conditioning(self, model, seen: Seen, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each caption, by its own prompt; what is read is read once a photo, by its picture alone."""
@@ -450,9 +516,100 @@ class Captioning:
         return model.condition(retrieved[owner], model.fuse(text, keep, vision)[0], keep, vision, found[owner])
 
     def losses(self) -> dict[str, torch.Tensor]:
-        model, train, batch = self.model, self.train, self.draw()
-        seen = Seen(model, train.features(model, batch.rows, batch.view))
-        said_query = caption_query(model, batch.said)
+        """Of one step: all texts together, where that gives all that is wanted"""
+        return self.losses_one_by_one() if self.tutors or not self.settings.ternary else self.losses_together()
+
+    def losses_together(self) -> dict[str, torch.Tensor]:
+        """As losses_one_by_one, by packed.py"""
+        model, train, batch, padding, processes = self.model, self.train, self.draw(), self.pad, self.processes
+        unseen = self.questioned(self.drawn_unseen()) if self.unseen else None
+        lines = self.text.draw(self.settings.batch * self.settings.captions_each // 2) if self.text else None
+        features = train.features(model, batch.rows, batch.view)
+        photos, captions = len(batch.rows), len(batch.owner)
+        beside = [train.features(model, batch.beside, batch.beside_view)] if len(batch.beside) else []
+        vision = model.compressor(torch.cat([features, *beside]))
+        table = packed.table_of(model)
+
+        # All that is read goes through the text encoder at once.
+        bos = Part(batch.said.new_full((1, 1), model.config["bos_token_id"]), padding)
+        said, prompts, asked, guessed = (parts_of(tokens, padding, parts) if tokens is not None else [] for tokens, parts in
+                                         ((batch.said, 3), (batch.prompts, 3), (batch.questions, 3), (unseen[0] if unseen else None, 3)))
+        read = [bos, *(part for parts in (said, prompts, asked, guessed) for _, part in parts)]
+        text = packed.encode(model.text_encoder, F.embedding(packed.laid_out(read), table), read)
+
+        # What of it sees pictures: no prompt, captions as episodes, prompts and questions, in this order.
+        each = captions // photos
+        nothing = torch.zeros(photos, 1, dtype=torch.long, device=self.device), torch.arange(photos, device=self.device)
+        episodes = [(rows[own], part.rows()[own], part.keep[own]) for rows, part in said for own in [rows % each == 0] if own.any()]
+        pictures = [nothing, *((rows, batch.owner[which]) for which, rows, _ in episodes)]
+        begin = sum(rows.numel() for rows, _ in pictures)
+        pictures += [(part.rows(), batch.owner[which]) for which, part in prompts] + [(part.rows(), batch.asked[which]) for which, part in asked]
+        fused = packed.fuse(model.fusion, text, pictures, vision)
+        query = model.memory.query(fused[:photos])
+        first, values = photos, []
+        for which, rows, keep in episodes:
+            values.append(packed.mean_of_kept(fused[first:first + rows.numel()].unflatten(0, rows.shape), keep))
+            first += rows.numel()
+        values = model.memory.value(torch.cat(values))[torch.cat([which for which, _, _ in episodes]).argsort()]
+        alone = model.fusion.norm(text)  # without pictures
+        said_query = model.memory.query(torch.cat([packed.mean_of_kept(part.of(alone), part.keep) for _, part in said]))
+        said_query = said_query[torch.cat([which for which, _ in said]).argsort()]
+        losses = self.memory_losses(Seen.of(features, vision[:photos], query), said_query, batch)
+
+        # What the decoder is conditioned on: what was read, pictures, prompts and questions.
+        retrieved, found = model.memory.read(query, processes.gather(query.detach()), processes.gather(values), batch.allowed)
+        tokens = torch.cat([retrieved[:, 0], vision.flatten(0, 1), fused[begin:], *(part.of(alone).flatten(0, 1) for _, part in guessed)])
+        seen = (photos + torch.arange(len(vision) * vision.shape[1], device=self.device)).view(vision.shape[:2])
+        place, first = [], photos + seen.numel()
+        for parts, like in ((prompts, batch.prompts), (asked, batch.questions), (guessed, unseen[0] if unseen else None)):
+            rows = torch.zeros_like(like) if like is not None else None
+            for which, part in parts:
+                rows[which, :part.tokens.shape[1]] = first + torch.arange(part.tokens.numel(), device=self.device).view(part.tokens.shape)
+                first += part.tokens.numel()
+            place.append(rows)
+        told = torch.cat([batch.owner[:, None], place[0], seen[batch.owner]], 1)
+        mask = torch.zeros(told.shape, device=self.device)
+        mask[:, 0].masked_fill_(~found[batch.owner], float("-inf"))
+        mask[:, 1:1 + place[0].shape[1]].masked_fill_(batch.prompts == padding, float("-inf"))
+        mask = mask[:, None, None]
+        mask = self.blindfold(self.hide(mask), batch, torch.rand(len(mask), device=self.device))
+
+        spoken: list[tuple[str, Part, tuple | None, torch.Tensor]] = []  # loss, what the decoder is given, its conditioning, what comes next
+        def speak(name: str, tokens, condition) -> None:
+            spoken.append((name, Part(tokens[:, :-1], padding), condition, tokens[:, 1:]))
+
+        for which, part in parts_of(batch.tokens, padding, 3):
+            speak("lm", part.tokens, (told[which], mask[which]))
+        for name, parts, rows, answers in (("answer", asked, place[1], batch.answers), ("unseen", guessed, place[2], unseen[1] if unseen else None)):
+            for which, part in parts:
+                condition = rows[which, :part.tokens.shape[1]]
+                hidden = torch.zeros(condition.shape, device=self.device).masked_fill_(~part.keep, float("-inf"))
+                if name == "answer":
+                    condition = torch.cat([condition, seen[batch.asked[which]]], 1)
+                    hidden = F.pad(hidden, (0, seen.shape[1]))
+                own = answers[which]
+                speak(name, own[:, :int((own != padding).sum(1).max())], (condition, hidden[:, None, None]))
+        if lines is not None:
+            speak("text", lines, None)
+        given = [part for _, part, _, _ in spoken]
+        states = packed.decode(model.decoder, F.embedding(packed.laid_out(given), table), given, [condition for _, _, condition, _ in spoken], tokens)
+        nexts = torch.cat([wanted.flatten() for _, _, _, wanted in spoken])
+        real = nexts != padding
+        smooth = torch.cat([torch.full((wanted.numel(),), 0.05 if name in ("lm", "text") else 0.0, device=self.device) for name, _, _, wanted in spoken])
+        surprise = packed.surprises(model, packed.Rows.apply(states, real.nonzero()[:, 0]), nexts[real], smooth[real])
+        sums: dict = defaultdict(list)
+        for (name, *_), own in zip(spoken, surprise.split([int((wanted != padding).sum()) for *_, wanted in spoken])):
+            sums[name].append(own)
+        for name, own in sums.items():
+            every = torch.cat(own)
+            losses[name] = every.sum() / max(1, len(every)) * processes.weight(torch.tensor(len(every), device=self.device))
+        if train.inputs:
+            losses["feature"] = F.mse_loss(features, train.teacher(model, batch.rows, batch.view))
+        return losses
+
+    def memory_losses(self, seen: Seen, said_query, batch: Batch) -> dict[str, torch.Tensor]:
+        """Of the space that the memory is searched in"""
+        model = self.model
         losses = {"infonce": self.contrast(seen, said_query, batch)}
         if self.anchors:
             losses["anchors"] = self.anchors(seen.query, said_query, batch.rows, batch.owner)
@@ -461,7 +618,13 @@ class Captioning:
             w = seen.query @ self.processes.gather(seen.query).t() / model.memory.temperature
             w = w.masked_fill(~batch.allowed, -1e9).softmax(-1)
             losses["memory"] = (model.memory.alpha * w).square().sum(1).mean()
+        return losses
 
+    def losses_one_by_one(self) -> dict[str, torch.Tensor]:
+        model, train, batch = self.model, self.train, self.draw()
+        seen = Seen(model, train.features(model, batch.rows, batch.view))
+        said_query = caption_query(model, batch.said)
+        losses = self.memory_losses(seen, said_query, batch)
         sequence, mask = self.conditioning(model, seen, batch)
         mask = self.blindfold(self.hide(mask), batch, torch.rand(len(mask), device=mask.device))
         if self.tutors:
@@ -519,9 +682,7 @@ class Captioning:
                 owner = torch.tensor([i for i, _ in asked])
                 said = ask(net, self.tokenizer, Seen(net, self.held.features(net, rows, 0)), [a.question for _, a in asked], owner)
             for (_, a), answer in zip(asked, said):
-                kind = a.text[2]
-                kind = "cocoqa" if kind in ("object", "color", "number", "location") else kind.split(":")[0]
-                right[kind].append(same_answer(answer, a.text[1]))
+                right[kind_of(a)].append(same_answer(answer, a.text[1]))
         return {f"answer_{kind}": round(sum(r) / len(r), 4) for kind, r in right.items()}
 
     def held_losses(self, limit: int) -> dict[str, float]:
@@ -590,7 +751,8 @@ class Critic(Captioning):
         sequence, mask = self.conditioning(model, seen, batch)
         # All of a photo's captions alike, for they are held against each other.
         mask = self.blindfold(mask, batch, torch.rand(len(rows), device=self.device)[owner])
-        sampled = model.generate(sequence.detach(), mask, sample=True)
+        with rounded_once(model.decoder):
+            sampled = model.generate(sequence.detach(), mask, sample=True)
         rewards = torch.tensor([self.reward(rows[i], self.tokenizer.decode(ids)) for ids, i in zip(sampled, owner.tolist())]).view(-1, each)
         advantage = (rewards - (rewards.sum(1, keepdim=True) - rewards) / (each - 1)).flatten().to(self.device)
 

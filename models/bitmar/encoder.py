@@ -57,10 +57,15 @@ def encoder(settings: Encoder, run: Run, model, tokenizer) -> None:
             seen.append(inputs(rows, view)), wanted.append(split.grids(rows, view))
         return torch.cat(seen), torch.cat(wanted)
 
-    def losses(net, x, wanted):
+    def see(net, x):
+        return net.transform(net.run_stem(x, held_seen.first))
+
+    learning = torch.compile(see) if run.compiled else see
+
+    def losses(net, x, wanted, see=see):
         whole = wanted.to(device).float()
         wanted = whole[..., :features]
-        got = at_teachers_grid(net.transform(net.run_stem(x, held_seen.first)))
+        got = at_teachers_grid(see(net, x))
         errors = {"mse": F.mse_loss(got, wanted), "cosine": 1 - F.cosine_similarity(got, wanted, -1).mean()}
         if captioner:
             errors["through"] = F.mse_loss(captioner.compressor(got), captioner.compressor(wanted))
@@ -79,7 +84,7 @@ def encoder(settings: Encoder, run: Run, model, tokenizer) -> None:
         if replay:
             trainer.advance(replay(*draw()))
         else:
-            trainer.update(losses(vision, *draw()), weights)
+            trainer.update(losses(vision, *draw(), learning), weights)
         if trainer.step % 250 == 0:
             if processes.count == 1:  # several might not find the same number of views
                 for _, split in sources:

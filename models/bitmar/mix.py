@@ -15,12 +15,18 @@ import torch
 from .export import read_checkpoint
 
 
+def shape(config: dict) -> dict:
+    """A model's configuration without what is fitted to its weights afterwards (calibrate.py)."""
+    memory = {key: value for key, value in config.get("memory", {}).items() if not key.endswith("_threshold")}
+    return {**{key: value for key, value in config.items() if key != "confidence"}, "memory": memory}
+
+
 def mix(start: dict, end: dict, share: float) -> dict:
     """Both hold "config" and "model", of the same architecture."""
-    if start["config"] != end["config"] or start["model"].keys() != end["model"].keys():
+    if shape(start["config"]) != shape(end["config"]) or start["model"].keys() != end["model"].keys():
         raise ValueError("the checkpoints are of different models")
     weights = {name: torch.lerp(value, end["model"][name], share) for name, value in start["model"].items()}
-    return {"config": start["config"], "model": weights}
+    return {"config": end["config"], "model": weights}
 
 
 def main() -> None:

@@ -130,6 +130,19 @@ class BitLinear(Layer):
         return _BitLinear.apply(x, self.weight, dtype)
 
 
+@contextlib.contextmanager
+def rounded_once(model: nn.Module):
+    """The model's linear layers with their weights rounded now, until the end of the block: for many calls without gradients"""
+    layers = [layer for layer in model.modules() if isinstance(layer, BitLinear) and layer.precision.ternary and layer.fixed is None]
+    for layer in layers:
+        layer.fixed = quantize_weight(layer.weight.detach())
+    try:
+        yield model
+    finally:
+        for layer in layers:
+            layer.fixed = None
+
+
 class _BitConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w, stride, padding, dtype):

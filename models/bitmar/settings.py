@@ -41,6 +41,7 @@ class Run:
     processes: Processes = ALONE
     shipped: Path = Path(__file__).parents[1] / "default"
     cache: Path = Path(".cache/teacher")  # of teachers that are downloaded
+    compiled: bool = False  # by torch.compile, what pays for it
 
     def checkpoint(self, name: str, kind="pt") -> Path:
         """The file or folder that a setting names."""
@@ -119,6 +120,8 @@ class Caption(Learning):
     anchors: float = 1.0  # weight of the contrast against the first tutor's space; 0: none
     blind: float = 0.2  # share of the captions with episodes like them to read that see nothing else
     consistency: bool = True
+    unseen: int = 64  # questions of a step whose pictures are not here
+    asked: int = 0  # questions of a step about photos beside those of the batch
     evaluate_every: int = 300  # steps; 0: never, not even at the end
 
 
@@ -215,6 +218,7 @@ class See(Stage):
     checkpoint: str = "encoder"
     views: str = "views"
     views_each: int = 1
+    mirrored: bool = True  # also the mirror images; without them the mirror image of a grid stands for the grid of a mirror image
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def telling(settings: Tell, run: Run) -> None:
 
 
 def seeing(settings: See, run: Run) -> None:
-    see.see(run.checkpoint(settings.checkpoint), run.work / settings.views, run.work / settings.name, settings.views_each, products=run.products_on_cpu)
+    see.see(run.checkpoint(settings.checkpoint), run.work / settings.views, run.work / settings.name, settings.views_each, products=run.products_on_cpu, mirrored=settings.mirrored)
 
 
 def mixing(settings: Mix, run: Run) -> None:

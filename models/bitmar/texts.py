@@ -11,6 +11,7 @@ import functools
 import json
 import random
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ SHARES = {"human": 1.0, "web": 0.7, "rebuilt": 0.25, "label": 0.3, "found": 1.0}
 # named by labels alone.
 AS_PEOPLE = {"found": 0.7, "label": 0.7}
 
+FEW, COMMON = 10, 100  # photos of a kind
 SENTENCES = ["{}", "a close up of {}", "a picture of {}", "there is {} here", "this is {}"]  # of labels
 STIFF = ("a picture of ", "there is ", "this is ")  # as nobody describes a picture: they never begin as people's texts do
 QUESTIONS_OF_LABELS = ["what is this?", "what is in the picture?", "what do you see?", "what is that?", "what is shown here?", "what can you see?"]
@@ -94,6 +96,16 @@ def names(label: str) -> set[str]:
 def holds_one(said: list[str], wanted: set[str]) -> bool:
     """Whether a caption's words hold one of names(), which may be of several words."""
     return not wanted.isdisjoint(said) or any(" " in name and name in " ".join(said) for name in wanted)
+
+
+def evened(rows: list[dict]) -> list[float]:
+    """How often photos are drawn of which labels tell: kinds of thing between their numbers and equality (1 / root of the number), or a dozen
+    melons were lost beside a thousand faces. Kinds of which there are next to none are no likelier than common ones. Sums to 1."""
+    kinds = [row["labels"][0].split(",")[0].strip() if row["labels"] else "" for row in rows]
+    counts = Counter(kinds)
+    weights = [(counts[kind] if counts[kind] >= FEW else COMMON) ** -0.5 for kind in kinds]
+    total = sum(weights)
+    return [weight / total for weight in weights]
 
 
 def bare(phrase: str) -> str:

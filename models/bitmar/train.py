@@ -1,6 +1,6 @@
 """Training by recipes: a recipe is a list of stages (models/recipes/*.toml, see recipe.py), done one after another.
 
-usage: python -m bitmar.train RECIPE [--data DIR] [--work DIR] [--only STAGE...] [--set STAGE.SETTING=VALUE...] [--minutes N]
+usage: python -m bitmar.train RECIPE [--data DIR] [--work DIR] [--only STAGE...] [--set STAGE.SETTING=VALUE...] [--minutes N] [--compiled]
 
 RECIPE is a file, or the name of one of models/recipes. --data is what bitmar.prepare made; the recipe `smoke` makes its own. --work receives
 all that is made: per stage NAME.pt (the checkpoint) and NAME.jsonl (its learning curve), or the folder NAME. The same command goes on with a
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from . import parallel, recipe
+from . import packed, parallel, recipe
 from .quant import fast_products
 from .settings import Deadline, Run
 from .stages import TOGETHER, do
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Run.cache, help="where teachers are kept that are downloaded")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--products", choices=("bfloat16", "float32"), help="what operands of products are rounded to; the faster on this device, where it is not given")
+    parser.add_argument("--compiled", action="store_true", help="compile what is worth it (torch.compile, which needs a C++ compiler on a CPU)")
     args = parser.parse_args()
     chosen = recipe.load(args.recipe, args.changes)
     unknown = [name for name in args.only if name not in chosen.stages]
@@ -71,9 +72,10 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.backends.cudnn.benchmark = True  # the shapes of the convolutions' inputs do not change
+    packed.compiling(args.compiled)
     products = getattr(torch, args.products) if args.products else fast_products(args.device)
     processes = parallel.of_torchrun(args.device)
-    do_all(chosen, Run(data, work, chosen.config, args.device, products, Deadline(args.minutes), processes, args.shipped, args.cache), args.only)
+    do_all(chosen, Run(data, work, chosen.config, args.device, products, Deadline(args.minutes), processes, args.shipped, args.cache, args.compiled), args.only)
     processes.end()
 
 

@@ -21,7 +21,7 @@ from .captioning import Split
 from .data import AT_ONCE, fingerprint, kept_beside
 from .inputs import Pixels
 from .settings import Deadline, Run, Words
-from .texts import Speech, sayings
+from .texts import Speech, evened, sayings
 from .trainer import Trainer
 from .unseen import unseen
 from .views import whole
@@ -124,10 +124,11 @@ def words(settings: Words, run: Run, model, tokenizer) -> None:
     model.words.train().dropout = DROPOUT
     trainer, batch = Trainer(settings, run, model, model.words.parameters()), settings.batch
     told, labelled = written.nonzero()[:, 0], torch.tensor([i for i, bag in enumerate(texts) if bag and not written[i]], dtype=torch.long)
+    often = torch.tensor(evened([train.rows[i] for i in labelled.tolist()]))
     held_known = torch.tensor([i for i, bag in enumerate(held_texts) if bag], dtype=torch.long)
     while trainer.running():
         count = batch // 3 if len(labelled) else 0  # of photos with labels alone
-        row = torch.cat([told[torch.randint(len(told), (batch - count,))], labelled[torch.randint(max(1, len(labelled)), (count,))]]).to(device)
+        row = torch.cat([told[torch.randint(len(told), (batch - count,))], labelled[torch.multinomial(often, count, True) if count else labelled[:0]]]).to(device)
         view = torch.randint(len(seen), (batch,), device=device)
         some = strange[torch.randint(len(strange), (batch // 8,), device=device)]
         logits = model.word_logits(torch.cat([seen[view, row], some]))

@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 from bitmar.metrics import words
-from bitmar.texts import ADDED, ASK, KINDS_FILE, MARKERS, SHARES, TO_DECLINE, PEOPLE, Said, Speech, clean_answer, clean_question, declines, kinds, names, sayings, with_article
+from bitmar.texts import ADDED, ASK, KINDS_FILE, MARKERS, SHARES, TO_DECLINE, PEOPLE, Said, Speech, clean_answer, clean_question, declines, evened, kinds, names, sayings, with_article
 from prepared import asking, tiny_tokenizer
 
 # Who somebody is, and their age, origin, mood or beliefs
@@ -146,6 +146,18 @@ is the boy as tall as the girl?
 is the stove on?
 what page is open?
 """.strip().split("\n")
+
+
+class Draws(unittest.TestCase):
+    def test_rare_kinds_are_drawn_more_often_each_and_less_often_together(self):
+        counts = {"face": 1600, "melon": 16, "magpie": 1}
+        shares = evened([{"labels": [kind]} for kind, count in counts.items() for _ in range(count)])
+        self.assertAlmostEqual(sum(shares), 1)
+        face, melon, magpie = shares[0], shares[1600], shares[-1]
+        self.assertAlmostEqual(melon / face, 10)
+        self.assertLess(16 * melon, 1600 * face)
+        self.assertLess(magpie, melon)  # of one photo nobody learns
+        self.assertEqual(evened([{"labels": []}]), [1])
 
 
 class Questions(unittest.TestCase):

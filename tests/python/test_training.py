@@ -18,7 +18,7 @@ from bitmar.encoder import encoder
 from bitmar.inputs import Pixels, StemCache
 from bitmar.mix import mix
 from bitmar.ordered import engine_order
-from bitmar.quant import BitLinear, quantize_activation, quantize_weight
+from bitmar.quant import BitLinear, quantize_activation, quantize_weight, rounded_once
 from bitmar.settings import Deadline
 from bitmar.stem import STEM_LAYERS
 from bitmar.texts import Speech
@@ -44,6 +44,9 @@ class Mix(unittest.TestCase):
             self.assertTrue(torch.allclose(value, wanted, atol=1e-6), name)
         with self.assertRaises(ValueError):
             mix(start, {**end, "config": {}}, 0.5)
+        # An exported model knows thresholds that were fitted to it.
+        fitted = {**start["config"], "confidence": {}, "memory": {**start["config"]["memory"], "recall_threshold": 0.5}}
+        self.assertEqual(mix({**start, "config": fitted}, end, 0.25)["config"], end["config"])
 
 
 def tiny_views(folder: Path, photos=6, views=2) -> None:
@@ -216,6 +219,18 @@ class Generation(unittest.TestCase):
                 tokens = torch.tensor([[model.config["bos_token_id"], *said]])
                 best = model.logits(tokens, conditioning[row:row + 1])[0].argmax(-1).tolist()
                 self.assertEqual(best[:len(said)], said)
+
+
+    def test_weights_rounded_once_say_the_same(self):
+        model = tiny_model(3)
+        torch.manual_seed(0)
+        given = torch.randn(4, 3, model.config["hidden_size"])
+        wanted = model.greedy(given)
+        with rounded_once(model.decoder):
+            model.decoder.layers[0].ffn.up_proj.weight.data.zero_()  # not looked at again
+            self.assertEqual(model.greedy(given), wanted)
+        self.assertIsNone(model.decoder.layers[0].ffn.up_proj.fixed)
+        self.assertNotEqual(model.greedy(given), wanted)
 
 
 class EngineOrder(unittest.TestCase):

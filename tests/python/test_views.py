@@ -302,7 +302,22 @@ class Stages(Photos):
                 if view % 4 in (0, 3):
                     with computing(model, products=fast_products("cpu")):  # as it is seen
                         wanted = model.vision(pixels.float())
-                    self.assertLess(float((seen.grids(rows, view).float() - wanted).abs().max()), 0.02 * float(wanted.abs().max()))
+                    # Kept maps of the first convolutions are rounded to int8.
+                    error = seen.grids(rows, view).float() - wanted
+                    self.assertLess(float(error.abs().mean()), 0.02 * float(wanted.abs().mean()))
+                    self.assertLess(float(error.abs().max()), 0.05 * float(wanted.abs().max()))
+
+    def test_without_mirror_images_a_grid_stands_for_its_own(self):
+        self.pack("--views", 2)
+        self.train("encoder")
+        for out, more in (("both", []), ("once", ["--no-mirrored"])):
+            run(see, "--checkpoint", self.folder / "encoder.pt", "--views", self.folder / "views", "--out", self.folder / out, "--views-each", 2, *more)
+        both, once = (Views(self.folder / out, "train") for out in ("both", "once"))
+        self.assertEqual((both.count, once.count), (8, 4))
+        rows = np.arange(len(once))
+        for folder in (0, 1):  # as packed; of both, a picture's has the even number
+            self.assertTrue(torch.equal(once.pixels(rows, 2 * folder), both.pixels(rows, 4 * folder)))
+            self.assertTrue(torch.equal(once.grids(rows, 2 * folder), both.grids(rows, 4 * folder)))
 
     def test_questions_whose_pictures_are_not_here_are_learned(self):
         self.pack("--views", 1)
