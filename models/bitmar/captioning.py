@@ -547,7 +547,7 @@ class Captioning:
         fused = packed.fuse(model.fusion, text, pictures, vision)
         query = model.memory.query(fused[:photos])
         first, values = photos, []
-        for which, rows, keep in episodes:
+        for _, rows, keep in episodes:
             values.append(packed.mean_of_kept(fused[first:first + rows.numel()].unflatten(0, rows.shape), keep))
             first += rows.numel()
         values = model.memory.value(torch.cat(values))[torch.cat([which for which, _, _ in episodes]).argsort()]

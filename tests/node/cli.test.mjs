@@ -61,7 +61,7 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       const full = await shell('caption', CAT, '--model', TINY);
       assert.equal(full.status, 1);
       assert.match(full.stderr, /^bitmar: [^\n]*(output|written)[^\n]*\n$/);
-      const closed = await runner(['bash', '-c', '"$@" | exec true; exit "${PIPESTATUS[0]}"', 'sh', ...program])('caption', ...Array(40).fill(CAT), '--jsonl', '--model', TINY);
+      const closed = await runner(['bash', '-c', '"$@" | exec true; exit $PIPESTATUS', 'sh', ...program])('caption', ...Array(40).fill(CAT), '--jsonl', '--model', TINY);
       assert.ok(closed.status > 0, `${closed.status}`);
       assert.doesNotMatch(closed.stderr, /\n\s+at |Unhandled|terminate called/);
     });
