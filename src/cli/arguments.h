@@ -12,7 +12,10 @@
 namespace bitmar::cli {
 
 struct UsageError : std::runtime_error {
-  using std::runtime_error::runtime_error;
+  // Quotes what was given, as far as one can read it.
+  explicit UsageError(const std::string& message)
+      : std::runtime_error(message.size() <= kMost ? message : message.substr(0, kMost) + "...") {}
+  static constexpr std::size_t kMost = 1000;
 };
 
 inline constexpr const char* kUsage =

@@ -23,6 +23,9 @@ std::string read_text(const std::filesystem::path& path) {
 
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::size_t limit) {
   std::error_code failed;
+  // The system would read the name up to there, which is another file's.
+  if (path.native().find('\0') != std::filesystem::path::string_type::npos)
+    throw Error(ErrorCode::missing_file, "a file's name has no NUL in it: " + path.string());
   // A folder, a pipe or a device can be opened too, and would be read for ever, or not at all.
   if (!std::filesystem::is_regular_file(path, failed))
     throw Error(ErrorCode::missing_file, "there is no file " + path.string());

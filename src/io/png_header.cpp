@@ -38,11 +38,11 @@ Layout read_layout(ByteSpan ihdr) {
 }
 
 // Flat drawings have a thousandth of their pixels' bytes, but are not that large. What deflate cannot make smaller it
-// leaves as it is, a few bytes longer; what is much longer codes nothing, at much work.
+// leaves as it is, a few bytes longer, or with nine bits for eight; what is longer codes nothing, at much work.
 void check_packing(std::uint64_t unpacked, std::uint64_t packed) {
   constexpr std::uint64_t kFree = 64 << 20, kRatio = 200, kFreePacked = 64 << 10;
   if (unpacked > kMostUnpacked * (packed + 1)) fail("the PNG claims more pixels than its bytes can hold");
-  if (unpacked > kFree + kRatio * packed || packed > kFreePacked + 2 * unpacked) {
+  if (unpacked > kFree + kRatio * packed || packed > kFreePacked + unpacked + unpacked / 8) {
     throw Error(ErrorCode::image_too_large, "the PNG has " + std::to_string(packed) + " bytes of image data for " +
                                                 std::to_string(unpacked) + " bytes of pixels");
   }

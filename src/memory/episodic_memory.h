@@ -119,6 +119,9 @@ class EpisodicMemory {
     std::vector<Place> slots;
     std::uint64_t sequence = 0, next_id = 1;
     int dropped_slots = 0, dropped_frames = 0, gaps = 0;
+    // Room to take them in: nothing may fail once the memory is empty.
+    std::vector<int> taken;
+    MemoryRecord record;
 
     int capacity() const { return static_cast<int>(slots.size()); }
     int episodes() const;

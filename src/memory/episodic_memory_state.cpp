@@ -107,6 +107,9 @@ EpisodicMemory::Saved EpisodicMemory::read_state(std::optional<ByteSpan> snapsho
   for (Saved::Place& place : saved.slots) {
     if (place.clearing < clearings) place = {};
   }
+  saved.taken.reserve(saved.slots.size());
+  saved.record.key.reserve(settings_.width);
+  saved.record.value.reserve(settings_.width);
   return saved;
 }
 
@@ -182,7 +185,7 @@ EpisodicMemory::LoadReport EpisodicMemory::adopt(ByteSpan snapshot) { return ado
 
 // The saved episodes instead of those that are there, as change number `as`, or the saved one.
 EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::optional<std::uint64_t> as) {
-  std::vector<int> from;  // the saved slots with something in them
+  std::vector<int>& from = saved.taken;  // the saved slots with something in them
   for (std::size_t i = 0; i < saved.slots.size(); ++i) {
     if (saved.slots[i].reader >= 0) from.push_back(static_cast<int>(i));
   }
@@ -207,7 +210,7 @@ EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::optional<std:
   const bool moves = !from.empty() && from.back() >= capacity();
 
   vacate_all();
-  MemoryRecord record;
+  MemoryRecord& record = saved.record;
   int to = 0;
   for (const int i : from) {
     read_record(saved.readers[saved.slots[i].reader], saved.slots[i].index, record);
@@ -225,6 +228,9 @@ EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::optional<std:
 EpisodicMemory::LoadReport EpisodicMemory::follow(std::span<const ByteSpan> frames) {
   LoadReport report;
   MemoryRecord record;
+  // A frame is taken in whole.
+  record.key.reserve(settings_.width);
+  record.value.reserve(settings_.width);
   for (const ByteSpan bytes : frames) {
     const std::optional<MemoryStateReader> reader = read_frame(bytes);
     if (!reader || reader->header().base > sequence_ || reader->header().slots > capacity()) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <new>
 #include <system_error>
 
 namespace bitmar {
@@ -53,6 +54,8 @@ ThreadPool::ThreadPool(int threads) {
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   } catch (const std::system_error&) {
     // Those that there are.
+  } catch (const std::bad_alloc&) {
+    // As well: threads that run must not be left without their owner.
   }
 }
 

@@ -86,6 +86,12 @@ TEST(ErrorTest, QuotesAtMostAThousandBytesAndNoHalfCharacter) {
   EXPECT_STREQ(bitmar::Error(ErrorCode::invalid_model, "short").what(), "short");
 }
 
+TEST(ReadImageTest, RefusesANameThatTheSystemWouldCutShort) {
+  const std::string name = (kRoot / "web" / "demo" / "public" / "samples" / "cat.jpg").string();
+  EXPECT_GT(bitmar::read_image(name).width, 0);
+  EXPECT_EQ(code_of([&] { bitmar::read_image(name + std::string(1, '\0') + "x"); }), ErrorCode::missing_file);
+}
+
 TEST_F(ApiTest, LoadsFromAFolderAndFromBytes) {
   const TinyFiles tiny;
   const bitmar::ModelFiles files = tiny.files();

@@ -5,14 +5,16 @@
 #include <new>
 
 namespace {
-std::atomic<std::size_t> count = 0;
+std::atomic<std::size_t> count = 0, failing = 0;
 }
 
 std::size_t bitmar::allocations() { return count; }
 
+void bitmar::fail_allocation(std::size_t which) { failing = which ? count + which : 0; }
+
 #ifndef __EMSCRIPTEN__
 void* operator new(std::size_t size) {
-  ++count;
+  if (++count == failing) throw std::bad_alloc();
   if (void* p = std::malloc(size ? size : 1)) return p;
   throw std::bad_alloc();
 }

@@ -77,6 +77,15 @@ TEST(Config, MayExpectWordsAndBeCalibrated) {
   expect_error(c.dump(), "confidence.words must be");
 }
 
+// Narrow heads are much work for few weights.
+TEST(Config, CountsTheWorkOfHeads) {
+  json c = json::parse(default_config());
+  c["text_encoder"]["max_tokens"] = 2048;
+  parse_config(c.dump());
+  c["text_encoder"]["num_heads"] = 64;
+  expect_error(c.dump(), "text_encoder.max_tokens takes too much computing");
+}
+
 TEST(Config, MayHaveTheNamesOfEarlierModels) {
   json c = json::parse(default_config());
   c.erase("words");

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <ctime>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
+#include "count_allocations.h"
 #include "io/crc32.h"
 #include "io/error.h"
 #include "io/model_files.h"
@@ -82,6 +84,45 @@ void change(EpisodicMemory& memory, Random& random, double now) {
 }
 
 // ---- What was saved comes back ----
+
+#ifndef __EMSCRIPTEN__
+// Each allocation in turn: whichever fails, the memory is as it was.
+TEST(MemoryState, ALoadWithoutMemoryChangesNothing) {
+  Random random(3);
+  TestMemory full(40);
+  for (int i = 0; i < 40; ++i) {
+    const auto v = noise(random);
+    full->write(v, v, i);
+  }
+  const Bytes snapshot = full->snapshot();
+  const auto v = noise(random);
+  const std::uint64_t before = full->sequence();
+  full->teach(v, v, "one more", 50);
+  const Bytes frame = full->changes_since(before);
+  for (const bool follows : {false, true}) {
+    int failures = 0;
+    for (std::size_t which = 1;; ++which) {
+      TestMemory memory(40);
+      if (follows) memory.load(snapshot);
+      if (!follows) memory->teach(v, v, "mine", 1);
+      const Bytes own = memory->snapshot();
+      const std::vector<ByteSpan> frames = {ByteSpan(frame)};
+      bool failed = false;
+      fail_allocation(which);
+      try {
+        follows ? memory->load(std::nullopt, frames) : memory->load(ByteSpan(snapshot), {});
+      } catch (const std::bad_alloc&) {
+        failed = true;
+      }
+      fail_allocation(0);
+      if (!failed) break;
+      ++failures;
+      ASSERT_EQ(memory->snapshot(), own) << "allocation " << which;
+    }
+    EXPECT_GT(failures, 2);
+  }
+}
+#endif
 
 TEST(MemoryStateTest, ChecksumsAreThoseOfZlib) {
   const std::string_view text = "123456789";
