@@ -266,8 +266,8 @@ describe('the picture', () => {
   test('takes the whole screen, until something is said beside it', async () => {
     const { page } = await open();
     await page.click('#full-screen');
-    await page.waitForFunction(() => document.fullscreenElement?.id === 'stage');
-    assert.equal(await page.getAttribute('#full-screen', 'aria-pressed'), 'true');
+    // The button follows the event, which comes after.
+    await page.waitForFunction(() => document.fullscreenElement?.id === 'stage' && document.querySelector('#full-screen').getAttribute('aria-pressed') === 'true');
     assert.equal(await page.isVisible('#caption'), true);
     await page.click('#full-screen');
     await page.waitForFunction(() => !document.fullscreenElement && document.querySelector('#full-screen').getAttribute('aria-pressed') === 'false');
