@@ -83,8 +83,8 @@ export class FileStore implements Store {
   #snapshot: string | undefined; // which file that is: see identityOf
   #attempts = new Set<string>(); // those that were to take its place: whether one did is not known where that failed
   #journalBytes = 0;
-  #tail: 'none' | 'ours' | 'found' = 'none'; // what may lie behind the journal's end: the rest of a write that failed, or of a process that was killed
-  #journalMost = 0; // bytes of the journal with that: of more, others wrote some
+  #foundTail = false; // an earlier process left the rest of a write behind the journal's end
+  #journalMost = 0; // bytes of the journal with that, or with the rest of a write of ours that failed: of more, others wrote some
   #foreign: string | undefined; // the model whose memory is in our place
   #source: string; // the folder that was read: our place, or where another model has put ours
   #placeRead = false; // whether our place could be read, and so whether ours lies elsewhere
@@ -123,7 +123,7 @@ export class FileStore implements Store {
       this.#generation = found?.generation;
       this.#journalBytes = found?.journalEnd ?? 0;
       this.#journalMost = Math.max(this.#journalMost, this.#journalBytes);
-      this.#tail = this.#journalMost > this.#journalBytes ? 'found' : 'none';
+      this.#foundTail = this.#journalMost > this.#journalBytes;
       if (this.#model !== undefined && found?.model !== undefined && found.model !== this.#model) {
         // The place is another model's. Ours may have been before.
         this.#foreign = found.model;
@@ -157,13 +157,12 @@ export class FileStore implements Store {
       const names = await this.#putThumbnails(attachments);
       const bytes = frameRecord(this.#generation!, { model: this.#model, sequence }, frame, changeOf(attachments, names));
       if (this.#journalBytes + bytes.length > MOST_BYTES) throw this.#tooLarge();
-      this.#tail = 'ours';
+      this.#foundTail = false;
       this.#journalMost = this.#journalBytes + bytes.length;
       await withFile(this.#path('journal.bin'), APPEND, async (file) => {
         await file.appendFile(bytes);
         await file.datasync();
       });
-      this.#tail = 'none';
       this.#journalBytes += bytes.length;
       const gone = this.#apply(changeOf(attachments, names));
       await this.#removeThumbnails(gone);
@@ -212,10 +211,9 @@ export class FileStore implements Store {
       this.#thumbnails = thumbnails;
       this.#thumbnailFolder = this.#path('thumbnails');
       this.#journalBytes = 0;
-      this.#tail = 'ours'; // the old journal, should this fail
+      this.#foundTail = false; // what may be left there, should this fail, is the old journal
       this.#foreign = undefined;
       await this.#writeWhole('journal.bin', new Uint8Array());
-      this.#tail = 'none';
       this.#journalMost = 0;
       await removeParts([this.#folder, this.#path('thumbnails')]);
       const kept = new Set(thumbnails.values());
@@ -441,12 +439,12 @@ export class FileStore implements Store {
   async #cutJournal(): Promise<void> {
     const bytes = (await readRegular(this.#path('journal.bin'), MOST_BYTES)) ?? Buffer.alloc(0);
     const rest = bytes.subarray(this.#journalBytes);
-    if (this.#tail === 'found' && rest.length > 0) {
+    if (this.#foundTail && rest.length > 0) {
       await mkdir(this.#path('aside'), { recursive: true });
       await this.#writeWhole(join('aside', `cut-${checksum(rest)}.bin`), rest);
     }
     await this.#writeWhole('journal.bin', bytes.subarray(0, this.#journalBytes)); // another file: the old one may be set aside, too
-    this.#tail = 'none';
+    this.#foundTail = false;
     this.#journalMost = this.#journalBytes;
   }
 
