@@ -1,7 +1,9 @@
 #include "bitmar/model.h"
 
+#include <new>
 #include <utility>
 
+#include "io/error.h"
 #include "model/engine.h"
 
 namespace bitmar {
@@ -12,8 +14,12 @@ Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 
 Model Model::load(const std::filesystem::path& folder, const LoadOptions& options) {
-  const ModelDirectory directory = read_model_directory(folder);
-  return load(files_of(directory), options);
+  try {
+    const ModelDirectory directory = read_model_directory(folder);
+    return load(files_of(directory), options);
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::out_of_memory, "there is not enough memory for this model");
+  }
 }
 
 Model Model::load(const ModelFiles& files, const LoadOptions& options) { return Model(Engine::load(files, options)); }

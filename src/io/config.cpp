@@ -56,7 +56,7 @@ constexpr int kFewestColumns = 32;  // a product of fewer takes as long
 }
 
 // Before it is parsed: a hundred megabytes of JSON take gigabytes as values.
-json parse_document(std::string_view text, const std::string& file) {
+JsonDocument parse_document(std::string_view text, const std::string& file) {
   if (text.size() > kMaxFile) {
     throw Error(ErrorCode::invalid_config, file + " has more than " + std::to_string(kMaxFile) + " bytes");
   }
@@ -291,7 +291,8 @@ DecoderConfig parse_decoder(const Section& s, int width, Budget& budget) {
 }  // namespace
 
 Config parse_config(std::string_view text) {
-  const json document = parse_document(text, "config.json");
+  const JsonDocument parsed = parse_document(text, "config.json");
+  const json& document = *parsed;
   const Section s(document, "");
   s.choice("model_type", {"bitmar"});
   s.integer("format_version", 1, 1);
@@ -367,7 +368,8 @@ Config parse_config(std::string_view text) {
 void check_preprocessor(std::string_view text, const Config& config) {
   if (!config.vision.takes_pixels()) return;
   const std::string file = "preprocessor_config.json";
-  const json document = parse_document(text, file);
+  const JsonDocument parsed = parse_document(text, file);
+  const json& document = *parsed;
   const std::string side = std::to_string(config.vision.image_size);
   const std::pair<const char*, std::string> wanted[] = {
       {"do_resize", "true"},    {"size", R"({"height":)" + side + R"(,"width":)" + side + "}"},
@@ -377,7 +379,7 @@ void check_preprocessor(std::string_view text, const Config& config) {
   };
   for (const auto& [key, value] : wanted) {
     if (!document.is_object() || !document.contains(key) ||
-        document[key] != parse_json(value, ErrorCode::invalid_config, key)) {
+        document[key] != *parse_json(value, ErrorCode::invalid_config, key)) {
       throw Error(ErrorCode::invalid_config, file + ": " + key + " must be " + value);
     }
   }

@@ -18,9 +18,9 @@ namespace {
 
 // Of one allocation of the decoder, beside what goes with the file's size: its tables.
 constexpr std::size_t kDecoderSlack = 1 << 20;
-// Bytes that decoding may hold at once, the file among them: with a program around it, 256 MB. Beyond that the bytes
-// that code pixels must be as many as a photo's, which has a byte for 2 to 10 pixels, and for 40 in the worst quality.
-constexpr std::size_t kFreeMemory = std::size_t{230} << 20, kPixelsPerByte = 40;
+// Bytes that decoding may hold at once, the file among them: with a program around it, 256 MB. Beyond that each must be
+// paid for by bytes that code pixels. A progressive photo takes 8 bytes for a pixel, and has one for 2 to 20 pixels.
+constexpr std::size_t kFreeMemory = std::size_t{230} << 20, kMemoryPerByte = 40;
 
 // The name of a format that is an image, but none for us; nullptr if it is not known.
 const char* other_format(ByteSpan file) {
@@ -50,7 +50,7 @@ ImageHeader read_header(ByteSpan file) {
 void check_memory(const ImageHeader& h, std::size_t file_bytes) {
   const std::size_t pixels = static_cast<std::size_t>(h.width) * h.height;
   const std::size_t bytes = file_bytes + std::max(h.memory, h.orientation >= 5 ? 6 * pixels : 0);
-  if (bytes > kFreeMemory && h.coded < pixels / kPixelsPerByte) {
+  if (bytes > kFreeMemory + kMemoryPerByte * h.coded) {
     throw Error(ErrorCode::image_too_large, "decoding the image takes " + std::to_string(bytes >> 20) +
                                                 " MB, too much for " + std::to_string(h.coded) + " bytes that code " +
                                                 std::to_string(pixels) + " pixels");
@@ -128,6 +128,7 @@ Image decode_image(ByteSpan file) {
   const auto fail = [] {
     const std::string reason = stbi_failure_reason() ? stbi_failure_reason() : "unknown";
     if (reason == "outofmem") throw Error(ErrorCode::out_of_memory, "decoding the image takes too much memory");
+    if (reason == kTooManyTables) throw Error(ErrorCode::image_too_large, "the image is too much work: " + reason);
     throw Error(ErrorCode::invalid_image, "the image is damaged: " + reason);
   };
   const DecoderLimit limit(kDecoderSlack + std::max(2 * header.coded, header.largest));

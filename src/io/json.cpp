@@ -20,7 +20,7 @@ class Builder {
  public:
   Builder(ErrorCode code, const std::string& what) : code_(code), what_(what) {}
 
-  json take() { return std::move(root_); }
+  JsonDocument take() { return std::move(root_); }
 
   bool null() { return put(nullptr); }
   bool boolean(bool v) { return put(v); }
@@ -70,15 +70,21 @@ class Builder {
 
   const ErrorCode code_;
   const std::string& what_;
-  json root_;
-  json* next_ = &root_;  // the value of the last key
+  JsonDocument root_;
+  json* next_ = &*root_;  // the value of the last key
   std::vector<json*> open_;
   std::size_t values_ = 0;
 };
 
 }  // namespace
 
-nlohmann::json parse_json(std::string_view text, ErrorCode code, const std::string& what) {
+void JsonDocument::empty(json& value) noexcept {
+  if (!value.is_structured()) return;
+  for (json& inner : value) empty(inner);
+  value.clear();
+}
+
+JsonDocument parse_json(std::string_view text, ErrorCode code, const std::string& what) {
   Builder builder(code, what);
   json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();

@@ -106,7 +106,8 @@ SafeTensors SafeTensors::parse(std::span<const std::uint8_t> file) {
   const auto header_size = static_cast<std::size_t>(length);
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + kLengthBytes, header_size);
   if (text.empty() || text.front() != '{') fail("the header is no JSON object");
-  const json header = parse_json(text, ErrorCode::invalid_model, "the header of model.safetensors");
+  const JsonDocument parsed = parse_json(text, ErrorCode::invalid_model, "the header of model.safetensors");
+  const json& header = *parsed;
   if (!header.is_object()) fail("the header is no JSON object");
 
   const std::span<const std::uint8_t> body = file.subspan(kLengthBytes + header_size);

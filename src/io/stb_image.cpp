@@ -2,7 +2,10 @@
 #include "io/stb_image.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
+
+#include "io/inflate.h"
 
 namespace {
 
@@ -26,6 +29,7 @@ DecoderLimit::~DecoderLimit() { most = before_; }
 #define STBI_REALLOC(memory, size) reallocate(memory, size)
 #define STBI_FREE(memory) std::free(memory)
 #define STBI_NO_SIMD  // the same pixels on every processor
+#define STBI_NO_ZLIB  // inflate.h
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wconversion"
 #pragma GCC diagnostic ignored "-Wshadow"
@@ -33,4 +37,53 @@ DecoderLimit::~DecoderLimit() { most = before_; }
 #endif
 namespace bitmar {
 #include <stb/stb_image.h>
+
+namespace {
+
+const char* words_for(Inflated result) {
+  switch (result) {
+    case Inflated::ends_early:
+      return "its packed pixels end early";
+    case Inflated::no_zlib:
+      return "its pixels are not packed by deflate";
+    case Inflated::too_many_tables:
+      return kTooManyTables;
+    case Inflated::no_room:
+      return "outofmem";  // as the decoder's own
+    default:
+      return "its packed pixels are no deflate data";
+  }
+}
+
+bool grow_twofold(Unpacked& to) {
+  const std::size_t room = 2 * to.room;
+  auto* const bytes = static_cast<std::uint8_t*>(STBI_REALLOC(to.bytes, room));
+  if (!bytes) return false;
+  to.bytes = bytes;
+  to.room = room;
+  return true;
+}
+
+}  // namespace
+
+// What the PNG decoder unpacks with; without a header are files of Apple's own kind, which png_header.cpp refuses.
+STBIDEF char* stbi_zlib_decode_malloc_guesssize_headerflag(const char* packed, int length, int expected, int* unpacked,
+                                                           int /*header*/) {
+  Unpacked to{nullptr, 0, static_cast<std::size_t>(expected), grow_twofold};
+  to.bytes = static_cast<std::uint8_t*>(STBI_MALLOC(to.room));
+  if (!to.bytes) {
+    stbi__err("outofmem", "");
+    return nullptr;
+  }
+  const Inflated result =
+      inflate({reinterpret_cast<const std::uint8_t*>(packed), static_cast<std::size_t>(length)}, to);
+  if (result != Inflated::ok) {
+    stbi__err(words_for(result), "");
+    STBI_FREE(to.bytes);
+    return nullptr;
+  }
+  *unpacked = static_cast<int>(to.size);
+  return reinterpret_cast<char*>(to.bytes);
+}
+
 }  // namespace bitmar

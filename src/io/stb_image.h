@@ -23,6 +23,9 @@ namespace bitmar {
 
 #include <stb/stb_image.h>
 
+// A reason for failure beside the decoder's own: the image may be whole, but is too much work.
+inline constexpr char kTooManyTables[] = "its packed pixels have too many tables for so few bytes";
+
 // While it lives, no allocation of the decoder in this thread has more than so many bytes: a few hundred bytes of PNG
 // can unpack to gigabytes, and what an image needs is known beforehand.
 class DecoderLimit {

@@ -29,13 +29,20 @@ const json& field(const json& object, const char* key) {
   return object.is_object() && found != object.end() ? *found : null;
 }
 
-bool is_type(const json& step, const char* type) { return field(step, "type") == type; }
+// Not ==, which makes a json of the other side first, and ends the process where there is no memory for it.
+bool is_text(const json& value, std::string_view text) {
+  return value.is_string() && value.get_ref<const std::string&>() == text;
+}
+bool is_boolean(const json& value, bool wanted) { return value.is_boolean() && value.get<bool>() == wanted; }
+
+bool is_type(const json& step, std::string_view type) { return is_text(field(step, "type"), type); }
 
 void check_steps(const json& document) {
   const json& normalizer = field(document, "normalizer");
   if (!normalizer.is_null() && !is_type(normalizer, "Lowercase")) fail("only the normalizer Lowercase is supported");
   const json& split = field(document, "pre_tokenizer");
-  if (!is_type(split, "ByteLevel") || field(split, "add_prefix_space") != false || field(split, "use_regex") == false) {
+  if (!is_type(split, "ByteLevel") || !is_boolean(field(split, "add_prefix_space"), false) ||
+      is_boolean(field(split, "use_regex"), false)) {
     fail("pre_tokenizer must be ByteLevel, with use_regex and without add_prefix_space");
   }
   const json& finish = field(document, "post_processor");
@@ -46,7 +53,8 @@ void check_steps(const json& document) {
   for (const char* key :
        {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"}) {
     const json& value = field(model, key);
-    if (!value.is_null() && value != false && value != "" && value != 0.0)
+    const bool zero = value.is_number() && value.get<double>() == 0;
+    if (!value.is_null() && !is_boolean(value, false) && !is_text(value, "") && !zero)
       fail(std::string("model.") + key + " is not supported");
   }
 }
@@ -86,7 +94,8 @@ int token_id(const json& value, std::size_t limit) {
 
 Tokenizer Tokenizer::parse(std::string_view text) {
   if (text.size() > kMaxFile) fail("the file is larger than any of a model");
-  const json document = parse_json(text, ErrorCode::invalid_model, "tokenizer.json");
+  const JsonDocument parsed = parse_json(text, ErrorCode::invalid_model, "tokenizer.json");
+  const json& document = *parsed;
   if (!document.is_object()) fail("the document must be an object");
   check_steps(document);
   const json& model = field(document, "model");

@@ -37,17 +37,21 @@ ModelFiles files_of(const ModelDirectory& d) {
   return {d.config_json, d.tokenizer_json, d.preprocessor_json, d.safetensors};
 }
 
-std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const LoadOptions& options, const Kernels& kernels) {
-  require(options.threads >= 1 && options.threads <= kMostThreads,
-          "the number of threads is 1 to " + std::to_string(kMostThreads) + ", not " + std::to_string(options.threads));
+std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const LoadOptions& options) {
   try {
-    const Config config = parse_config(files.config_json);
-    check_preprocessor(files.preprocessor_json, config);
-    return std::unique_ptr<Engine>(new Engine(config, Tokenizer::parse(files.tokenizer_json),
-                                              SafeTensors::parse(files.safetensors), options, kernels));
+    return load(files, options, bitmar::kernels());
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::out_of_memory, "there is not enough memory for this model");
   }
+}
+
+std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const LoadOptions& options, const Kernels& kernels) {
+  require(options.threads >= 1 && options.threads <= kMostThreads,
+          "the number of threads is 1 to " + std::to_string(kMostThreads) + ", not " + std::to_string(options.threads));
+  const Config config = parse_config(files.config_json);
+  check_preprocessor(files.preprocessor_json, config);
+  return std::unique_ptr<Engine>(new Engine(config, Tokenizer::parse(files.tokenizer_json),
+                                            SafeTensors::parse(files.safetensors), options, kernels));
 }
 
 Engine::Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const LoadOptions& options,

@@ -23,8 +23,9 @@ ModelFiles files_of(const ModelDirectory& directory);
 class Engine {
  public:
   // Throws invalid_config, invalid_model, unsupported_tensor_type, invalid_argument (options), out_of_memory.
-  static std::unique_ptr<Engine> load(const ModelFiles& files, const LoadOptions& options = {},
-                                      const Kernels& kernels = bitmar::kernels());
+  static std::unique_ptr<Engine> load(const ModelFiles& files, const LoadOptions& options = {});
+  // With a table of kernels of one's own. std::bad_alloc where there is no memory.
+  static std::unique_ptr<Engine> load(const ModelFiles& files, const LoadOptions& options, const Kernels& kernels);
 
   // ---- A whole caption ----
   CaptionResult caption(const ImageView& image, const CaptionOptions& options, const TokenCallback& on_piece = {});

@@ -8,7 +8,7 @@
 import { mkdir, open, readFile, symlink, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { crc32, deflateSync } from 'node:zlib';
+import { crc32, deflateRawSync, deflateSync } from 'node:zlib';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const GOLDEN = join(HERE, '../golden');
@@ -81,6 +81,7 @@ async function jpegs(add) {
   const most = { width: 8000, height: 5000, parts: [[1, 0x11], [2, 0x11], [3, 0x11]] };
   photo('40-megapixels-padded', jpeg(TABLES, ...comments(400000), frame({ ...most, progressive: true, parts: [[1, 0x11]] }), scan([1], 80000, [0, 0, 0, 0])), 'image_too_large');
   photo('40-megapixels-thin', jpeg(TABLES, frame({ ...most, progressive: true }), scan([1, 2, 3], 300000, [0, 0, 0, 0])), 'image_too_large');
+  photo('40-megapixels-progressive-megabyte', jpeg(TABLES, frame({ ...most, progressive: true }), scan([1, 2, 3], 1 << 20, [0, 0, 0, 0])), 'image_too_large');
   photo('40-megapixels-baseline', jpeg(TABLES, frame(most), scan([1, 2, 3], 480000)), ...ANY_IMAGE);
   // And as many in as many bytes as a camera writes: each coefficient takes three bits, 100.
   const bits = (blocks) => Buffer.alloc(Math.ceil((blocks * 64 * 3) / 8) + 8, Buffer.from([0x92, 0x49, 0x24]));
@@ -173,6 +174,9 @@ function emptyBlocks(bytes) {
   return Buffer.concat(Array(Math.ceil(bytes / eight.length)).fill(eight));
 }
 
+/** Blocks of the fixed codes, ten bits each, that hold nothing. */
+const emptyFixedBlocks = (bytes) => Buffer.alloc(bytes - (bytes % 5), Buffer.from([0x02, 0x08, 0x20, 0x80, 0x00]));
+
 async function pngs(add) {
   const photo = (name, file, ...codes) => add('photo', `png-${name}`, file, codes.length ? codes : ['invalid_image']);
   const zeros = (bytes) => chunk('IDAT', deflateSync(Buffer.alloc(bytes)));
@@ -195,9 +199,23 @@ async function pngs(add) {
   photo('29-megapixels-interlaced', png(ihdr(5800, 5000, 8, 2, 1), chunk('IDAT', Buffer.alloc(500000))), 'image_too_large');
   photo('blocks-of-nothing', png(ihdr(16, 12), chunk('IDAT', Buffer.concat([Buffer.from([0x78, 1]), emptyBlocks(10 << 20)]))), 'image_too_large');
   photo('blocks-stored', png(ihdr(16, 12), chunk('IDAT', Buffer.concat([Buffer.from([0x78, 1]), Buffer.alloc(10 << 20, Buffer.from([0, 0, 0, 255, 255]))]))), 'image_too_large');
+  // As many as an image of that size may have bytes, before it and in its place.
+  const [side, pixels] = [3460, deflateRawSync(Buffer.alloc(3460 * (1 + 3 * 3460)))];
+  for (const [name, blocks, ...codes] of [
+    ['tables', emptyBlocks(35 << 20), 'image_too_large'], ['fixed', emptyFixedBlocks(35 << 20), 'ok'], ['stored', Buffer.alloc(35 << 20, Buffer.from([0, 0, 0, 255, 255])), 'ok'],
+  ]) {
+    const zlib = Buffer.concat([Buffer.from([0x78, 1]), blocks]);
+    photo(`many-blocks-of-nothing-${name}`, png(ihdr(side, side), chunk('IDAT', Buffer.concat([zlib, pixels]))), ...codes);
+    photo(`only-blocks-of-nothing-${name}`, png(ihdr(side, side), chunk('IDAT', zlib)), name === 'tables' ? 'image_too_large' : 'invalid_image');
+  }
   for (const type of ['zTXt', 'iCCP', 'iTXt']) {
     photo(`bomb-in-${type}`, png(ihdr(16, 12), chunk(type, Buffer.concat([Buffer.from('a\0\0'), deflateSync(Buffer.alloc(200 << 20))])), zeros(12 * 49)), 'ok');
   }
+  // A megabyte that wants several hundred.
+  const noise = (bytes) => chunk('IDAT', Buffer.alloc(bytes, 0x55));
+  photo('megabyte-of-rgba16', png(ihdr(7000, 5600, 16, 6), noise(1 << 20)), 'image_too_large');
+  photo('megabyte-interlaced', png(ihdr(7000, 5600, 8, 6, 1), noise(1 << 20)), 'image_too_large');
+  photo('megabyte-of-palette-interlaced', png(ihdr(7000, 5600, 8, 3, 1), chunk('PLTE', Buffer.alloc(768)), noise(1 << 20)), ...ANY_IMAGE);
   photo('flat-rgba16', png(ihdr(3464, 3464, 16, 6), zeros(1000 + 3464 * (1 + 3464 * 8))), 'image_too_large');
   photo('bomb', png(ihdr(16, 12), zeros(200 << 20)), ...ANY_IMAGE);
   photo('bomb-interlaced', png(ihdr(16, 12, 8, 2, 1), zeros(50 << 20)), ...ANY_IMAGE);

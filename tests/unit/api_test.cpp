@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "count_allocations.h"
+
 namespace {
 
 using bitmar::ErrorCode;
@@ -259,6 +261,32 @@ TEST_F(ApiTest, WritesByThePolicyThatIsSet) {
   memory.remember(image, "a dog");
   EXPECT_EQ(memory.remember(image, "a dog").outcome, bitmar::WriteOutcome::added);  // the gate would blend it
 }
+
+#ifndef __EMSCRIPTEN__
+// Also within the libraries that read JSON. Every allocation of the files, every seventh of the folder, which are the same and more.
+TEST(Api, ALoadWithoutMemorySaysSo) {
+  const TinyFiles tiny;
+  const bitmar::ModelFiles files = tiny.files();
+  const auto fails_typed = [](const auto& load, std::size_t which) {
+    bool failed = false;
+    bitmar::fail_allocation(which);
+    try {
+      load();
+    } catch (const bitmar::Error& error) {
+      failed = true;
+      EXPECT_EQ(error.code(), ErrorCode::out_of_memory) << "allocation " << which << ": " << error.what();
+    }
+    bitmar::fail_allocation(0);
+    return failed;
+  };
+  std::size_t which = 1;
+  while (fails_typed([&] { Model::load(files); }, which)) ++which;
+  EXPECT_GT(which, 1000u);
+  which = 1;
+  while (fails_typed([] { Model::load(kTiny); }, which)) which += 7;
+  EXPECT_GT(which, 1000u);
+}
+#endif
 
 TEST(Api, ReadsPhotos) {
   const auto path = kRoot / "web" / "demo" / "public" / "samples" / "cat.jpg";
