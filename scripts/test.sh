@@ -60,7 +60,7 @@ test_native() {
   say "Hostile inputs, native, with ASan and UBSan"
   hostile_inputs
   "$ROOT/build/native-debug/tests/bitmar_hostile" "$ROOT/build/hostile"
-  cmake_build native-release bitmar_hostile
+  cmake_build native-release bitmar_hostile bitmar_cli
   say "Hostile inputs, native, release: each within a second of the processor and 256 MB"
   "$ROOT/build/native-release/tests/bitmar_hostile" "$ROOT/build/hostile"
 }

@@ -17,6 +17,8 @@ T number(const std::string& option, const std::string& text) {
   T value{};
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc::result_out_of_range && stop == end)
+    throw UsageError(option + " is out of range: \"" + text + "\"");
   if (error != std::errc() || stop != end) throw UsageError(option + " wants a number, not \"" + text + "\"");
   return value;
 }
@@ -33,9 +35,8 @@ void for_each_line(const std::filesystem::path& list, const std::function<void(c
   }
 }
 
-template <class T>
-void add_lines(const std::filesystem::path& list, std::vector<T>& entries) {
-  for_each_line(list, [&](const std::string& line) { entries.emplace_back(line); });
+void add_lines(const std::filesystem::path& list, std::vector<std::string>& entries) {
+  for_each_line(list, [&](const std::string& line) { entries.push_back(line); });
 }
 
 // PHOTO<tab>QUESTION
@@ -43,63 +44,75 @@ void add_questions(const std::filesystem::path& list, Arguments& a) {
   for_each_line(list, [&](const std::string& line) {
     const std::size_t tab = line.find('\t');
     if (tab == std::string::npos) throw UsageError("a line of " + list.string() + " has no tab: \"" + line + "\"");
-    a.photos.emplace_back(line.substr(0, tab));
+    a.photos.push_back(line.substr(0, tab));
     a.questions.push_back(line.substr(tab + 1));
   });
 }
 
 // Every photo of a folder in the folder's place, with the same question.
 void expand_folders(Arguments& a) {
-  const std::vector<std::filesystem::path> named = std::exchange(a.photos, {});
+  const std::vector<std::string> named = std::exchange(a.photos, {});
   const std::vector<std::string> questions = std::exchange(a.questions, {});
   for (std::size_t i = 0; i < named.size(); ++i) {
-    for (const std::filesystem::path& photo : photos_of(named[i])) {
+    for (const std::string& photo : photos_of(named[i])) {
       a.photos.push_back(photo);
       if (!questions.empty()) a.questions.push_back(questions[i]);
     }
   }
 }
 
-// --name=value is --name value.
-std::vector<std::string> split_values(const std::vector<std::string>& given) {
-  std::vector<std::string> words;
-  for (const std::string& word : given) {
-    const std::size_t equals = word.starts_with("--") ? word.find('=') : std::string::npos;
-    words.push_back(word.substr(0, equals));
-    if (equals != std::string::npos) words.push_back(word.substr(equals + 1));
-  }
-  return words;
+// A negative number is none.
+bool looks_like_option(const std::string& word) {
+  return word.size() > 1 && word[0] == '-' && word[1] != '.' && !(word[1] >= '0' && word[1] <= '9');
 }
 
 }  // namespace
 
 Arguments parse_arguments(const std::vector<std::string>& given) {
-  const std::vector<std::string> words = split_values(given);
   Arguments a;
-  if (words.empty()) throw UsageError("what shall be done?");
-  if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") return a;
-  if (words[0] == "--version" || words[0] == "version") {
+  if (given.empty()) throw UsageError("what shall be done?");
+  const std::string& command = given[0];
+  if (command == "--help" || command == "-h" || command == "help") return a;
+  if (command == "--version" || command == "version") {
     a.command = Arguments::Command::version;
     return a;
   }
-  if (words[0] == "caption") {
+  if (command == "caption") {
     a.command = Arguments::Command::caption;
-  } else if (words[0] == "ask") {
+  } else if (command == "ask") {
     a.command = Arguments::Command::ask;
-  } else if (words[0] == "embed") {
+  } else if (command == "embed") {
     a.command = Arguments::Command::embed;
-  } else if (words[0] == "info") {
+  } else if (command == "info") {
     a.command = Arguments::Command::info;
   } else {
-    throw UsageError("there is no command \"" + words[0] + "\"");
+    throw UsageError("there is no command \"" + command + "\"");
   }
   const bool ask = a.command == Arguments::Command::ask;
   std::vector<std::string> plain;  // words that are no options
-  for (std::size_t i = 1; i < words.size(); ++i) {
-    const std::string& word = words[i];
-    const auto value = [&]() -> const std::string& {
-      if (i + 1 == words.size()) throw UsageError(word + " wants a value");
-      return words[++i];
+  bool only_plain = false;         // behind --
+  for (std::size_t i = 1; i < given.size(); ++i) {
+    if (only_plain || !given[i].starts_with("-") || given[i] == "-") {
+      plain.push_back(given[i]);
+      continue;
+    }
+    if (given[i] == "--") {
+      only_plain = true;
+      continue;
+    }
+    // --name VALUE or --name=VALUE
+    const std::size_t equals = given[i].starts_with("--") ? given[i].find('=') : std::string::npos;
+    const std::string word = given[i].substr(0, equals);
+    bool value_taken = false;
+    const auto value = [&] {
+      value_taken = true;
+      if (equals != std::string::npos) return given[i].substr(equals + 1);
+      if (i + 1 == given.size()) throw UsageError(word + " wants a value");
+      const std::string& next = given[i + 1];
+      if (looks_like_option(next))
+        throw UsageError(word + " wants a value; one that begins with - is given as " + word + "=" + next);
+      ++i;
+      return next;
     };
     if (word == "--help" || word == "-h") {
       a.command = Arguments::Command::help;
@@ -134,11 +147,10 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
       a.options.top_p = number<float>(word, value());
     } else if (word == "--seed") {
       a.options.seed = number<std::uint64_t>(word, value());
-    } else if (word.starts_with("-") && word.size() > 1) {
-      throw UsageError("there is no option " + word);
     } else {
-      plain.push_back(word);
+      throw UsageError("there is no option " + word);
     }
+    if (equals != std::string::npos && !value_taken) throw UsageError(word + " takes no value");
   }
   if (ask && !plain.empty()) {
     if (plain.size() != 2) throw UsageError("ask takes a photo and a question");

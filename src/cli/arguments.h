@@ -45,7 +45,7 @@ enum class Output { text, json, jsonl };
 struct Arguments {
   enum class Command { caption, ask, embed, info, version, help };
   Command command = Command::help;
-  std::vector<std::filesystem::path> photos;
+  std::vector<std::string> photos;     // paths as they were given: as std::filesystem's they take 50 times the memory
   std::vector<std::string> questions;  // of ask, one a photo
   std::vector<std::string> texts;
   std::optional<std::filesystem::path> model;

@@ -26,7 +26,7 @@ void print_line(const nlohmann::ordered_json& line) {
   std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
 }
 
-void print(const CaptionResult& result, const std::filesystem::path& photo, Output output) {
+void print(const CaptionResult& result, const std::string& photo, Output output) {
   if (output == Output::text) {
     std::cout << result.text << "\n";
     return;
@@ -38,11 +38,11 @@ void print(const CaptionResult& result, const std::filesystem::path& photo, Outp
       {"confidence", result.confidence ? nlohmann::ordered_json(*result.confidence) : nullptr},
       {"vision_ms", result.vision_ms},
       {"text_ms", result.text_ms}};
-  if (output == Output::jsonl) line["photo"] = photo.string();
+  if (output == Output::jsonl) line["photo"] = photo;
   print_line(line);
 }
 
-void print(const Answer& answer, const std::filesystem::path& photo, const std::string& question, Output output) {
+void print(const Answer& answer, const std::string& photo, const std::string& question, Output output) {
   if (output == Output::text) {
     std::cout << (answer.declined ? "(no answer)" : answer.text) << "\n";
     return;
@@ -51,7 +51,7 @@ void print(const Answer& answer, const std::filesystem::path& photo, const std::
                                  {"tokens", answer.tokens},         {"log_probability", answer.log_probability},
                                  {"confidence", answer.confidence}, {"vision_ms", answer.vision_ms},
                                  {"text_ms", answer.text_ms}};
-  if (output == Output::jsonl) line.update({{"photo", photo.string()}, {"question", question}});
+  if (output == Output::jsonl) line.update({{"photo", photo}, {"question", question}});
   print_line(line);
 }
 
@@ -107,7 +107,7 @@ class Turns {
 
   template <class F>
   void take_photo(std::size_t i, const F& f) {
-    const std::string photo = arguments_.photos[i].string();
+    const std::string& photo = arguments_.photos[i];
     nlohmann::ordered_json about = {{"photo", photo}};
     if (!arguments_.questions.empty()) about["question"] = arguments_.questions[i];
     take(photo, about, f);
@@ -140,7 +140,7 @@ bool caption(const Arguments& arguments, const char* program) {
 bool ask(const Arguments& arguments, const char* program) {
   const auto engine = load(arguments, program);
   Turns turns(arguments, arguments.photos.size());
-  std::optional<std::filesystem::path> seen;
+  std::optional<std::string> seen;
   Image image;
   for (std::size_t i = 0; i < arguments.photos.size(); ++i) {
     turns.take_photo(i, [&] {
@@ -169,7 +169,7 @@ bool embed(const Arguments& arguments, const char* program) {
     turns.take_photo(i, [&] {
       const Image image = decode_image(read_photo(arguments.photos[i]));
       const ImageView view = image.view();
-      line("photo", arguments.photos[i].string(), engine->embed(&view, arguments.options.prompt));
+      line("photo", arguments.photos[i], engine->embed(&view, arguments.options.prompt));
     });
   }
   for (const std::string& text : arguments.texts) {

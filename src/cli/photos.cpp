@@ -25,15 +25,15 @@ bool is_photo(const fs::directory_entry& entry) {
 
 }  // namespace
 
-std::vector<fs::path> photos_of(const fs::path& path) {
+std::vector<std::string> photos_of(const std::string& path) {
   std::error_code failed;
   if (path == kStandardInput || !fs::is_directory(path, failed)) return {path};
-  std::vector<fs::path> photos;
+  std::vector<std::string> photos;
   for (auto entry = fs::recursive_directory_iterator(path, fs::directory_options::skip_permission_denied, failed);
        !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
-    if (is_photo(*entry)) photos.push_back(entry->path());
+    if (is_photo(*entry)) photos.push_back(entry->path().string());
   }
-  std::ranges::sort(photos, {}, [](const fs::path& photo) { return photo.string(); });
+  std::ranges::sort(photos);
   if (photos.empty()) return {path};
   return photos;
 }

@@ -12,7 +12,7 @@ inline constexpr const char* kStandardInput = "-";
 
 // The JPEG and PNG files of a folder and of its folders, by their paths. Of anything else, and of a folder without
 // photos, the path itself.
-std::vector<std::filesystem::path> photos_of(const std::filesystem::path& path);
+std::vector<std::string> photos_of(const std::string& path);
 
 // Throws missing_file, and image_too_large above kMaxImageFile.
 std::vector<std::uint8_t> read_photo(const std::filesystem::path& path);

@@ -24,12 +24,14 @@ std::span<const Kernels* const> available_kernels() {
 
 Chosen choose_kernels(std::span<const Kernels* const> candidates, const char* name) {
   const char* rejected = nullptr;
+  bool known = !name || !*name;
   for (const Kernels* table : candidates) {
-    if (name && std::strcmp(name, table->name) != 0) continue;
-    if (table == &scalar_kernels() || passes_self_check(*table)) return {table, rejected};
+    if (name && *name && std::strcmp(name, table->name) != 0) continue;
+    known = true;
+    if (table == &scalar_kernels() || passes_self_check(*table)) return {table, rejected, known};
     if (!rejected) rejected = table->name;
   }
-  return {&scalar_kernels(), rejected};
+  return {&scalar_kernels(), rejected, known};
 }
 
 const Chosen& chosen_kernels() {

@@ -156,9 +156,10 @@ bool passes_self_check(const Kernels& candidate);
 struct Chosen {
   const Kernels* kernels;
   const char* rejected;  // name of a faster table that failed its self-check, or nullptr
+  bool known = true;     // the name is that of a candidate
 };
 // The first of the candidates that passes its self-check, the scalar table if none does. With a name only
-// tables of that name are candidates.
+// tables of that name are candidates; an empty one is none.
 Chosen choose_kernels(std::span<const Kernels* const> candidates, const char* name = nullptr);
 // The fastest one, chosen at first use. Natively the environment variable BITMAR_KERNELS is the name.
 const Chosen& chosen_kernels();

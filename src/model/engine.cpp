@@ -39,6 +39,7 @@ ModelFiles files_of(const ModelDirectory& d) {
 
 std::unique_ptr<Engine> Engine::load(const ModelFiles& files, const LoadOptions& options) {
   try {
+    require(chosen_kernels().known, "the environment variable BITMAR_KERNELS names no kernels that this processor has");
     return load(files, options, bitmar::kernels());
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::out_of_memory, "there is not enough memory for this model");

@@ -56,6 +56,23 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       assert.match(list.stderr, /^bitmar: [^\n]*(262144 lines|cannot be read|no file)/);
     });
 
+    test('options: a value is not taken for an option, nor an option for a value', async () => {
+      const bad = async (...args) => {
+        const { status, stdout, stderr } = await bitmar(...args, '--model', TINY);
+        assert.deepEqual([status, stdout], [2, ''], args.join(' '));
+        assert.match(stderr, /^bitmar: [^\n]*--(json|prompt|seed)/, args.join(' '));
+      };
+      await bad('caption', CAT, '--json=no');
+      await bad('caption', CAT, '--prompt', '--json');
+      await bad('caption', CAT, '--prompt', '--x=cat');
+      await bad('caption', CAT, '--seed', '1.5');
+      const whole = await bitmar('caption', CAT, '--prompt=a=--b', '--length-penalty', '-1', '--model', TINY);
+      assert.deepEqual([whole.status, whole.stderr], [0, '']);
+      const odd = await bitmar('caption', '--model', TINY, '--', '--odd.jpg');
+      assert.equal(odd.status, 1);
+      assert.match(odd.stderr, /^bitmar: missing_file: [^\n]*--odd\.jpg/);
+    });
+
     test('output that cannot be written: a message, or nothing where nobody reads, and no success', async () => {
       const shell = runner(['bash', '-c', '"$@" >/dev/full', 'sh', ...program]);
       const full = await shell('caption', CAT, '--model', TINY);
@@ -302,7 +319,29 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
   });
 }
 
-test('both say the same', { skip: PROGRAMS.native[0] ? false : 'the native one is not built' }, async () => {
+const nativeOnly = { skip: PROGRAMS.native[0] ? false : 'the native one is not built' };
+
+test('natively a list of 16 MB takes little more', { skip: PROGRAMS.native[0]?.includes('release') ? false : 'the release is not built' }, async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'bitmar-list-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, 'list'), `${'a/'.repeat(2000)}\n`.repeat(3900));
+  // 200 MB of addresses: the list took 750.
+  const limited = runner(['bash', '-c', 'ulimit -v 200000; "$@"', 'sh', ...PROGRAMS.native]);
+  const { status, stderr } = await limited('caption', '--list', join(folder, 'list'), '--model', TINY);
+  assert.equal(status, 1);
+  assert.match(stderr, /^bitmar: missing_file: /);
+});
+
+test('natively kernels that there are not are named', nativeOnly, async () => {
+  const bitmar = (kernels) => runner(['env', `BITMAR_KERNELS=${kernels}`, ...PROGRAMS.native])('info', '--model', TINY);
+  const [none, scalar, unknown] = [await bitmar(''), await bitmar('scalar'), await bitmar('avx1024')];
+  assert.equal(none.status, 0);
+  assert.match(scalar.stdout, /^kernels +scalar$/m);
+  assert.deepEqual([unknown.status, unknown.stdout], [1, '']);
+  assert.match(unknown.stderr, /^bitmar: invalid_argument: [^\n]*BITMAR_KERNELS/);
+});
+
+test('both say the same', nativeOnly, async () => {
   for (const options of [[], ['--beams', '3', '--length-penalty', '0.5'], ['--temperature', '1', '--seed', '5'], ['--prompt', 'a photo of']]) {
     const args = ['caption', CAT, '--json', '--model', MODEL, ...options];
     const [a, b] = await Promise.all(

@@ -457,6 +457,10 @@ TEST(Dispatch, FallsBackPastATableThatIsWrong) {
   EXPECT_STREQ(choose_kernels(candidates, "wrong").rejected, "wrong");
   EXPECT_STREQ(choose_kernels(candidates, "scalar").kernels->name, "scalar");
   EXPECT_EQ(choose_kernels(candidates, "scalar").rejected, nullptr);
+  EXPECT_STREQ(choose_kernels(candidates, "").kernels->name, "right");
+  EXPECT_TRUE(choose_kernels(candidates, "").known);
+  EXPECT_TRUE(choose_kernels(candidates, "wrong").known);
+  EXPECT_FALSE(choose_kernels(candidates, "avx1024").known);
 }
 
 TEST(Dispatch, ChoosesTheFirstThatPasses) {
