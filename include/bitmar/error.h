@@ -15,7 +15,7 @@ enum class ErrorCode {
   invalid_config,           // config.json or preprocessor_config.json; the message names the field
   missing_file,             // the message names the path
   unsupported_tensor_type,  // a type of number in the weights that this version does not read
-  invalid_text,             // not UTF-8, or characters that a label must not have
+  invalid_text,             // not UTF-8
   text_too_long,            // a prompt, question, query or label above its limit
   unsupported,              // this model cannot do it
   invalid_argument,         // an option or argument outside its range

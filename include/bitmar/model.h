@@ -58,7 +58,8 @@ class Model {
   ~Model();
 
   // The image may have any size: it is squashed to the model's square. `on_piece` streams the text; an exception that
-  // it throws passes through. Throws invalid_argument for the options.
+  // it throws passes through. Throws invalid_argument for the options, and to `on_piece` where it wants a caption, an
+  // answer or an embedding of a picture from this same model.
   CaptionResult caption(const ImageView& image, const CaptionOptions& options = {}, const TokenCallback& on_piece = {});
   // Without an image: goes on from options.prompt alone.
   CaptionResult caption_text(const CaptionOptions& options, const TokenCallback& on_piece = {});

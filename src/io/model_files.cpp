@@ -27,8 +27,11 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::size
   if (path.native().find('\0') != std::filesystem::path::string_type::npos)
     throw Error(ErrorCode::missing_file, "a file's name has no NUL in it: " + path.string());
   // A folder, a pipe or a device can be opened too, and would be read for ever, or not at all.
-  if (!std::filesystem::is_regular_file(path, failed))
-    throw Error(ErrorCode::missing_file, "there is no file " + path.string());
+  if (!std::filesystem::is_regular_file(path, failed)) {
+    const bool other = std::filesystem::exists(path, failed);
+    throw Error(ErrorCode::missing_file, other ? path.string() + " is no file, but a folder, a pipe or a device"
+                                               : "there is no file " + path.string());
+  }
   const std::uintmax_t size = std::filesystem::file_size(path, failed);
   std::ifstream stream(path, std::ios::binary);
   if (failed || !stream) throw Error(ErrorCode::missing_file, path.string() + " cannot be read");

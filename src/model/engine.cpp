@@ -94,8 +94,16 @@ CaptionResult Engine::caption_text(const CaptionOptions& options, const TokenCal
 }
 
 CaptionResult Engine::run(const TokenCallback& on_piece) {
+  const auto wants_more = [&](std::string_view piece) {
+    struct Calling {
+      bool& flag;
+      explicit Calling(bool& f) : flag(f) { flag = true; }
+      ~Calling() { flag = false; }
+    } const calling(calling_back_);
+    return on_piece(piece);
+  };
   while (const auto piece = step()) {
-    if (on_piece && !on_piece(*piece)) {
+    if (on_piece && !wants_more(*piece)) {
       result_.aborted = state_ == State::speaking;
       break;
     }
@@ -134,7 +142,13 @@ Picture Engine::encode(const ImageView& image) {
   return model_.encode(pixels_.data());
 }
 
+// A picture or text of a callback's own would take the place of the one that the callback is told of.
+void Engine::check_not_calling_back() const {
+  require(!calling_back_, "a TokenCallback cannot use the model whose caption it is told of");
+}
+
 void Engine::start(const CaptionOptions& o) {
+  check_not_calling_back();
   state_ = State::idle;
   require(o.max_tokens >= 1 && o.max_tokens <= kMostTokens,
           "max_tokens must be from 1 to " + std::to_string(kMostTokens));
@@ -317,6 +331,7 @@ std::span<const float> Engine::embed(const ImageView* image, std::string_view te
 
 // The caption under way is gone with its image.
 Picture Engine::encode_other(const ImageView& image) {
+  check_not_calling_back();
   state_ = State::idle;
   subject_.reset();
   return encode(image);

@@ -96,6 +96,7 @@ class Engine {
   Engine(const Config& config, Tokenizer tokenizer, const SafeTensors& file, const LoadOptions& options,
          const Kernels& kernels);
 
+  void check_not_calling_back() const;
   void start(const CaptionOptions& options);
   void start_answer(std::string_view question, const AskOptions& options);
   Picture encode(const ImageView& image);
@@ -133,6 +134,7 @@ class Engine {
   std::vector<Decoder::Beam> beams_;
   std::string beam_text_;
   State state_ = State::idle;
+  bool calling_back_ = false;
 };
 
 }  // namespace bitmar

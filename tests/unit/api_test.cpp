@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <numeric>
 #include <sstream>
@@ -262,8 +263,28 @@ TEST_F(ApiTest, WritesByThePolicyThatIsSet) {
   EXPECT_EQ(memory.remember(image, "a dog").outcome, bitmar::WriteOutcome::added);  // the gate would blend it
 }
 
+TEST_F(ApiTest, ACallbackCannotUseItsOwnModel) {
+  const auto alone = model.caption(image, {.max_tokens = 6});
+  ASSERT_GT(alone.tokens.size(), 1u);
+  int refused = 0;
+  const auto within = model.caption(image, {.max_tokens = 6}, [&](std::string_view) {
+    for (const auto& call : std::vector<std::function<void()>>{
+             [&] { model.caption(other); }, [&] { model.caption_text({.prompt = "a"}); }, [&] { model.embed(other); },
+             [&] { model.memory().remember(other, "a", 1); }})
+      refused += code_of(call) == ErrorCode::invalid_argument;
+    return true;
+  });
+  EXPECT_EQ(within.tokens, alone.tokens);
+  EXPECT_GE(refused, 4);
+  EXPECT_EQ(refused % 4, 0);
+  EXPECT_THROW(model.caption(image, {}, [](std::string_view) -> bool { throw std::runtime_error("mine"); }),
+               std::runtime_error);
+  EXPECT_EQ(model.caption(image, {.max_tokens = 6}).tokens, alone.tokens);
+}
+
 #ifndef __EMSCRIPTEN__
-// Also within the libraries that read JSON. Every allocation of the files, every seventh of the folder, which are the same and more.
+// Also within the libraries that read JSON. Every allocation of the files, every seventh of the folder, which are the
+// same and more.
 TEST(Api, ALoadWithoutMemorySaysSo) {
   const TinyFiles tiny;
   const bitmar::ModelFiles files = tiny.files();
