@@ -17,7 +17,7 @@ constexpr std::size_t kMaxImageFile = 96 << 20;       // bytes; photos of so man
 struct ImageView {
   const std::uint8_t* data = nullptr;
   int width = 0, height = 0;
-  int channels = 0;  // 3: RGB, 4: RGBA, of which alpha is not looked at
+  int channels = 0;  // 3: RGB, 4: RGBA, seen on white
 };
 
 // Of raw RGB or RGBA; which one, the number of bytes tells. Throws invalid_image or image_too_large.
@@ -53,9 +53,11 @@ struct Image {
   ImageView view() const { return {rgb.data(), width, height, 3}; }  // valid as long as this image
 };
 
-// A PNG or JPEG file, upright as its EXIF says, alpha dropped, 16 bits to 8. Throws invalid_image when it is no
-// image or not all of one, image_too_large before anything is decoded, and unsupported_image for other formats,
-// animated PNG, and JPEG that is CMYK, arithmetic coded, lossless or of 12 bits. May be called from several threads.
+// A PNG or JPEG file as browsers show it: upright as its EXIF says, what is transparent on white, CMYK as RGB, 16 bits
+// as 8, of an animation the first image. All is taken for sRGB: colour profiles and gamma are not looked at. Throws
+// invalid_image when it is no image or not all of one, image_too_large before anything is decoded, and
+// unsupported_image for other formats and JPEG that is arithmetic coded, lossless or of 12 bits. May be called from
+// several threads.
 Image decode_image(std::span<const std::uint8_t> file);
 
 // The same of a file on disk. Throws missing_file and, above kMaxImageFile, invalid_argument as well.

@@ -77,6 +77,14 @@ Image upright(Pixels rgb, int w, int h, int o) {
 
 }  // namespace
 
+void composite_on_white(const std::uint8_t* rgba, std::size_t pixels, std::uint8_t* rgb) {
+  for (std::size_t i = 0; i < pixels; ++i) {
+    const unsigned alpha = rgba[4 * i + 3];
+    for (std::size_t c = 0; c < 3; ++c)
+      rgb[3 * i + c] = static_cast<std::uint8_t>((rgba[4 * i + c] * alpha + 255 * (255 - alpha) + 127) / 255);
+  }
+}
+
 Pixels Pixels::of_size(std::size_t size) {
   auto* bytes = static_cast<std::uint8_t*>(std::malloc(size));
   if (!bytes) throw std::bad_alloc();
@@ -118,7 +126,8 @@ Image decode_image(ByteSpan file) {
     throw Error(ErrorCode::image_too_large, "the file has more than " + std::to_string(kMaxImageFile) + " bytes");
   }
   const ImageHeader header = read_header(file);
-  check_memory(header, file.size());
+  check_memory(header, file.size() + header.mended.size());
+  if (!header.mended.empty()) file = header.mended;
   const int length = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;
   const auto check_agreement = [&] {
@@ -135,10 +144,12 @@ Image decode_image(ByteSpan file) {
   // Before decoding: the decoder must not see a larger image than we did.
   if (!stbi_info_from_memory(file.data(), length, &width, &height, &channels)) fail();
   check_agreement();
-  stbi_uc* const rgb = stbi_load_from_memory(file.data(), length, &width, &height, &channels, 3);
-  if (!rgb) fail();
-  Pixels pixels(rgb, std::size_t{3} * width * height);  // stbi_image_free() is std::free(): see stb_image.cpp
+  stbi_uc* const loaded = stbi_load_from_memory(file.data(), length, &width, &height, &channels, header.alpha ? 4 : 3);
+  if (!loaded) fail();
+  const std::size_t count = static_cast<std::size_t>(width) * height;
+  Pixels pixels(loaded, 3 * count);  // stbi_image_free() is std::free(): see stb_image.cpp
   check_agreement();
+  if (header.alpha) composite_on_white(loaded, count, loaded);  // each pixel lands on those that were read
   return upright(std::move(pixels), width, height, header.orientation);
 }
 

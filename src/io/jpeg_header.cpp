@@ -1,8 +1,11 @@
 // Reads JPEG markers (ITU T.81, annex B) and the orientation in EXIF. The decoder fills the missing part of a truncated
-// file with grey, so truncation is noticed here.
+// file with grey, so truncation is noticed here. What libjpeg, and with it browsers, reads beyond the decoder is
+// mended.
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/byte_reader.h"
@@ -26,35 +29,17 @@ enum Marker : unsigned {
   SOI = 0xD8,
   EOI = 0xD9,
   SOS = 0xDA,
-  APP1 = 0xE1
+  APP0 = 0xE0,
+  APP1 = 0xE1,
+  APP14 = 0xEE,
+  APP15 = 0xEF,
+  COM = 0xFE
 };
 
 [[noreturn]] void fail(const char* message) { throw Error(ErrorCode::invalid_image, message); }
 [[noreturn]] void fail_truncated() { fail("the JPEG is truncated"); }
 [[noreturn]] void refuse(const char* what) {
   throw Error(ErrorCode::unsupported_image, std::string(what) + " JPEG is not supported");
-}
-
-// 1 where there is none, or none that makes sense: a photo is not refused for that.
-int exif_orientation(ByteSpan segment) {
-  constexpr std::size_t kTiff = 6;
-  constexpr std::uint32_t kTag = 0x0112, kShort = 3;
-  if (!has_text(segment, 0, std::string_view("Exif\0\0", kTiff))) return 1;
-  const ByteSpan tiff = segment.subspan(kTiff);
-  const bool little = has_text(tiff, 0, std::string_view("II*\0", 4));
-  if (!little && !has_text(tiff, 0, std::string_view("MM\0*", 4))) return 1;
-  const auto u16 = [&](std::size_t at) { return little ? little16(tiff, at) : big16(tiff, at); };
-  const auto u32 = [&](std::size_t at) { return little ? little32(tiff, at) : big32(tiff, at); };
-  if (tiff.size() < 8) return 1;
-  std::size_t at = u32(4);
-  if (at > tiff.size() || tiff.size() - at < 2) return 1;
-  std::size_t count = u16(at);
-  for (at += 2; count && tiff.size() - at >= 12; --count, at += 12) {
-    if (u16(at) != kTag) continue;
-    const std::uint32_t value = u16(at + 8);
-    return u16(at + 2) == kShort && u32(at + 4) == 1 && value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
-  }
-  return 1;
 }
 
 // What the frame says of the image, and what its scans cost.
@@ -65,13 +50,15 @@ class Frame {
   int width() const { return width_; }
   int height() const { return height_; }
   int scans() const { return scans_; }
+  int tables() const { return tables_; }
+  bool is_cmyk() const { return components_.size() == 4; }
 
   void read(unsigned marker, ByteSpan segment) {
     if (marker > SOF2) refuse(marker < 0xC8 ? "lossless or hierarchical" : "arithmetic coded");
     if (segment.size() < 6 || segment.size() != 6 + 3 * std::size_t{segment[5]}) fail("the JPEG has a broken frame");
     if (segment[0] != 8) refuse("12-bit");
-    if (segment[5] == 4) refuse("CMYK");
-    if (segment[5] != 1 && segment[5] != 3) fail("the JPEG has neither one nor three channels");
+    if (segment[5] != 1 && segment[5] != 3 && segment[5] != 4)
+      fail("the JPEG has neither one nor three nor four channels");
     if (width_) fail("the JPEG has two frames");
     progressive_ = marker == SOF2;
     height_ = static_cast<int>(big16(segment, 1));
@@ -192,43 +179,125 @@ std::size_t skip_scan(ByteSpan file, std::size_t at) {
   fail_truncated();
 }
 
-}  // namespace
+// The tables that nearly all JPEGs have (ITU T.81, annex K.3.3), and which Motion JPEG leaves out: codes by their
+// lengths, and their symbols. Those of the coefficients begin with the frequent ones, and go on by rule.
+struct HuffmanTable {
+  std::uint8_t id;
+  std::array<std::uint8_t, 16> counts;
+  std::string_view frequent;  // symbols, as hexadecimal digits
+};
+constexpr HuffmanTable kUsualTables[] = {
+    {0x00, {0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0}, "000102030405060708090a0b"},
+    {0x01, {0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0}, "000102030405060708090a0b"},
+    {0x10,
+     {0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7d},
+     "01020300041105122131410613516107227114328191a1082342b1c11552d1f02433627282090a161718191a25262728292a"},
+    {0x11,
+     {0, 2, 1, 2, 4, 4, 3, 4, 7, 5, 4, 4, 0, 1, 2, 0x77},
+     "0001020311040521310612415107617113223281081442"
+     "91a1b1c109233352f0156272d10a162434e125f11718191a262728292a"}};
 
-ImageHeader read_jpeg_header(ByteSpan file) {
-  ImageHeader header;
-  Frame frame(file);
-  bool seen_exif = false;
+void append_usual_tables(std::vector<std::uint8_t>& to) {
+  for (const HuffmanTable& table : kUsualTables) {
+    const std::size_t begin = to.size();
+    to.insert(to.end(), {0xFF, DHT, 0, 0, table.id});
+    to.insert(to.end(), table.counts.begin(), table.counts.end());
+    std::array<bool, 256> there{};
+    const auto add = [&](unsigned symbol) {
+      to.push_back(static_cast<std::uint8_t>(symbol));
+      there[symbol] = true;
+    };
+    const auto digit = [](char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : c - 'a' + 10); };
+    for (std::size_t i = 0; i < table.frequent.size(); i += 2)
+      add(16 * digit(table.frequent[i]) + digit(table.frequent[i + 1]));
+    // The others: each run of zeros with each size of up to ten bits.
+    if (table.id >= 0x10) {
+      for (unsigned run = 0; run < 16; ++run) {
+        for (unsigned size = 1; size <= 10; ++size) {
+          if (!there[16 * run + size]) add(16 * run + size);
+        }
+      }
+    }
+    const std::size_t length = to.size() - begin - 2;
+    to[begin + 2] = static_cast<std::uint8_t>(length >> 8);
+    to[begin + 3] = static_cast<std::uint8_t>(length);
+  }
+}
+
+// Calls f with the marker of each segment, all its bytes with those of its scan, what it says, and how many bytes its
+// scan has. As libjpeg, skips what comes between segments; -> whether there was something.
+template <class F>
+bool for_each_segment(ByteSpan file, const F& f) {
+  bool stray = false;
   for (std::size_t at = 2;;) {
+    while (at < file.size() && file[at] != 0xFF) {
+      ++at;
+      stray = true;
+    }
     if (at + 2 > file.size()) fail_truncated();
-    if (file[at] != 0xFF) fail("the JPEG has no marker where one must be");
     const unsigned marker = file[at + 1];
     if (marker == 0xFF) {  // a byte of padding
       ++at;
       continue;
     }
+    const std::size_t begin = at;
     at += 2;
-    if (marker == EOI) break;
-    if (marker == SOI || marker == 0 || (marker >= RST0 && marker <= RST7)) fail("the JPEG has a marker out of place");
-    if (marker == TEM) continue;
+    if (marker == EOI) return stray;
+    if (marker == 0 || marker == TEM || (marker >= RST0 && marker <= RST7)) {
+      stray = true;
+      continue;
+    }
+    if (marker == SOI) fail("the JPEG has a marker out of place");
     if (file.size() - at < 2) fail_truncated();
     const std::size_t length = big16(file, at);
     if (length < 2) fail("the JPEG has a broken segment");
     if (file.size() - at < length) fail_truncated();
     const ByteSpan segment = file.subspan(at + 2, length - 2);
     at += length;
+    const std::size_t data = at;
+    if (marker == SOS) at = skip_scan(file, at);
+    f(marker, file.subspan(begin, at - begin), segment, at - data);
+  }
+}
+
+// A JPEG that the decoder reads as libjpeg reads the file: without notes and what lies between segments, with the
+// tables that are missing, and with Adobe's mark on four channels, which are CMYK.
+std::vector<std::uint8_t> mend(ByteSpan file, bool tables, bool mark) {
+  constexpr std::uint8_t kMark[] = {0xFF, APP14, 0, 14, 'A', 'd', 'o', 'b', 'e', 0, 100, 0, 0, 0, 0, 0};
+  std::vector<std::uint8_t> mended;
+  mended.reserve(file.size() + 512);
+  mended.insert(mended.end(), {0xFF, SOI});
+  if (tables) append_usual_tables(mended);
+  if (mark) mended.insert(mended.end(), std::begin(kMark), std::end(kMark));
+  for_each_segment(file, [&](unsigned marker, ByteSpan whole, ByteSpan, std::size_t) {
+    const bool note = marker == COM || (marker > APP0 && marker <= APP15 && marker != APP14);
+    if (!note) mended.insert(mended.end(), whole.begin(), whole.end());
+  });
+  mended.insert(mended.end(), {0xFF, EOI});
+  return mended;
+}
+
+}  // namespace
+
+ImageHeader read_jpeg_header(ByteSpan file) {
+  ImageHeader header;
+  Frame frame(file);
+  bool seen_exif = false, seen_adobe = false, tables = true;
+  const bool stray = for_each_segment(file, [&](unsigned marker, ByteSpan, ByteSpan segment, std::size_t coded) {
     if (marker == DHT) {
       check_huffman_tables(segment, frame);
     } else if (marker >= SOF0 && marker <= SOF15 && marker != JPG && marker != DAC) {
       frame.read(marker, segment);
-    } else if (marker == APP1 && !seen_exif && has_text(segment, 0, "Exif")) {
-      header.orientation = exif_orientation(segment);
+    } else if (marker == APP1 && !seen_exif && has_text(segment, 0, std::string_view("Exif\0\0", 6))) {
+      header.orientation = exif_orientation(segment.subspan(6));
       seen_exif = true;
+    } else if (marker == APP14 && has_text(segment, 0, "Adobe")) {
+      seen_adobe = true;
     } else if (marker == SOS) {
-      const std::size_t begin = at;
-      at = skip_scan(file, at);
-      frame.add_scan(segment, at - begin);
+      if (!frame.scans()) tables = frame.tables() > 0;
+      frame.add_scan(segment, coded);
     }
-  }
+  });
   if (!frame.scans()) fail("the JPEG has no image data");
   header.width = frame.width();
   header.height = frame.height();
@@ -236,6 +305,8 @@ ImageHeader read_jpeg_header(ByteSpan file) {
   header.coded = frame.coded();
   header.largest = frame.largest();
   header.memory = frame.memory();
+  const bool mark = frame.is_cmyk() && !seen_adobe;
+  if (stray || mark || !tables) header.mended = mend(file, !tables, mark);
   return header;
 }
 

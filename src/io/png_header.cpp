@@ -1,4 +1,5 @@
-// Reads PNG chunks (W3C PNG, section 5) and verifies their checksums, which the decoder ignores.
+// Reads PNG chunks (W3C PNG, section 5) and verifies their checksums, which the decoder ignores. Of an animated one it
+// knows the image that is there for who cannot animate it.
 #include <algorithm>
 #include <cstdint>
 #include <limits>
@@ -22,6 +23,7 @@ struct Layout {
   unsigned depth = 0, colour = 0, channels = 0;
   bool interlaced = false;
   std::uint64_t pixels = 0;
+  bool has_alpha() const { return (colour & 4) != 0; }
   std::uint64_t unpacked = 0;  // bytes, a filter byte before each line; of an interlaced image a few are left out
 };
 
@@ -57,7 +59,7 @@ void estimate_memory(const Layout& l, bool transparent, std::uint64_t packed, Im
   const std::uint64_t bytes = l.depth == 16 ? 2 : 1;
   const std::uint64_t lines = l.interlaced || l.unpacked <= kFewLines ? 2 * l.unpacked : l.unpacked;
   const std::uint64_t own = l.pixels * bytes * (l.channels + (transparent && l.colour != kPalette ? 1 : 0));
-  const std::uint64_t rgb = 3 * l.pixels * bytes;
+  const std::uint64_t rgb = (header.alpha ? 4 : 3) * l.pixels * bytes;
   const std::uint64_t made = l.interlaced ? own + own / 2 : own;
   const std::uint64_t then = own == rgb ? 0 : own + rgb;
   header.largest = static_cast<std::size_t>(std::max({lines, own, rgb}));
@@ -72,7 +74,7 @@ ImageHeader read_png_header(ByteSpan file) {
   ImageHeader header;
   Layout layout;
   std::uint64_t packed = 0;  // bytes of pixels
-  bool data = false, transparent = false;
+  bool data = false, transparent = false, seen_exif = false;
   for (std::size_t at = kSignature;;) {
     if (at > file.size() || file.size() - at < kOverhead) fail("the PNG is truncated");
     const std::size_t length = big32(file, at);
@@ -90,10 +92,12 @@ ImageHeader read_png_header(ByteSpan file) {
       check_image_size(header.width, header.height);
       check_density(header.width, header.height, file.size());
       layout = read_layout(chunk);
-    } else if (has_text(typed, 0, "acTL")) {
-      throw Error(ErrorCode::unsupported_image, "animated PNG is not supported");
+      header.alpha = layout.has_alpha();
     } else if (has_text(typed, 0, "tRNS")) {
-      transparent = true;
+      transparent = header.alpha = true;
+    } else if (has_text(typed, 0, "eXIf") && !seen_exif) {
+      header.orientation = exif_orientation(chunk);
+      seen_exif = true;
     } else if (has_text(typed, 0, "IDAT")) {
       // Allowed, but nobody writes it, and the decoder would copy nothing to nowhere, which is not defined.
       if (!data && length == 0) {

@@ -44,13 +44,27 @@ struct Weights {
   }
 };
 
+bool is_opaque(const std::uint8_t* rgba, int pixels) {
+  unsigned all = 255;
+  for (std::ptrdiff_t i = 0; i < pixels; ++i) all &= rgba[4 * i + 3];
+  return all == 255;
+}
+
 // [rows, in, channels] -> [rows, out, 3]
 void resize_rows(const Kernels& k, const ImageView& image, int out, std::uint8_t* to) {
   const Weights weights(image.width, out);
   const std::ptrdiff_t pitch = static_cast<std::ptrdiff_t>(image.width) * image.channels;
+  std::vector<std::uint8_t> on_white;  // a row
   for (int y = 0; y < image.height; ++y, to += 3 * static_cast<std::ptrdiff_t>(out)) {
-    k.resample_row(image.data + y * pitch, image.channels, weights.first.data(), weights.values.data(), weights.taps,
-                   out, to);
+    const std::uint8_t* row = image.data + y * pitch;
+    int channels = image.channels;
+    if (channels == 4 && !is_opaque(row, image.width)) {
+      on_white.resize(std::size_t{3} * image.width);
+      composite_on_white(row, image.width, on_white.data());
+      row = on_white.data();
+      channels = 3;
+    }
+    k.resample_row(row, channels, weights.first.data(), weights.values.data(), weights.taps, out, to);
   }
 }
 

@@ -1,6 +1,7 @@
 """Writes tests/golden/images/ and tests/golden/resize.bin with Pillow, for tests/unit/io_{image,resize}_test.cpp.
 
 usage: python3 tests/golden/images.py
+resize.bin is by Pillow 9.4 to 12; 13.0 rounds one byte of a hundred another way.
 """
 
 import struct
@@ -51,10 +52,84 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, data: bytes) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b"")
+def png(width: int, height: int, data: bytes, *chunks: bytes, depth=8, colour=2, interlaced=0) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b"")
 
+
+def lines(array: np.ndarray) -> bytes:
+    """Unfiltered, numbers of 16 bits from their higher byte"""
+    array = array.reshape(*array.shape[:2], -1)
+    return b"".join(b"\0" + line.astype(array.dtype.newbyteorder(">")).tobytes() for line in array)
+
+
+def passes(array: np.ndarray) -> bytes:
+    """Adam7"""
+    steps = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    return b"".join(lines(array[top::down, left::right]) for top, left, down, right in steps if array[top::down, left::right].size)
+
+
+def profile() -> bytes:
+    """An ICC profile whose red is blue: pictures look quite different where it is honoured."""
+    fixed = lambda v: struct.pack(">i", round(v * 65536))
+    xyz = lambda *v: b"XYZ \0\0\0\0" + b"".join(map(fixed, v))
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.2 * 256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(79)
+    red, green, blue = xyz(0.4361, 0.2225, 0.0139), xyz(0.3851, 0.7169, 0.0971), xyz(0.1431, 0.0606, 0.7141)
+    tags = [(b"desc", text), (b"cprt", b"text\0\0\0\0none\0\0\0\0"), (b"wtpt", xyz(0.9642, 1, 0.8249)), (b"rXYZ", blue), (b"gXYZ", green),
+            (b"bXYZ", red), (b"rTRC", curve), (b"gTRC", curve), (b"bTRC", curve)]
+    at, index, body = 128 + 4 + 12 * len(tags), b"", b""
+    for name, data in tags:
+        data += bytes(-len(data) % 4)
+        index += name + struct.pack(">II", at + len(body), len(data))
+        body += data
+    size = at + len(body)
+    head = struct.pack(">I4sI4s4s4s", size, b"none", 0x02100000, b"mntr", b"RGB ", b"XYZ ") + struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp"
+    head += bytes(4 * 7) + fixed(0.9642) + fixed(1) + fixed(0.8249)
+    return head + bytes(128 - len(head)) + struct.pack(">I", len(tags)) + index + body
+
+
+def segments(file: bytes):
+    """Of a JPEG: (marker, bytes) of each, the scan with its data"""
+    at = 2
+    while file[at + 1] != 0xD9:
+        end = at + 2 + struct.unpack(">H", file[at + 2:at + 4])[0]
+        if file[at + 1] == 0xDA:
+            end = file.index(b"\xff\xd9", end)
+        yield file[at + 1], file[at:end]
+        at = end
+
+
+def jpeg(parts) -> bytes:
+    return b"\xff\xd8" + b"".join(parts) + b"\xff\xd9"
+
+
+# What decoders differ about, of the same picture.
+with_alpha = np.dstack([pixels, alpha])
+exif_tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+turned = np.asarray(rgb.transpose(T.ROTATE_90))
+(OUT / "exif6.png").write_bytes(png(12, 16, lines(turned), chunk(b"eXIf", exif_tiff)))
+(OUT / "gamma.png").write_bytes(png(16, 12, lines(pixels), chunk(b"gAMA", struct.pack(">I", 100000))))
+(OUT / "profile.png").write_bytes(png(16, 12, lines(pixels), chunk(b"iCCP", b"test\0\0" + zlib.compress(profile()))))
+(OUT / "interlaced.png").write_bytes(png(16, 12, passes(pixels), interlaced=1))
+(OUT / "rgb16.png").write_bytes(png(16, 12, lines(pixels.astype(np.uint16) * 257), depth=16))
+(OUT / "rgba16.png").write_bytes(png(16, 12, lines(with_alpha.astype(np.uint16) * 257), depth=16, colour=6))
+(OUT / "interlaced-rgba.png").write_bytes(png(16, 12, passes(with_alpha), colour=6, interlaced=1))
+(OUT / "grey-alpha.png").write_bytes(png(16, 12, lines(with_alpha[..., [0, 3]]), colour=4))
+(OUT / "key.png").write_bytes(png(16, 12, lines(pixels), chunk(b"tRNS", struct.pack(">3H", *map(int, pixels[5, 3])))))
+rgb.save(OUT / "profile.jpg", icc_profile=profile(), **options)
+rgb.save(OUT / "restart.jpg", restart_marker_blocks=1, **options)
+cmyk = (OUT / "cmyk.jpg").read_bytes()
+(OUT / "cmyk-unmarked.jpg").write_bytes(jpeg(part for marker, part in segments(cmyk) if marker != 0xEE))
+# YCCK: Adobe stores all four inverted, Pillow inverts what it saves, and of the rest C is 255 - R.
+ycc = 255 - np.asarray(Image.fromarray(255 - pixels).convert("YCbCr"))
+ycck = Image.fromarray(np.dstack([ycc, np.zeros((12, 16), np.uint8)]), mode="CMYK")
+ycck.save(OUT / "ycck.jpg", **options)
+ycck = [part[:-1] + b"\2" if marker == 0xEE else part for marker, part in segments((OUT / "ycck.jpg").read_bytes())]
+(OUT / "ycck.jpg").write_bytes(jpeg(ycck))
+plain = list(segments((OUT / "rgb.jpg").read_bytes()))
+(OUT / "stray.jpg").write_bytes(jpeg(part + (b"\0stray" if marker == 0xDA else b"\0stray\xff\0\xff\xd3") for marker, part in plain))
+(OUT / "mjpeg.jpg").write_bytes(jpeg(part for marker, part in plain if marker != 0xC4))
 
 (OUT / "empty.png").write_bytes(png(0, 0, b""))
 (OUT / "huge.png").write_bytes(png(30000, 30000, bytes(100)))

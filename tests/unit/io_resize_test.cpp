@@ -34,10 +34,10 @@ TEST(Resize, EqualsPillow) {
   for (const auto& [w, h, out_w, out_h] : kSizes) {
     SCOPED_TRACE(testing::Message() << w << "x" << h << " to " << out_w << "x" << out_h);
     const Bytes rgb = noise(std::size_t{3} * w * h);
-    Bytes rgba;  // the same with an alpha that must not matter
+    Bytes rgba;  // the same, opaque
     for (std::size_t i = 0; i < rgb.size(); ++i) {
       rgba.push_back(rgb[i]);
-      if (i % 3 == 2) rgba.push_back(static_cast<std::uint8_t>(i));
+      if (i % 3 == 2) rgba.push_back(255);
     }
     const std::size_t size = std::size_t{3} * out_w * out_h;
     ASSERT_LE(at + size, golden.size());
@@ -52,6 +52,26 @@ TEST(Resize, EqualsPillow) {
     at += size;
   }
   EXPECT_EQ(at, golden.size());
+}
+
+TEST(Resize, SeesWhatIsTransparentOnWhite) {
+  constexpr int kSide = 9;
+  Bytes rgba, rgb;
+  for (int i = 0; i < kSide * kSide; ++i) {
+    // Opaque rows, transparent ones and half transparent ones.
+    const unsigned alpha = i / kSide % 3 == 0 ? 255 : i / kSide % 3 == 1 ? 0 : 128;
+    for (const unsigned c : {3u * i, 200u, 255u - i}) {
+      rgba.push_back(static_cast<std::uint8_t>(c));
+      rgb.push_back(static_cast<std::uint8_t>((rgba.back() * alpha + 255 * (255 - alpha) + 127) / 255));
+    }
+    rgba.push_back(static_cast<std::uint8_t>(alpha));
+  }
+  for (const int side : {4, kSide, 20}) {
+    Bytes from_rgba(std::size_t{3} * side * side), from_rgb = from_rgba;
+    resize_bilinear({rgba.data(), kSide, kSide, 4}, side, side, from_rgba);
+    resize_bilinear({rgb.data(), kSide, kSide, 3}, side, side, from_rgb);
+    EXPECT_EQ(from_rgba, from_rgb) << side;
+  }
 }
 
 TEST(Resize, WhiteStaysWhite) {
