@@ -98,11 +98,8 @@ describe('captions', () => {
     });
   }
 
-  test('CMYK and animated files are captioned or refused, by name', async () => {
-    for (const name of ['cmyk.jpg', 'animated.gif']) {
-      const source = await fixture(name);
-      await model.caption(source).catch(code('unsupported_image', 'invalid_image'));
-    }
+  test('CMYK is captioned, animated files are refused by name', async () => {
+    assert.ok((await model.caption(await fixture('cmyk.jpg'))).text);
     await assert.rejects(model.caption(await fixture('animated.gif')), code('unsupported_image', 'invalid_image'));
   });
 

@@ -18,14 +18,14 @@ test('of photos is that of their pixels', async () => {
     try {
       decoded = await decodePhoto(new Uint8Array(await file.arrayBuffer()));
     } catch {
-      continue; // of a kind that node does not read
+      continue; // it claims too much
     }
     const { width, height } = await sizeOf(file);
     const sides = [decoded.width, decoded.height]; // turned, where EXIF says so
     assert.deepEqual([width, height].sort((a, b) => a - b), sides.sort((a, b) => a - b));
     compared += 1;
   }
-  assert.ok(compared >= SAMPLES.length);
+  assert.ok(compared >= SAMPLES.length + 30);
 });
 
 test('is what the header says, of every format that browsers decode', async () => {

@@ -31,12 +31,14 @@ function sizeOfWebp(view: DataView, has: (at: number, text: string) => boolean):
   return undefined;
 }
 
-/** From marker to marker, up to that of a frame. */
+/** From marker to marker, up to that of a frame. What lies between segments is skipped, as browsers do. */
 function sizeOfJpeg(view: DataView): Size {
   for (let at = 2; ; ) {
     const marker = view.getUint8(at + 1);
     const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+    const isAlone = marker <= 1 || (marker >= 0xd0 && marker <= 0xd7); // no segment
     if (view.getUint8(at) !== 0xff || marker === 0xff) at += 1;
+    else if (isAlone) at += 2;
     else if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
     else at += 2 + view.getUint16(at + 2);
   }

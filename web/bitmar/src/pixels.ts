@@ -75,6 +75,8 @@ export function miniature(picture: Picture): (() => Promise<Thumbnail>) | undefi
   const context = small.getContext('2d') as OffscreenCanvasRenderingContext2D | null;
   if (!context) return undefined;
   context.imageSmoothingQuality = 'high';
+  context.fillStyle = '#fff'; // as the engine sees what is transparent
+  context.fillRect(0, 0, small.width, small.height);
   context.drawImage(image, 0, 0, small.width, small.height);
   return async () => {
     const blob = await encode(small);

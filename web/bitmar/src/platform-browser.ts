@@ -132,13 +132,16 @@ function blobThatImports(address: URL): string {
   return URL.createObjectURL(new Blob([`import ${JSON.stringify(address.href)};`], { type: 'text/javascript' }));
 }
 
+/** Colours as they are in the file, as node and the native engine take them; but upright, as its EXIF says. */
+const AS_STORED: ImageBitmapOptions = { colorSpaceConversion: 'none' };
+
 /** A file is decoded by the browser, where it can; the rest is done or explained on demand. */
 async function captureFile(file: Blob): Promise<Picture> {
   const size = await sizeOf(file).catch(() => undefined);
   if (size) checkPixels(size.width, size.height);
   let bitmap: ImageBitmap;
   try {
-    bitmap = await createImageBitmap(file);
+    bitmap = await createImageBitmap(file, AS_STORED);
   } catch (error) {
     return (await demand('photoFiles')).captureUndecoded(file, error);
   }
@@ -162,7 +165,7 @@ async function captureDrawable(source: Source): Promise<Picture> {
   }
   let bitmap: ImageBitmap;
   try {
-    bitmap = await createImageBitmap(source as ImageBitmapSource);
+    bitmap = await createImageBitmap(source as ImageBitmapSource, AS_STORED);
   } catch (error) {
     if (error instanceof TypeError) throw unknownSource(source);
     throw new BitMarError('invalid_image', 'The browser could not take a picture from this source', { cause: error });
