@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "io/error.h"
+#include "io/heap_sort.h"
 #include "io/json.h"
 
 namespace bitmar {
@@ -120,7 +121,7 @@ SafeTensors SafeTensors::parse(std::span<const std::uint8_t> file) {
     }
   }
   // Side by side from the first byte to the last: nothing overlaps, nothing is hidden between or behind.
-  std::sort(entries.begin(), entries.end(),
+  heap_sort(entries,
             [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   SafeTensors result;
   std::uint64_t expected = 0;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "io/error.h"
+#include "io/heap_sort.h"
 #include "io/json.h"
 #include "io/tokenizer.h"
 #include "io/unicode.h"
@@ -160,8 +161,7 @@ Tokenizer Tokenizer::parse(std::string_view text) {
       fail("a merge makes or takes a special token");
     result.merges_.push_back({pair_of(a->second, b->second), rank++, both->second});
   }
-  std::sort(result.merges_.begin(), result.merges_.end(),
-            [](const Merge& a, const Merge& b) { return a.pair < b.pair; });
+  heap_sort(result.merges_, [](const Merge& a, const Merge& b) { return a.pair < b.pair; });
   const auto twice = std::adjacent_find(result.merges_.begin(), result.merges_.end(),
                                         [](const Merge& a, const Merge& b) { return a.pair == b.pair; });
   if (twice != result.merges_.end()) fail("a merge is there twice");

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "io/error.h"
+#include "io/heap_sort.h"
 #include "memory/episodic_memory.h"
 
 namespace bitmar {
@@ -129,7 +130,7 @@ EpisodicMemory::Saved EpisodicMemory::read_import(ByteSpan snapshot) const {
     sound = reader.read(i, record) && fits(record.episode, record.key, record.value) && record.episode.id < h.next_id;
     ids.push_back(record.episode.id);
   }
-  std::sort(ids.begin(), ids.end());
+  heap_sort(ids);
   if (!sound || std::adjacent_find(ids.begin(), ids.end()) != ids.end()) {
     throw Error(ErrorCode::invalid_state, "the memory to import is damaged");
   }
@@ -191,7 +192,7 @@ EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::optional<std:
   }
   // Two episodes with one id: the first stays.
   const auto id = [&](int i) { return saved.slots[i].episode.id; };
-  std::sort(from.begin(), from.end(), [&](int a, int b) { return std::pair(id(a), a) < std::pair(id(b), b); });
+  heap_sort(from, [&](int a, int b) { return std::pair(id(a), a) < std::pair(id(b), b); });
   const auto twice = std::unique(from.begin(), from.end(), [&](int a, int b) { return id(a) == id(b); });
   saved.dropped_slots += static_cast<int>(from.end() - twice);
   from.erase(twice, from.end());
@@ -202,11 +203,11 @@ EpisodicMemory::LoadReport EpisodicMemory::take(Saved& saved, std::optional<std:
       const Episode& e = saved.slots[i].episode;
       return std::tuple(e.label_length > 0, e.strength * (1.0 + e.uses), e.last_used_ms, e.id);
     };
-    std::sort(from.begin(), from.end(), [&](int a, int b) { return worth(a) > worth(b); });
+    heap_sort(from, [&](int a, int b) { return worth(a) > worth(b); });
     left_out = static_cast<int>(from.size()) - capacity();
     from.resize(capacity());
   }
-  std::sort(from.begin(), from.end());
+  heap_sort(from);
   const bool moves = !from.empty() && from.back() >= capacity();
 
   vacate_all();
