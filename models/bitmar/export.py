@@ -86,9 +86,6 @@ def export_model(model: BitMar, tokenizer: Path, out: Path, limit: int = LIMIT) 
         "do_rescale": False, "do_normalize": False,
         "pixel_offset": -128,  # the first convolution takes uint8 pixels minus this, as int8
     })
-    document("generation_config.json", {
-        "bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"],
-        "pad_token_id": config["pad_token_id"], "max_new_tokens": 24, "num_beams": 1, "do_sample": False})
     if Path(tokenizer).resolve() != (out / "tokenizer.json").resolve():
         shutil.copyfile(tokenizer, out / "tokenizer.json")
     return size
