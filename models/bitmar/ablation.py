@@ -5,7 +5,7 @@ usage: python -m bitmar.ablation recipe --out DIR [--steps N] [VARIANT...]
        python -m bitmar.ablation report --data DATA --views WORK/views --captioner MODEL WORK/ablation-*.pt
 
 The first writes DIR/NAME.json for each variant of the configuration, and a recipe of all of them or of those named. WORK is that of the recipe
-from-scratch, whose views, stem and tokenizer are taken. The report: of each checkpoint the error of its grid on Flickr8k's validation photos (all that are described, where there are none of them), and the CIDEr of what `captioner` (a model
+from-scratch, whose views, first convolutions and tokenizer are taken. The report: of each checkpoint the error of its grid on Flickr8k's validation photos (all that are described, where there are none of them), and the CIDEr of what `captioner` (a model
 that is trained; its own encoder is not used) says of that grid.
 """
 
@@ -27,7 +27,7 @@ from .export import read_checkpoint
 from .metrics import score
 from .model import BitMar, load_config
 from .prepare import open_at
-from .stem import STEM_LAYERS
+from .first_convolutions import FIRST_LAYERS
 from .tokenizer import Tokenizer
 from .views import open_photo, whole
 
@@ -67,7 +67,7 @@ def recipe_of(folder: Path, names: list[str], steps: int, views: int) -> str:
         out.extend(["", "[[stage]]", f'do = "{do}"', f'name = "{name}"', *(f"{key} = {value}" for key, value in settings.items())])
 
     def learn(name: str, config: str, steps: int, views="views", **settings) -> None:
-        stage("encoder", f"ablation-{name}", config=json.dumps(str(folder / f"{config}.json")), steps=steps, views=f'"{views}"', stem='"stem"', **settings)
+        stage("encoder", f"ablation-{name}", config=json.dumps(str(folder / f"{config}.json")), steps=steps, views=f'"{views}"', first_convolutions='"first_convolutions"', **settings)
 
     for name in names:
         if name.startswith("image-"):
@@ -115,9 +115,9 @@ def report(args) -> None:
         size, grids = model.config["vision"]["image_size"], []
         for start in range(0, len(images), 20):
             pixels = whole(images[start:start + 20], size).transpose(0, 3, 1, 2)
-            stem = model.vision.run_stem(torch.from_numpy(pixels).float() - 128, 0, STEM_LAYERS)  # ternary in any case
+            first = model.vision.run_stem(torch.from_numpy(pixels).float() - 128, 0, FIRST_LAYERS)  # ternary in any case
             with quant.computing(model, ternary=ternary):
-                grids.append(at_teachers_grid(model.vision.transform(model.vision.run_stem(stem, STEM_LAYERS))))
+                grids.append(at_teachers_grid(model.vision.transform(model.vision.run_stem(first, FIRST_LAYERS))))
         million = products(model.vision) / 1e6
         grid, said = torch.cat(grids), []
         for start in range(0, len(grid), 50):

@@ -5,8 +5,8 @@ memory.novelty_threshold, recall_threshold, read_threshold: how similar is the s
 
 A caption counts as right if it scores higher (CIDEr) against its own photo's references than against those of 95 of
 100 other photos of its set, or where it names one of its photo's labels. Captions of pictures that show nothing the model knows
-(unseen.py) count as wrong. The mean log-probability of a token, the likeness of picture and caption and the agreement of the caption with the words expected
-of the picture are mapped by a logistic curve (Platt 1999).
+(strange.py) count as wrong. The mean log-probability of a token, the likeness of picture and caption and the agreement of the caption with the
+bag-of-words prediction are mapped by a logistic curve (Platt 1999).
 
 usage: python -m bitmar.calibrate --model DIR --engine PATH/TO/bitmar --data DIR [--beams N]
 """
@@ -27,8 +27,9 @@ from .data import load_rows
 from .evaluate import FEWEST_REFERENCES, engine_captions, engine_embeddings, is_named, kinds_of, references_of, write_pngs
 from .export import import_model
 from .metrics import Cider, words
+from .model import load_config
 from .prepare import open_at
-from .unseen import unseen
+from .strange import strange_pictures
 from .views import open_photo, whole
 
 RIVALS, BEATEN = 100, 95
@@ -59,18 +60,18 @@ def area_under_curve(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def agreements(directory: Path, pictures: list[Image.Image], tokens: list[list[int]]) -> torch.Tensor:
-    """How well captions agree with the words that the model expects of their pictures; zeros where it expects none."""
+    """Of captions with the bag-of-words predictions of their pictures; zeros where the model has no such head."""
     model = import_model(directory)
-    if not model.words:
+    if not model.bag_of_words:
         return torch.zeros(len(pictures))
     size, out = model.config["vision"]["image_size"], []
     with torch.no_grad():
         for start in range(0, len(pictures), 20):
             pixels = torch.from_numpy(whole(pictures[start:start + 20], size)).permute(0, 3, 1, 2)
             features = model.vision(pixels)
-            summary = model.words.summary(features, model.compressor(features))
-            wanted = model.words.wanted(model.word_logits(summary))
-            out += [model.words.agreement(w, t) for w, t in zip(wanted, tokens[start:])]
+            summary = model.bag_of_words.summary(features, model.compressor(features))
+            wanted = model.bag_of_words.wanted(model.bag_of_words_logits(summary))
+            out += [model.bag_of_words.agreement(w, t) for w, t in zip(wanted, tokens[start:])]
     return torch.tensor(out)
 
 
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("--engine", nargs="+", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--beams", type=int, default=8)
-    parser.add_argument("--each", type=int, default=40, help="pictures of each unseen kind")
+    parser.add_argument("--each", type=int, default=40, help="pictures of each strange kind")
     args = parser.parse_args()
     rng, by_set = random.Random(0), {}
     for row in load_rows(args.data, "val"):
@@ -121,12 +122,12 @@ def main() -> None:
         by_set.setdefault(kind, []).append(row)
     by_set.pop(None, None)
     by_set = {kind: rng.sample(rows, min(len(rows), LABELLED if kind == "labelled" else DESCRIBED)) for kind, rows in by_set.items()}
-    seen, strange = [row for rows in by_set.values() for row in rows], unseen(args.each)
+    seen, strange = [row for rows in by_set.values() for row in rows], strange_pictures(args.each)
     photos = [open_at(row) for row in seen]
     with tempfile.TemporaryDirectory() as folder:
         paths = write_pngs(photos, Path(folder))
         for i, (_, image) in enumerate(strange):
-            paths.append(Path(folder) / f"unseen{i}.png")
+            paths.append(Path(folder) / f"strange{i}.png")
             image.save(paths[-1])
         rows = engine_captions(args.engine, args.model, paths, args.beams)
         vectors = engine_embeddings(args.engine, args.model, paths, [r["text"] for r in rows])
@@ -145,7 +146,7 @@ def main() -> None:
             truth += right([words(c) for c in said], [[words(c) for c in references_of(row)] for row in of])
     y = torch.tensor([float(t) for t in truth] + [0.0] * len(strange)).double()
     likeness = (vectors[:len(paths)] * vectors[len(paths):]).sum(1).double()
-    evidence = {"log-probability": mean, "likeness": likeness, "words": agreement}
+    evidence = {"log-probability": mean, "likeness": likeness, "agreement": agreement}
     x = torch.stack(list(evidence.values()), 1)
     # Every other photo fits the curve, the rest judge it.
     half = torch.arange(len(y)) % 2 == 0
@@ -170,9 +171,9 @@ def main() -> None:
         mine = [float(p[len(seen) + i]) for i, (k, _) in enumerate(strange) if k == kind]
         print(f"  {kind}: median confidence {sorted(mine)[len(mine) // 2]:.2f}, e.g."
               f" \"{next(rows[len(seen) + i]['text'] for i, (k, _) in enumerate(strange) if k == kind)}\"")
-    fitted = dict(zip(("slope", "similarity", "words", "offset"), fit(x, y).tolist()))
+    fitted = dict(zip(("slope", "similarity", "agreement", "offset"), fit(x, y).tolist()))
     path = args.model / "config.json"
-    config = json.loads(path.read_text())
+    config = load_config(path)
     config["confidence"] = {name: round(value, 4) for name, value in fitted.items()}
     config["memory"] |= memory
     path.write_text(json.dumps(config, indent=2) + "\n")

@@ -1,10 +1,10 @@
 """The stages that learn to caption.
 
-  language  the decoder, without pictures
-  caption   from the teacher's grid: compressor, text encoder, fusion, memory and decoder
-  joint     from pixels: everything after the frozen stem
-  critic    joint, rewarded for the CIDEr of its own samples, or for naming what the label does (self-critical training, arXiv 1612.00563, with the mean
-            of a photo's other samples as the baseline, arXiv 2003.09971)
+  language       the decoder, without pictures
+  caption        from the teacher's grid: compressor, text encoder, fusion, memory and decoder
+  joint          from pixels: everything after the frozen first convolutions
+  self_critical  joint, rewarded for the CIDEr of its own samples, or for naming what the label does (self-critical training, arXiv 1612.00563,
+                 with the mean of a photo's other samples as the baseline, arXiv 2003.09971)
 
 A batch is made of groups of photos that look alike to the teacher. A caption may read the episodes of the batch's
 other photos and its own, so that the memory it learns to read is like one in use.
@@ -34,7 +34,7 @@ from .packed import Part
 from .parallel import ALONE
 from .quant import Precision, computing, round_weights, rounded_once, set_precision
 from .settings import Caption, Joint, Language, Run
-from .settings import Critic as CriticSettings
+from .settings import SelfCritical as SelfCriticalSettings
 from .texts import SHARES, Asked, Said, Speech, answered, evened, holds_one, names, same_answer
 from .trainer import Trainer
 
@@ -716,7 +716,7 @@ class Captioning:
             self.evaluate(1000)
 
 
-class Critic(Captioning):
+class SelfCritical(Captioning):
     """Samples captions and makes those likelier that score above the photo's other samples: by CIDEr where several people described
     the photo, by whether its label is named where a label is all there is."""
 
@@ -760,7 +760,7 @@ class Critic(Captioning):
         logits = model.logits(batch.tokens[:, :-1], sequence, mask)
         spoken = F.cross_entropy(logits.transpose(1, 2), batch.tokens[:, 1:], ignore_index=self.pad, reduction="none")
         real = batch.tokens[:, 1:] != self.pad
-        losses = {"critic": (spoken.sum(1) * advantage / self.processes.mean(real.sum(1).float().mean())).mean(),
+        losses = {"self_critical": (spoken.sum(1) * advantage / self.processes.mean(real.sum(1).float().mean())).mean(),
                   "infonce": self.contrast(seen, said_query, batch), "answer": self.answer_loss(model, seen, batch)}
         if self.unseen:
             losses["unseen"] = self.unseen_loss(model)
@@ -795,8 +795,8 @@ def caption(settings: Caption, run: Run, model, tokenizer) -> None:
                              "feature": FEATURE_WEIGHT})
 
 
-def critic(settings: CriticSettings, run: Run, model, tokenizer) -> None:
+def self_critical(settings: SelfCriticalSettings, run: Run, model, tokenizer) -> None:
     inputs = None if settings.on_grid else lambda views: inputs_of(model, views, settings.whole, run.device)
-    stage = Critic(settings, run, model, tokenizer, inputs)
-    stage.run(stage.losses, {"critic": 1.0, "distil": settings.imitation, "infonce": INFO_NCE_WEIGHT * settings.infonce,
+    stage = SelfCritical(settings, run, model, tokenizer, inputs)
+    stage.run(stage.losses, {"self_critical": 1.0, "distil": settings.imitation, "infonce": INFO_NCE_WEIGHT * settings.infonce,
                              "anchors": settings.anchors, "answer": ANSWER_WEIGHT / 3, "unseen": UNSEEN_WEIGHT / 3, "feature": FEATURE_WEIGHT, "reward": 0.0, "named": 0.0})

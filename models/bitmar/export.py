@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from .model import BitMar
+from . import earlier
+from .model import BitMar, load_config
 from .quant import BitConv2d, BitLinear, quantize_int8_rows, quantize_weight
 
 LIMIT = 12 << 20  # bytes of model.safetensors: what a web page may ask a visitor to download
@@ -99,8 +100,8 @@ def latent_ternary(t: np.ndarray, gamma: float) -> torch.Tensor:
 
 def import_model(directory: Path) -> BitMar:
     """The exported model back in PyTorch; it computes what the engine computes."""
-    config = json.loads((Path(directory) / "config.json").read_text())
-    tensors = load_file(Path(directory) / "model.safetensors")
+    config = load_config(Path(directory) / "config.json")
+    tensors = earlier.state(load_file(Path(directory) / "model.safetensors"))
     model = BitMar(config).requires_grad_(False)
     layers, state = dict(model.named_modules()), {}
     for name, wanted in model.state_dict().items():
@@ -132,7 +133,7 @@ def read_checkpoint(path: Path, device="cpu") -> dict:
     """A checkpoint's "config" and "model"; of a folder, those of the exported model in it, its weights as latent ones that
     quantise to what it holds: what is shipped can be trained further."""
     if not Path(path).is_dir():
-        return torch.load(path, map_location=device)
+        return earlier.checkpoint(torch.load(path, map_location=device))
     model = import_model(path).to(device)
     return {"config": model.config, "model": model.state_dict()}
 

@@ -59,14 +59,14 @@ CONFIG = {
                 "window_size": 30},
     "ask": {"token_id": 300, "max_tokens": 6},
     # The captions are those of the likelihood alone.
-    "words": {"guidance": 0.0, "choice": 0.0, "length_penalty": 1.0},
+    "bag_of_words": {"guidance": 0.0, "rerank_weight": 0.0, "length_penalty": 1.0},
 }
 PROMPT = "a dog"
 QUESTION = "is the dog on sand?"
 CORPUS = ["a dog runs on the grass", "two dogs play with a ball in the snow", "a man in a red shirt rides a bike",
           "a girl on the beach", "the dog is on the sand", "a boy and a girl are in the water"]
 STEPS, BEAMS = 10, 3
-GUIDED = {"guidance": 4.0, "choice": 4.0, "length_penalty": 0.7}  # the guided beam search
+GUIDED = {"guidance": 4.0, "rerank_weight": 4.0, "length_penalty": 0.7}  # the guided beam search
 GAP = 3e-4  # between the values of two choices
 EDGE = 1.5e-5  # of an int8 step; float32 sums in another order move values by about 1e-6 of one
 
@@ -110,13 +110,13 @@ def tiny_model(seed: int) -> BitMar:
             value.data.uniform_(0.5, 1.5)
         elif name.endswith("affine_bias"):
             value.data.normal_(std=0.3)
-        elif name in ("vision.position_embedding", "words.bias"):
+        elif name in ("vision.position_embedding", "bag_of_words.bias"):
             value.data.normal_(std=0.3)
     model.embedding.weight.data = on_powers_of_two(model.embedding.weight.data, -9)
     model.embedding.weight.data[CONFIG["eos_token_id"]] *= 3  # so that some captions end
-    model.words.rarity.uniform_(0, 5)
-    model.words.center.normal_()
-    model.words.scale.uniform_(0.5, 2)
+    model.bag_of_words.rarity.uniform_(0, 5)
+    model.bag_of_words.center.normal_()
+    model.bag_of_words.scale.uniform_(0.5, 2)
     first = model.vision.stem[0]
     first.weight.data = on_powers_of_two(first.weight.data, -13)
     return model
@@ -174,10 +174,10 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
         keep("features", features[0])
         vision = model.compressor(features)
         keep("vision_tokens", vision[0])
-        summary = model.words.summary(features, vision)
-        keep("words.state", model.words.state(summary)[0])
-        wanted = model.words.wanted(model.word_logits(summary))[0]
-        keep("words", wanted * model.words.rarity)
+        summary = model.bag_of_words.summary(features, vision)
+        keep("bag_of_words.state", model.bag_of_words.state(summary)[0])
+        wanted = model.bag_of_words.wanted(model.bag_of_words_logits(summary))[0]
+        keep("bag_of_words", wanted * model.bag_of_words.rarity)
     tokens = torch.tensor([[start, *prompt]])
     text, real = model.encode_text(tokens)
     keep("text_states", text[0])
@@ -219,7 +219,7 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
         assert answers == [said], (answers, said)
         out[f"{name}/log_probability"] = np.array(totals, np.float32)
     elif vision is not None:
-        guided, _, gap = beam_search(next_logits, eos, BEAMS, STEPS, **GUIDED, agreements=lambda tokens: model.words.agreements(wanted, tokens))
+        guided, _, gap = beam_search(next_logits, eos, BEAMS, STEPS, **GUIDED, agreements=lambda tokens: model.bag_of_words.agreements(wanted, tokens))
         out[f"{name}/guided_beam"] = np.array(guided, np.int32)
         gaps.append(gap)
     return out, min(gaps)
@@ -245,7 +245,7 @@ def build(seed: int, prompt: list[int], question: list[int]):
                 seen.append(len(case[f"{arguments[0]}/{kind}"]))
             tensors |= case
     # The same picture is seen three times.
-    stages = ("stem", "acc.vision", "vision.", "features", "acc.compressor", "vision_tokens", "words", "acc.words")
+    stages = ("stem", "acc.vision", "vision.", "features", "acc.compressor", "vision_tokens", "bag_of_words", "acc.bag_of_words")
     again = tuple(f"{case}/{stage}" for case in ("plain", "ask") for stage in stages)
     tensors = {k: v for k, v in tensors.items() if not k.startswith(again)}
     *said, answer = lengths["greedy"]

@@ -8,7 +8,7 @@ import torch
 from .data import Views, fingerprint, rows_in_file
 from .model import BitMar
 from .quant import computing, quantize_activation
-from .stem import STEM_LAYERS
+from .first_convolutions import FIRST_LAYERS
 
 
 def centred(pixels: torch.Tensor, device) -> torch.Tensor:
@@ -28,16 +28,16 @@ class Pixels:
         return centred(self.views.pixels(rows, view), self.device)
 
 
-class StemCache:
-    """Frozen stem outputs as int8 maps, computed once a view, in files named after the stem's weights.
+class FrozenConvolutions:
+    """Outputs of the frozen first convolutions as int8 maps, computed once per view, in files named after their weights.
 
     The next convolution quantises its input map to int8 with one scale, so this loses nothing."""
 
-    first = STEM_LAYERS
+    first = FIRST_LAYERS
 
     def __init__(self, model: BitMar, views: Views, device):
         self.model, self.views, self.device = model, views, device
-        self.name = f"stem-{fingerprint(model.vision.stem[:STEM_LAYERS].parameters())}"
+        self.name = f"stem-{fingerprint(model.vision.stem[:FIRST_LAYERS].parameters())}"
         self.shape = self._run(views.pixels([0], 0)).shape[1:]
         self.maps: list[np.ndarray] = []
         self.scales: list[np.ndarray] = []
@@ -51,7 +51,7 @@ class StemCache:
     def _run(self, pixels):
         """Ternary also where the rest is trained in float."""
         with torch.no_grad(), computing(self.model.vision, ternary=True):
-            return self.model.vision.run_stem(centred(pixels, self.device), 0, STEM_LAYERS)
+            return self.model.vision.run_stem(centred(pixels, self.device), 0, FIRST_LAYERS)
 
     def __call__(self, rows, view) -> torch.Tensor:
         self._open()
@@ -66,5 +66,5 @@ class StemCache:
         return maps.contiguous(memory_format=torch.channels_last).float() * scales[:, None, None, None]
 
 
-def inputs_of(model: BitMar, views: Views, whole: bool, device) -> Pixels | StemCache:
-    return Pixels(views, device) if whole else StemCache(model, views, device)
+def inputs_of(model: BitMar, views: Views, whole: bool, device) -> Pixels | FrozenConvolutions:
+    return Pixels(views, device) if whole else FrozenConvolutions(model, views, device)

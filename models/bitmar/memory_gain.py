@@ -16,7 +16,8 @@ import torch
 
 from .captioning import Seen, Split, episode_values, greedy_captions
 from .data import pad
-from .inputs import StemCache
+from .export import read_checkpoint
+from .inputs import FrozenConvolutions
 from .metrics import score
 from .model import BitMar
 from .texts import Speech
@@ -47,10 +48,10 @@ def main() -> None:
     parser.add_argument("--teacher-grid", action="store_true", help="of a checkpoint of the stage `caption`")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    state = torch.load(args.checkpoint, map_location="cpu")
+    state = read_checkpoint(args.checkpoint)
     model, tokenizer = BitMar(state["config"]).eval(), Tokenizer(args.work / "tokenizer.json")
     model.load_state_dict(state["model"])
-    cache = None if args.teacher_grid else lambda views: StemCache(model, views, "cpu")
+    cache = None if args.teacher_grid else lambda views: FrozenConvolutions(model, views, "cpu")
     train, held = (Split(args.work / "views", args.data, name, Speech(tokenizer, model.config), cache) for name in ("train", "val"))
     keys, values = episodes(model, train, train.where(*args.sets, captions=1))
     photos = held.where(*args.sets, captions=5)[:args.limit]

@@ -2,7 +2,7 @@
 
 Rewarded training gains score at first and variety never; half of its way has most of the gain and less of the loss.
 
-usage: python -m bitmar.mix --start joint.pt --end critic.pt --out mixed.pt [--share 0.5]
+usage: python -m bitmar.mix --start joint.pt --end self_critical.pt --out mixed.pt [--share 0.5]
 """
 
 from __future__ import annotations

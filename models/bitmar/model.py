@@ -16,8 +16,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from . import ordered
-from .quant import BitConv2d, BitLinear, Layer, fake_int8_rows, int8_head, product
+from . import earlier, ordered
+from .quant import BitConv2d, BitLinear, Layer, fake_int8_rows, int8_logits, product
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -53,15 +53,15 @@ class RMSNorm(Layer):
         return _RMSNorm.apply(x, self.weight, self.eps)
 
 
-def rope_tables(positions: torch.Tensor, head: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos, sin [..., head / 2] for integer positions [...]; angle_j = position * theta^(-2j / head)."""
-    frequency = theta ** (-torch.arange(0, head, 2, dtype=torch.float64, device=positions.device) / head)
+def rope_tables(positions: torch.Tensor, head_size: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos, sin [..., head_size / 2] for integer positions [...]; angle_j = position * theta^(-2j / head_size)."""
+    frequency = theta ** (-torch.arange(0, head_size, 2, dtype=torch.float64, device=positions.device) / head_size)
     angle = positions[..., None].double() * frequency
     return angle.cos().float(), angle.sin().float()
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding (arXiv 2104.09864), half-split form: pairs are (j, j + head / 2)."""
+    """Rotary embedding (arXiv 2104.09864), half-split form: pairs are (j, j + head_size / 2)."""
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
@@ -84,7 +84,7 @@ class Attention(Layer):
         """[B, H, n, k] and [B, H, m, k] -> dot products [B, H, n, m]"""
         return ordered.dots(q, k) if self.precision.engine_order else product(q, k.transpose(-1, -2), self.precision.products)
 
-    def mix(self, scores: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def attend(self, scores: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """scores [B, H, n, keys] (masked with -inf), values [B, H, keys, d / H] -> [B, n, d]"""
         if self.precision.engine_order:
             out = ordered.weighted_sum(ordered.softmax(scores), values)
@@ -98,7 +98,7 @@ class Attention(Layer):
         if rope is not None:
             q, k = rotate(q, *rope), rotate(k, *rope)
         scores = self.similarities(q, k) * q.shape[-1] ** -0.5
-        return self.mix(scores if mask is None else scores + mask, v)
+        return self.attend(scores if mask is None else scores + mask, v)
 
 
 class FeedForward(nn.Module):
@@ -211,13 +211,13 @@ class TextEncoder(nn.Module):
 
     def __init__(self, c: dict, width: int, eps: float):
         super().__init__()
-        self.head, self.theta = width // c["num_heads"], c["rope_theta"]
+        self.head_size, self.theta = width // c["num_heads"], c["rope_theta"]
         self.layers = nn.ModuleList(
             EncoderLayer(width, c["num_heads"], c["intermediate_size"], eps) for _ in range(c["num_layers"]))
         self.norm = RMSNorm(width, eps)
 
     def forward(self, x, mask=None):
-        rope = rope_tables(torch.arange(x.shape[1], device=x.device), self.head, self.theta)
+        rope = rope_tables(torch.arange(x.shape[1], device=x.device), self.head_size, self.theta)
         for layer in self.layers:
             x = layer(x, mask, rope)
         return self.norm(x)
@@ -320,14 +320,14 @@ class DecoderLayer(nn.Module):
         if cache is not None:
             cache["k"], cache["v"] = k, v
         drop = lambda branch: F.dropout(branch, self.dropout, self.training) if self.dropout else branch
-        x = x + drop(a.mix(scores, values))
+        x = x + drop(a.attend(scores, values))
         return x + drop(self.ffn(self.ffn_norm(x)))
 
 
 class Decoder(nn.Module):
     def __init__(self, c: dict, width: int, eps: float):
         super().__init__()
-        self.head, self.theta = width // c["num_heads"], c["rope_theta"]
+        self.head_size, self.theta = width // c["num_heads"], c["rope_theta"]
         self.layers = nn.ModuleList(DecoderLayer(c, width, eps) for _ in range(c["num_layers"]))
         self.norm = RMSNorm(width, eps)
 
@@ -337,16 +337,16 @@ class Decoder(nn.Module):
         caches: one dictionary a layer, empty at first; x is then what follows the positions already seen, one token
         at a time after the first call."""
         n, past = x.shape[1], caches[0]["k"].shape[-2] if caches and caches[0] else 0
-        rope = rope_tables(torch.arange(past, past + n, device=x.device), self.head, self.theta)
+        rope = rope_tables(torch.arange(past, past + n, device=x.device), self.head_size, self.theta)
         causal = torch.full((n, n), float("-inf"), device=x.device).triu(1) if n > 1 else None
         for i, layer in enumerate(self.layers):
             x = layer(x, conditioning, conditioning_mask, causal, rope, caches[i] if caches else None)
         return self.norm(x)
 
 
-class Words(nn.Module):
-    """Which words a picture's captions are made of, whatever their order (a bag of words, as the attributes of arXiv
-    1603.03925): what beam search holds captions against."""
+class BagOfWords(nn.Module):
+    """Predicts which tokens a picture's captions contain, in any order (like the attributes of arXiv 1603.03925). Beam search and the
+    confidence compare captions with this prediction."""
 
     def __init__(self, vocabulary: int, features: int, width: int, nothing: int):
         """nothing: a token of no caption; the more it is expected, the less agrees anything that is said"""
@@ -404,7 +404,7 @@ class BitMar(Layer):
         self.fusion = Fusion(config["fusion"], width, eps)
         self.memory = EpisodicMemory(config["memory"], width, eps)
         self.decoder = Decoder(config["decoder"], width, eps)
-        self.words = Words(config["vocab_size"], vision["feature_size"], width, config["pad_token_id"]) if "words" in config else None
+        self.bag_of_words = (BagOfWords(config["vocab_size"], vision["feature_size"], width, config["pad_token_id"]) if "bag_of_words" in config else None)
 
     def embed(self, tokens):
         if self.fixed_embedding is not None:
@@ -438,11 +438,11 @@ class BitMar(Layer):
     def logits(self, tokens, conditioning=None, conditioning_mask=None, caches=None):
         """Next-token logits [B, n, V] of decoder tokens [B, n]"""
         states = self.decoder(self.embed(tokens), conditioning, conditioning_mask, caches)
-        return int8_head(states, self.embedding.weight, self.precision, self.fixed_embedding)
+        return int8_logits(states, self.embedding.weight, self.precision, self.fixed_embedding)
 
-    def word_logits(self, summary):
-        """Of what Words.summary makes of pictures, [B, 2 f + 2 d] -> [B, V]"""
-        return int8_head(self.words.state(summary), self.embedding.weight, self.precision, self.fixed_embedding) + self.words.bias
+    def bag_of_words_logits(self, summary):
+        """Of what BagOfWords.summary makes of pictures, [B, 2 f + 2 d] -> [B, V]"""
+        return int8_logits(self.bag_of_words.state(summary), self.embedding.weight, self.precision, self.fixed_embedding) + self.bag_of_words.bias
 
     @torch.no_grad()
     def generate(self, conditioning, conditioning_mask=None, limit=24, sample=False, start=None):
@@ -487,4 +487,4 @@ class BitMar(Layer):
 
 
 def load_config(path: Path) -> dict:
-    return json.loads(Path(path).read_text())
+    return earlier.config(json.loads(Path(path).read_text()))

@@ -321,12 +321,12 @@ def laid_out(parts: Sequence[Part]) -> torch.Tensor:
     return torch.cat([part.tokens.flatten() for part in parts])
 
 
-def positions(parts: Sequence[Part], head: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin [N, 1, 1, head / 2]"""
+def positions(parts: Sequence[Part], head_size: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin [N, 1, 1, head_size / 2]"""
     device = parts[0].tokens.device
     place = torch.cat([torch.arange(part.tokens.shape[1], device=device).repeat(len(part.tokens)) for part in parts])
     longest = max(part.tokens.shape[1] for part in parts)
-    return tuple(table[place][:, None, None] for table in rope_tables(torch.arange(longest, device=device), head, theta))
+    return tuple(table[place][:, None, None] for table in rope_tables(torch.arange(longest, device=device), head_size, theta))
 
 
 def attended(scores, values, mask, scale: float):
@@ -350,16 +350,16 @@ def dropped(x, share: float, training: bool):
 
 def encode(encoder: TextEncoder, x, parts: Sequence[Part]):
     """As TextEncoder.forward, of embeddings x [N, d] of all parts"""
-    cos, sin = positions(parts, encoder.head, encoder.theta)
+    cos, sin = positions(parts, encoder.head_size, encoder.theta)
     masks = [torch.zeros(part.keep.shape, device=x.device).masked_fill_(~part.keep, float("-inf"))[:, None, None].repeat(1, 1, part.keep.shape[1], 1) for part in parts]
     for layer in encoder.layers:
-        a, scale = layer.attention, encoder.head ** -0.5
+        a, scale = layer.attention, encoder.head_size ** -0.5
         layers = (a.q_proj, a.k_proj, a.v_proj)
         norm = layer.attention_norm
         q, k, v, _ = _Turned.apply(x, norm.weight, norm.eps, layers, a.q_proj.precision.products, cos, sin, a.heads, *[each.weight for each in layers])
-        mixed = torch.cat([attended(similarities(heads_of(part, q, a.heads), heads_of(part, k, a.heads)), heads_of(part, v, a.heads), mask, scale)
+        context = torch.cat([attended(similarities(heads_of(part, q, a.heads), heads_of(part, k, a.heads)), heads_of(part, v, a.heads), mask, scale)
                            for part, mask in zip(parts, masks)])
-        x = x + linear(mixed, (a.o_proj,), a.sub_norm)
+        x = x + linear(context, (a.o_proj,), a.sub_norm)
         x = x + feed_forward(x, layer.ffn_norm, layer.ffn)
     return encoder.norm(x)
 
@@ -375,20 +375,20 @@ def fuse(fusion: Fusion, text, pictures: Sequence[tuple[torch.Tensor, torch.Tens
     own = [Rows.apply(seen.flatten(1), of).view(len(of), vision.shape[1], len(attention), 2, heads, width // heads) for _, of in pictures]
     for i, layer in enumerate(fusion.layers):
         q = linear(x, (attention[i].q_proj,), layer.norm, dtype)
-        mixed, first = [], 0
+        context, first = [], 0
         for (rows, _), kv in zip(pictures, own):
             mine = q[first:first + rows.numel()].view(*rows.shape, heads, -1)
             first += rows.numel()
-            mixed.append(attended(similarities(mine, kv[:, :, i, 0]), kv[:, :, i, 1], None, (width // heads) ** -0.5))
-        x = x + linear(torch.cat(mixed), (attention[i].o_proj,), attention[i].sub_norm)
+            context.append(attended(similarities(mine, kv[:, :, i, 0]), kv[:, :, i, 1], None, (width // heads) ** -0.5))
+        x = x + linear(torch.cat(context), (attention[i].o_proj,), attention[i].sub_norm)
     return fusion.norm(x)
 
 
 def decode(decoder: Decoder, x, parts: Sequence[Part], conditioning: Sequence[tuple[torch.Tensor, torch.Tensor] | None], tokens):
     """As Decoder.forward before its last norm: embeddings x [N, d] of all parts; of each part the rows [B, c] of `tokens` [M, d] that condition it and
     their mask [B, 1, 1, c], or None"""
-    cos, sin = positions(parts, decoder.head, decoder.theta)
-    scale, heads, count = decoder.head ** -0.5, decoder.layers[0].attention.heads, len(decoder.layers)
+    cos, sin = positions(parts, decoder.head_size, decoder.theta)
+    scale, heads, count = decoder.head_size ** -0.5, decoder.layers[0].attention.heads, len(decoder.layers)
     dtype = decoder.layers[0].attention.q_proj.precision.products
     told = linear(tokens, [layer.conditioning[name] for layer in decoder.layers for name in ("k_proj", "v_proj")], out=dtype)
     own, masks = [], []
@@ -399,20 +399,20 @@ def decode(decoder: Decoder, x, parts: Sequence[Part], conditioning: Sequence[tu
             own.append(None), masks.append(causal)
             continue
         rows, mask = given
-        own.append(Rows.apply(told, rows).view(*rows.shape, count, 2, heads, decoder.head))
+        own.append(Rows.apply(told, rows).view(*rows.shape, count, 2, heads, decoder.head_size))
         masks.append(torch.cat([mask.expand(-1, -1, n, -1), causal], -1))
     for i, layer in enumerate(decoder.layers):
         a, norm = layer.attention, layer.attention_norm
         layers = (a.q_proj, a.k_proj, a.v_proj)
         q, k, v, still = _Turned.apply(x, norm.weight, norm.eps, layers, dtype, cos, sin, heads, *[each.weight for each in layers])
-        mixed = []
+        context = []
         for part, kv, mask in zip(parts, own, masks):
             scores, values = similarities(heads_of(part, q, heads), heads_of(part, k, heads)), heads_of(part, v, heads)
             if kv is not None:
                 scores = torch.cat([similarities(heads_of(part, still, heads), kv[:, :, i, 0]), scores], -1)
                 values = torch.cat([kv[:, :, i, 1], values], 1)
-            mixed.append(attended(scores, values, mask, scale))
-        x = x + dropped(linear(torch.cat(mixed), (a.o_proj,), a.sub_norm), layer.dropout, layer.training)
+            context.append(attended(scores, values, mask, scale))
+        x = x + dropped(linear(torch.cat(context), (a.o_proj,), a.sub_norm), layer.dropout, layer.training)
         x = x + dropped(feed_forward(x, layer.ffn_norm, layer.ffn), layer.dropout, layer.training)
     return x
 

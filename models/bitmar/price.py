@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from .captioning import Split, captions_of, greedy_captions, load_tutor
+from .export import read_checkpoint
 from .inputs import Pixels
 from .metrics import Cider, score, words
 from .model import load_config
@@ -52,9 +53,9 @@ def main() -> None:
     metric = Cider([[words(c) for c in rows] for rows in references])
     first = None
     for path in args.checkpoints:
-        ternary = torch.load(path, map_location="cpu").get("ternary", True)
+        ternary = read_checkpoint(path).get("ternary", True)
         model = load_tutor(path, "cpu", Precision(ternary=ternary))
-        model.config["words"] = config["words"]  # the same search for all
+        model.config["bag_of_words"] = config["bag_of_words"]  # the same search for all
         if args.beams == 1:
             said = greedy_captions(model, tokenizer, held, photos)
         else:

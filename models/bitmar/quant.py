@@ -235,7 +235,7 @@ class _Int8Head(torch.autograd.Function):
         return gx, gw, None
 
 
-def int8_head(x: torch.Tensor, w: torch.Tensor, precision: Precision, fixed=None) -> torch.Tensor:
+def int8_logits(x: torch.Tensor, w: torch.Tensor, precision: Precision, fixed=None) -> torch.Tensor:
     """Logits [..., rows] = int8(x) . int8(w)^T, scaled back; w is the tied embedding table.
 
     fixed: the integers and row scales of an exported model, in place of w."""

@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import settings
+from . import earlier, settings
 from .model import load_config
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-KINDS = {"photos": settings.Photos, "tokenizer": settings.Tokens, "views": settings.Pack, "stem": settings.Stem, "tell": settings.Tell,
+KINDS = {"photos": settings.Photos, "tokenizer": settings.Tokens, "views": settings.Pack, "first_convolutions": settings.FirstConvolutions, "tell": settings.Tell,
          "language": settings.Language, "encoder": settings.Encoder, "see": settings.See, "caption": settings.Caption, "joint": settings.Joint,
-         "critic": settings.Critic, "mix": settings.Mix, "recall": settings.Recall, "words": settings.Words, "export": settings.Export,
+         "self_critical": settings.SelfCritical, "mix": settings.Mix, "recall": settings.Recall, "bag_of_words": settings.BagOfWords, "export": settings.Export,
          "evaluate": settings.Evaluate}
 
 
@@ -87,7 +87,7 @@ def load(name: str, changes: Sequence[str] = ()) -> Recipe:
         document = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise SystemExit(f"{path}: {error}") from None
-    tables = {table.get("name", table.get("do")): dict(table) for table in document.get("stage", [])}
+    tables = {table["name"]: table for table in earlier.stages(document.get("stage", []))}
     if len(tables) < len(document.get("stage", [])):
         raise SystemExit(f"{path}: two stages have one name")
     for stage, key, value in map(assigned, changes):
@@ -98,7 +98,7 @@ def load(name: str, changes: Sequence[str] = ()) -> Recipe:
     for stage, table in tables.items():
         kind = str(table.pop("do", None))
         stages[stage] = kind, stage_of(kind, table, f"{path}, stage {stage!r}")
-    config = merged(load_config(Path(__file__).with_name("default_config.json")), document.get("config", {}))
+    config = merged(load_config(Path(__file__).with_name("default_config.json")), earlier.config(document.get("config", {})))
     return Recipe(path.stem, document.get("about", ""), config, stages)
 
 
@@ -116,7 +116,7 @@ class Done:
         file = self.folder / f"{stage.name}.json"
         if not file.exists():
             return False
-        before, now = json.loads(file.read_text()), self.record(kind, stage)
+        before, now = earlier.stage(json.loads(file.read_text())), self.record(kind, stage)
         changed = [f"{key} = {before.get(key)!r}, now {now.get(key)!r}" for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
         if changed:
             raise SystemExit(f"{file}: the stage was done by other settings: {'; '.join(changed)}. Take another --work, or delete this file and "

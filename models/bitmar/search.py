@@ -11,18 +11,18 @@ from .captioning import Seen
 from .model import BitMar
 
 
-def beam_search(next_logits: Callable, eos: int, beams: int, steps: int, length_penalty=1.0, guidance=0.0, choice=0.0, agreements=None):
+def beam_search(next_logits: Callable, eos: int, beams: int, steps: int, length_penalty=1.0, guidance=0.0, rerank_weight=0.0, agreements=None):
     """-> (tokens without EOS, score, closest call). Score = sum of log-probabilities / length^penalty, EOS counted, plus
-    choice * agreement.
+    rerank_weight * agreement.
 
     next_logits: from the live hypotheses' tokens, and for each the place of the hypothesis that it goes on from among those asked
-    for before, to logits [live, V]. agreements: from tokens to the agreement [V] of them and each token more with the words expected.
+    for before, to logits [live, V]. agreements: from tokens to the agreement [V] of them and each token more with the bag-of-words prediction.
 
     Continuations are ordered by the sum of log-probabilities plus guidance * agreement; the end changes no agreement. Of the
     2 * beams best continuations, those ending within the best `beams` are finished and the best `beams` others live on. It stops
     when `beams` are finished and no live one scores above the worst of them."""
     def score(own, total, counted):
-        return total / counted**length_penalty + choice * own
+        return total / counted**length_penalty + rerank_weight * own
 
     live, parents, finished, gap = [([], 0.0, 0.0)], [0], [], 1.0  # tokens, sum of log-probabilities, agreement
     for _ in range(steps):
@@ -71,14 +71,14 @@ class Speaker:
 
 @torch.no_grad()
 def beam_captions(model: BitMar, tokenizer, seen: Seen, beams: int, limit=24) -> list[str]:
-    """Of the pictures seen, as the engine captions them by that many beams: by the words expected where the model expects them."""
+    """Of the pictures seen, as the engine captions them by that many beams: guided by its bag-of-words head where it has one."""
     config, said = model.config, []
     for i in range(len(seen.features)):
         vision = seen.vision[i:i + 1]
         condition = model.condition(None, seen.fused[i:i + 1], seen.keep[i:i + 1], vision)
         settings = {}
-        if model.words:
-            wanted = model.words.wanted(model.word_logits(model.words.summary(seen.features[i:i + 1], vision)))[0]
-            settings = {**config["words"], "agreements": lambda tokens: model.words.agreements(wanted, tokens)}
+        if model.bag_of_words:
+            wanted = model.bag_of_words.wanted(model.bag_of_words_logits(model.bag_of_words.summary(seen.features[i:i + 1], vision)))[0]
+            settings = {**config["bag_of_words"], "agreements": lambda tokens: model.bag_of_words.agreements(wanted, tokens)}
         said.append(tokenizer.decode(beam_search(Speaker(model, *condition), config["eos_token_id"], beams, limit, **settings)[0]).strip())
     return said

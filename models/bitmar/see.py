@@ -19,7 +19,7 @@ import torch
 
 from .data import AT_ONCE, Views, mirrored_grid, rows_in_file
 from .export import read_checkpoint
-from .inputs import StemCache
+from .inputs import FrozenConvolutions
 from .model import BitMar
 from .quant import Precision, fast_products, set_precision
 
@@ -33,7 +33,7 @@ def see(checkpoint: Path, packed: Path, to: Path, views_each=1, shard="0/1", pro
     vision, features = model.eval().requires_grad_(False).vision, state["config"]["vision"]["feature_size"]
     for split in ("val", "train"):
         views = Views(packed, split)
-        inputs = StemCache(model, views, "cpu")
+        inputs = FrozenConvolutions(model, views, "cpu")
         for folder in range((1 + mirrored) * min(views_each, views.count // 2) if split == "train" else 1):
             view = folder if mirrored else 2 * folder
             out = to / split / str(folder)

@@ -99,7 +99,7 @@ class Encoder(Learning):
 
     rate: float = 1.5e-3
     batch: int = 64  # views
-    stem: str | None = None  # the stage whose first convolutions it begins with
+    first_convolutions: str | None = None  # the stage whose first convolutions it begins with
     whole: bool = False  # train the first five convolutions too (a step takes longer)
     mixed: float = 0.0  # share of the views that are of two photos mixed (views.py)
     through: str | None = None  # a captioner of the teacher's grid: the error of what its compressor makes of the grid counts too
@@ -133,8 +133,8 @@ class Joint(Caption):
 
 
 @dataclass(frozen=True)
-class Critic(Joint):
-    """The same, rewarded for its own samples."""
+class SelfCritical(Joint):
+    """The same, rewarded for its own samples (self-critical training)."""
 
     on_grid: bool = False  # of the packed grids instead of pixels: the encoder stays as it is
     imitation: float = 0.03  # weight of the tutors' words beside the reward
@@ -151,7 +151,7 @@ class Recall(Learning):
 
 
 @dataclass(frozen=True)
-class Words(Learning):
+class BagOfWords(Learning):
     """The bag-of-words head."""
 
     rate: float = 2e-3
@@ -196,8 +196,8 @@ class Pack(Stage):
 
 
 @dataclass(frozen=True)
-class Stem(Stage):
-    """WORK/NAME.pt: ternary first convolutions that imitate InceptionV3's (stem.py)."""
+class FirstConvolutions(Stage):
+    """WORK/NAME.pt: ternary first convolutions that imitate InceptionV3's (first_convolutions.py)."""
 
     steps: int = 1500
     views: str = "views"
@@ -234,7 +234,7 @@ class Mix(Stage):
 class Export(Stage):
     """WORK/NAME: the model as the engine loads it (export.py)."""
 
-    checkpoint: str = "words"
+    checkpoint: str = "bag_of_words"
 
 
 @dataclass(frozen=True)

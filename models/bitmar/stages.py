@@ -10,24 +10,24 @@ from typing import Callable
 
 import torch
 
-from . import captioning, evaluate, export, mix, prepare, recipe, see, shapes, stem, tell, tokenizer, views
+from . import captioning, evaluate, export, first_convolutions, mix, prepare, recipe, see, shapes, tell, tokenizer, views
+from .bag_of_words import bag_of_words
 from .encoder import encoder
 from .model import BitMar, load_config
 from .quant import set_precision
 from .recall import recall
-from .settings import CAPTIONER, Encoder, Evaluate, Export, Learning, Mix, Pack, Photos, Run, See, Stage, Stem, Tell, Tokens
+from .settings import CAPTIONER, Encoder, Evaluate, Export, FirstConvolutions, Learning, Mix, Pack, Photos, Run, See, Stage, Tell, Tokens
 from .texts import ASK
 from .trainer import seed
-from .words import words
 
 LEARN: dict[str, Callable] = {"language": captioning.language, "encoder": encoder, "caption": captioning.caption, "joint": captioning.caption,
-                              "critic": captioning.critic, "recall": recall, "words": words}
-TOGETHER = ("language", "encoder", "caption", "joint", "critic")  # done by all processes; the others are short, and done by the first
+                              "self_critical": captioning.self_critical, "recall": recall, "bag_of_words": bag_of_words}
+TOGETHER = ("language", "encoder", "caption", "joint", "self_critical")  # done by all processes; the others are short, and done by the first
 
 
 def with_new_tokens(state: dict, vocabulary: int) -> dict:
     """The state of a model whose vocabulary is shorter: tokens at its end begin as the mean of the others, expected of no picture."""
-    for name, fill in (("embedding.weight", None), ("words.bias", -12.0), ("words.rarity", 0.0)):
+    for name, fill in (("embedding.weight", None), ("bag_of_words.bias", -12.0), ("bag_of_words.rarity", 0.0)):
         value = state.get(name)
         if value is not None and len(value) < vocabulary:
             more = value.mean(0, keepdim=True) if fill is None else value.new_full((1,), fill)
@@ -45,8 +45,9 @@ def model_of(settings: Learning, run: Run, vocabulary: tokenizer.Tokenizer) -> B
     if settings.components:
         config["vision"] = {**config["vision"], "feature_size": settings.components}
     model = set_precision(BitMar(config), run.precision(settings.ternary))
-    if isinstance(settings, Encoder) and settings.stem:
-        model.vision.stem[:stem.STEM_LAYERS].load_state_dict(torch.load(run.checkpoint(settings.stem))["stem"])
+    if isinstance(settings, Encoder) and settings.first_convolutions:
+        first = torch.load(run.checkpoint(settings.first_convolutions))["stem"]
+        model.vision.stem[:first_convolutions.FIRST_LAYERS].load_state_dict(first)
     for names, source in settings.start.items():
         path = run.checkpoint(source)
         parts = [part for name in names.split(",") for part in (CAPTIONER if name == "captioner" else (name,))]
@@ -95,8 +96,8 @@ def pack(settings: Pack, run: Run) -> None:
         raise SystemExit("a process that packs views failed; see above")
 
 
-def stems(settings: Stem, run: Run) -> None:
-    stem.learn(run.work / settings.views, run.work / f"{settings.name}.pt", run.cache, run.config, settings.steps)
+def imitating(settings: FirstConvolutions, run: Run) -> None:
+    first_convolutions.learn(run.work / settings.views, run.work / f"{settings.name}.pt", run.cache, run.config, settings.steps)
 
 
 def telling(settings: Tell, run: Run) -> None:
@@ -124,8 +125,8 @@ def evaluating(settings: Evaluate, run: Run) -> None:
         print(name, json.dumps(row), flush=True)
 
 
-MAKE: dict[str, Callable] = {"photos": photos, "tokenizer": tokens, "views": pack, "stem": stems, "tell": telling, "see": seeing, "mix": mixing,
-                             "export": exporting, "evaluate": evaluating}
+MAKE: dict[str, Callable] = {"photos": photos, "tokenizer": tokens, "views": pack, "first_convolutions": imitating, "tell": telling, "see": seeing,
+                             "mix": mixing, "export": exporting, "evaluate": evaluating}
 
 
 def do(kind: str, settings: Stage, run: Run) -> None:

@@ -120,7 +120,7 @@ class InceptionTeacher(nn.Module):
                 block.branch_pool = nn.Sequential(WithoutPadding(), block.branch_pool)
         self.net = net.eval().requires_grad_(False)
 
-    def stem(self) -> list[nn.Module]:
+    def first_convolutions(self) -> list[nn.Module]:
         """The five sequential convolution blocks before the first Inception module."""
         n = self.net
         return [n.Conv2d_1a_3x3, n.Conv2d_2a_3x3, n.Conv2d_2b_3x3, n.Conv2d_3b_1x1, n.Conv2d_4a_3x3]

@@ -42,11 +42,11 @@ def told(model, tokenizer, split: Split, rows: np.ndarray, prompts: list[str], s
 def is_good(sentence: str, label: str) -> bool:
     """It says the label itself and not only what goes with it, says more, and does not stammer."""
     said = words(sentence)
-    heads = {bare(phrase).split()[-1] for phrase in sayings(label)}
-    heads |= {head + "s" for head in heads} | {head.removesuffix("s") for head in heads}
+    nouns = {bare(phrase).split()[-1] for phrase in sayings(label)}
+    nouns |= {noun + "s" for noun in nouns} | {noun.removesuffix("s") for noun in nouns}
     stammers = any(count > 2 for word, count in Counter(said).items() if word not in ("a", "the", "of", "and", "in", "on", "with"))
     pieces = sentence.split(", ")
-    return len(said) >= SHORTEST and bool(heads & set(said)) and not stammers and len(set(pieces)) == len(pieces) and not any(w in sentence for w in EMPTY)
+    return len(said) >= SHORTEST and bool(nouns & set(said)) and not stammers and len(set(pieces)) == len(pieces) and not any(w in sentence for w in EMPTY)
 
 
 def tell(data: Path, views: Path, tokenizer: Tokenizer, checkpoint: Path, path: Path, products: torch.dtype) -> None:
@@ -66,7 +66,6 @@ def tell(data: Path, views: Path, tokenizer: Tokenizer, checkpoint: Path, path: 
                     out.write(json.dumps({"id": split.rows[i]["id"], "captions": [sentence]}) + "\n")
             out.flush()
     print(f"{kept} of {len(photos)} photos have a sentence")
-
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import torch
 
+from . import earlier
 from .model import BitMar
 from .settings import Learning, Run
 
@@ -41,7 +42,7 @@ class Trainer:
         self.step, self.seconds, self.saved = 0, 0.0, time.time()
         self.recent: dict[str, list[torch.Tensor]] = {}  # losses since the last row of the curve
         if self.path.exists():
-            state = torch.load(self.path, map_location=run.device)
+            state = earlier.checkpoint(torch.load(self.path, map_location=run.device))
             model.load_state_dict(state["latent"])
             self.average.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])

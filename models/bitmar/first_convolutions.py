@@ -1,10 +1,10 @@
-"""Stage 1: the ternary stem learns to imitate the teacher's own first convolutions.
+"""The stage that teaches the first convolutions, as ternary ones, to imitate InceptionV3's.
 
-The stem has the shape of InceptionV3's first five convolutions, so it starts from their pretrained
+They have the shape of InceptionV3's first five, so they start from its pretrained
 weights; straight-through training then wins back what rounding to {-1, 0, 1} loses. Small crops are
 enough: convolutions do not care.
 
-usage: python -m bitmar.stem --views DIR --out stem.pt [--minutes 6]
+usage: python -m bitmar.first_convolutions --views DIR --out first_convolutions.pt [--steps N]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .model import VisionEncoder, load_config
 from .quant import BitConv2d, Precision, fast_products, set_precision
 from .teacher import InceptionTeacher
 
-STEM_LAYERS = 7  # up to the second max pool; the last convolution belongs to the transformer's training
+FIRST_LAYERS = 7  # of the stem: five convolutions and two max pools; the others are learned with the transformer
 
 
 def warm_start(encoder: VisionEncoder, teacher: InceptionTeacher) -> None:
@@ -30,8 +30,8 @@ def warm_start(encoder: VisionEncoder, teacher: InceptionTeacher) -> None:
 
     Ternary weights share one scale per matrix, so every row is brought to the same mean magnitude and
     the affine takes the difference; otherwise weak channels would round to nothing."""
-    convs = [m for m in encoder.stem[:STEM_LAYERS] if isinstance(m, BitConv2d)]
-    for conv, block in zip(convs, teacher.stem()):
+    convs = [m for m in encoder.stem[:FIRST_LAYERS] if isinstance(m, BitConv2d)]
+    for conv, block in zip(convs, teacher.first_convolutions()):
         weight, norm = block.conv.weight.data, block.bn
         scale = torch.rsqrt(norm.running_var + norm.eps)
         bias = norm.bias - norm.running_mean * scale
@@ -44,7 +44,7 @@ def warm_start(encoder: VisionEncoder, teacher: InceptionTeacher) -> None:
         conv.affine_bias.data.copy_(bias)
 
 
-def float_stages(convs, plan, x, products: torch.dtype):
+def float_outputs(convs, plan, x, products: torch.dtype):
     """The same layers unquantised: the outputs to imitate, one per convolution."""
     out, index = [], 0
     for step in plan:
@@ -59,9 +59,9 @@ def float_stages(convs, plan, x, products: torch.dtype):
     return out
 
 
-def student_stages(encoder, x):
+def student_outputs(encoder, x):
     out = []
-    for step, layer in zip(encoder.plan[:STEM_LAYERS], encoder.stem[:STEM_LAYERS]):
+    for step, layer in zip(encoder.plan[:FIRST_LAYERS], encoder.stem[:FIRST_LAYERS]):
         x = layer(x)
         if step["type"] == "conv":
             x = F.relu(x)
@@ -75,13 +75,13 @@ def learn(packed: Path, out: Path, cache: Path, config: dict, steps: int) -> Non
     products = fast_products("cpu")
     encoder = set_precision(VisionEncoder(config["vision"], config["rms_norm_eps"]), Precision(products))
     warm_start(encoder, InceptionTeacher(cache))
-    plan = encoder.plan[:STEM_LAYERS]
+    plan = encoder.plan[:FIRST_LAYERS]
     reference = [(c.weight.detach().to(products).clone(), c.affine_scale.detach().clone(),
                   c.affine_bias.detach().clone(), c.stride, c.padding)
-                 for c in encoder.stem[:STEM_LAYERS] if isinstance(c, BitConv2d)]
+                 for c in encoder.stem[:FIRST_LAYERS] if isinstance(c, BitConv2d)]
     views = Views(packed, "train")
-    stem = encoder.stem[:STEM_LAYERS]
-    optimizer = torch.optim.Adam(stem.parameters(), lr=2e-3, betas=(0.9, 0.99))
+    first = encoder.stem[:FIRST_LAYERS]
+    optimizer = torch.optim.Adam(first.parameters(), lr=2e-3, betas=(0.9, 0.99))
     started, crop, batch = time.time(), 64, 48
     for step in range(steps):
         rate = 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -91,8 +91,8 @@ def learn(packed: Path, out: Path, cache: Path, config: dict, steps: int) -> Non
         top, left = (int(v) for v in torch.randint(0, views.size - crop + 1, (2,)))
         x = views.pixels(rows, 0)[:, :, top:top + crop, left:left + crop].float() - 128
         with torch.no_grad():
-            wanted = float_stages(reference, plan, x, products)
-        got = student_stages(encoder, x)
+            wanted = float_outputs(reference, plan, x, products)
+        got = student_outputs(encoder, x)
         errors = [F.mse_loss(g, w) / w.var() for g, w in zip(got, wanted)]
         loss = 2 * errors[-1] + sum(errors[:-1])
         optimizer.zero_grad()
@@ -102,9 +102,8 @@ def learn(packed: Path, out: Path, cache: Path, config: dict, steps: int) -> Non
             print(f"step {step} {time.time() - started:.0f} s unexplained variance per layer: "
                   + " ".join(f"{float(e):.3f}" for e in errors), flush=True)
         if step % 300 == 299:
-            torch.save({"stem": stem.state_dict(), "step": step + 1}, out)
-    torch.save({"stem": stem.state_dict(), "step": steps}, out)
-
+            torch.save({"stem": first.state_dict(), "step": step + 1}, out)
+    torch.save({"stem": first.state_dict(), "step": steps}, out)
 
 
 def main() -> None:

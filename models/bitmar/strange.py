@@ -59,7 +59,7 @@ def gradient(rng):
 KINDS = {"blank": blank, "noise": noise, "text page": text_page, "drawing": drawing, "gradient": gradient}
 
 
-def unseen(each: int, seed=0) -> list[tuple[str, Image.Image]]:
+def strange_pictures(each: int, seed=0) -> list[tuple[str, Image.Image]]:
     """`each` pictures of every kind, with its name."""
     rng = random.Random(seed)
     return [(kind, make(rng)) for kind, make in KINDS.items() for _ in range(each)]
