@@ -7,14 +7,14 @@ import unittest
 from pathlib import Path
 
 import torch
-from safetensors.numpy import load_file, save_file
-
-from bitmar import earlier, recipe, settings
-from bitmar.export import export_checkpoint, import_model, read_checkpoint
+from bitmar import earlier
 from bitmar.model import load_config
-from bitmar.stages import model_of
-from bitmar.trainer import Trainer
+from bitmar.model.export import export_checkpoint, import_model, read_checkpoint
+from bitmar.train import recipe, settings
+from bitmar.train.stages import model_of
+from bitmar.train.trainer import Trainer
 from prepared import TINY, run_in, tiny_model, tiny_tokenizer
+from safetensors.numpy import load_file, save_file
 
 CALIBRATED = {"slope": 1.0, "similarity": 2.0, "agreement": 3.0, "offset": 4.0}
 

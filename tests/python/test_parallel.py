@@ -10,9 +10,8 @@ import unittest
 from pathlib import Path
 
 import torch
-
-from bitmar import recipe
-from bitmar.parallel import Processes
+from bitmar.train import recipe
+from bitmar.train.parallel import Processes
 from prepared import read_rows
 
 MODELS = Path(__file__).parents[2] / "models"

@@ -9,13 +9,13 @@ from unittest import mock
 
 import numpy as np
 import torch
-from PIL import Image
-
-from bitmar import prepare, train, views
+from bitmar.data import prepare, views
+from bitmar.data.prepare import normal, without_persons_traits
+from bitmar.data.views import open_photo
 from bitmar.model import BitMar
-from bitmar.prepare import normal, without_persons_traits
-from bitmar.first_convolutions import FIRST_LAYERS
-from bitmar.views import open_photo
+from bitmar.model.bitmar import FIRST_LAYERS
+from bitmar.train import __main__ as train
+from PIL import Image
 from prepared import encoded, noise, prepared, read_rows, run, small_config, source, tiny_tokenizer, write_tar
 from test_views import Teacher
 

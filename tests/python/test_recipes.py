@@ -6,15 +6,15 @@ import unittest
 from pathlib import Path
 
 import torch
-
-from bitmar import recipe, stages, train
-from bitmar.data import load_rows
-from bitmar.export import import_model
-from bitmar.prepare import open_at
-from bitmar.quant import BitLinear, Precision, computing, fast_products, set_precision
-from bitmar.shapes import SHAPES
-from bitmar.tokenizer import Tokenizer
-from bitmar.views import open_photo, whole
+from bitmar.data.dataset import load_rows
+from bitmar.data.prepare import open_at
+from bitmar.data.shapes import SHAPES
+from bitmar.data.tokenizer import Tokenizer
+from bitmar.data.views import open_photo, whole
+from bitmar.model.export import import_model
+from bitmar.model.quant import BitLinear, Precision, computing, fast_products, set_precision
+from bitmar.train import __main__ as train
+from bitmar.train import recipe, stages
 from prepared import prepared, read_rows, run, source, tiny_model
 
 NAMING = ("start", "tutors", "through", "first_convolutions", "found", "checkpoint", "begin", "end", "like", "extend", "model", "views", "grids_of")  # other stages

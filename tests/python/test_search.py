@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
+from bitmar.eval.price import ratio_interval
+from bitmar.eval.search import Speaker, beam_search
 from bitmar.model import BitMar
-from bitmar.price import ratio_interval
-from bitmar.search import Speaker, beam_search
 
 TINY = Path(__file__).parents[1] / "golden/tiny/config.json"
 BEAMS, STEPS = 4, 8

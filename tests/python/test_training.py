@@ -10,20 +10,19 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.nn.functional as F
-
-from bitmar import settings
-from bitmar.captioning import INFO_NCE_TEMPERATURE, Split, distil_loss, info_nce
-from bitmar.data import Views
-from bitmar.encoder import encoder
-from bitmar.inputs import Pixels, FrozenConvolutions
-from bitmar.mix import mix
-from bitmar.ordered import engine_order
-from bitmar.quant import BitLinear, quantize_activation, quantize_weight, rounded_once
-from bitmar.settings import Deadline
-from bitmar.first_convolutions import FIRST_LAYERS
-from bitmar.texts import Speech
-from bitmar.trainer import Trainer
-from bitmar.bag_of_words import FEWEST, bag_of_words, bags, losses, rarities, shares, strange_summaries, summaries
+from bitmar.data.dataset import Views
+from bitmar.data.inputs import FrozenConvolutions, Pixels
+from bitmar.data.texts import Speech
+from bitmar.deadline import Deadline
+from bitmar.model.bitmar import FIRST_LAYERS
+from bitmar.model.ordered import engine_order
+from bitmar.model.quant import BitLinear, quantize_activation, quantize_weight, rounded_once
+from bitmar.train import settings
+from bitmar.train.bag_of_words import FEWEST, bag_of_words, bags, losses, rarities, shares, strange_summaries, summaries
+from bitmar.train.captioning import INFO_NCE_TEMPERATURE, Split, distil_loss, info_nce
+from bitmar.train.encoder import encoder
+from bitmar.train.mix import mix
+from bitmar.train.trainer import Trainer
 from prepared import run_in, tiny_model, tiny_tokenizer, write_rows
 
 
@@ -376,7 +375,7 @@ class BagOfWords(unittest.TestCase):
             tokenizer = tiny_tokenizer(Path(work))
             model = tiny_model(0, tokenizer)
             before = {name: value.clone() for name, value in model.state_dict().items()}
-            with mock.patch.multiple("bitmar.bag_of_words", STRANGE_EACH=8, KINDS_WEIGHT=0.3):  # so few steps as these teach little
+            with mock.patch.multiple("bitmar.train.bag_of_words", STRANGE_EACH=8, KINDS_WEIGHT=0.3):  # so few steps as these teach little
                 strange = strange_summaries(model)
                 bag_of_words(settings.BagOfWords("bag_of_words", steps=400, rate=1e-2, batch=9), run_in(work), model, tokenizer)
             for name, value in model.state_dict().items():

@@ -11,15 +11,15 @@ from unittest import mock
 
 import numpy as np
 import torch
-from PIL import Image
-
-from bitmar import recipe, see, stages, tokenizer, trainer, views
-from bitmar.captioning import NAMED_REWARD, SelfCritical
-from bitmar.data import ResidentViews, Views, nearest_photos
+from bitmar.data import tokenizer, views
+from bitmar.data.dataset import ResidentViews, Views, nearest_photos
 from bitmar.model import BitMar, load_config
-from bitmar.quant import computing, fast_products
-from bitmar.settings import CAPTIONER, Run
-from bitmar.first_convolutions import FIRST_LAYERS
+from bitmar.model.bitmar import FIRST_LAYERS
+from bitmar.model.quant import computing, fast_products
+from bitmar.train import recipe, see, stages, trainer
+from bitmar.train.captioning import NAMED_REWARD, SelfCritical
+from bitmar.train.settings import CAPTIONER, Run
+from PIL import Image
 from prepared import encoded, noise, prepared, run, small_config, write_tar
 
 

@@ -21,7 +21,7 @@ std::string read(const std::string& path) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
-std::string default_config() { return read("models/bitmar/default_config.json"); }
+std::string default_config() { return read("models/bitmar/model/default_config.json"); }
 
 void expect_error(const std::string& text, const std::string& words) {
   try {

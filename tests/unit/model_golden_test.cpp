@@ -1,4 +1,4 @@
-// Every stage against PyTorch (models/bitmar/golden.py), for every kernel table that runs here: integers
+// Every stage against PyTorch (models/bitmar/eval/golden.py), for every kernel table that runs here: integers
 // exactly, floats to 1e-4 of the tensor's largest.
 #include <gtest/gtest.h>
 
