@@ -1,4 +1,4 @@
-"""Compares bitmar.teacher.DinoV2Teacher with a ViT-S/14 of DINOv2 that somebody else exported to ONNX: a check of the code only.
+"""Compares bitmar.teachers.networks.DinoV2Teacher with a ViT-S/14 of DINOv2 that somebody else exported to ONNX: a check of the code only.
 
 usage: PYTHONPATH=models python3 models/compare_dinov2.py vit_s_focus.onnx [PHOTO...]
 
