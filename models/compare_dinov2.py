@@ -1,4 +1,4 @@
-"""Compares bitmar.teacher.DinoV2Teacher with a ViT-S/14 of DINOv2 that somebody else exported to ONNX: a check of the code only.
+"""Compares bitmar.teachers.networks.DinoV2Teacher with a ViT-S/14 of DINOv2 that somebody else exported to ONNX: a check of the code only.
 
 usage: PYTHONPATH=models python3 models/compare_dinov2.py vit_s_focus.onnx [PHOTO...]
 
@@ -18,11 +18,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from bitmar.data.views import open_photo, whole
+from bitmar.teachers.networks import IMAGENET_MEAN, IMAGENET_STD, DinoV2Teacher
 from onnx import numpy_helper
 from PIL import Image
-
-from bitmar.teacher import IMAGENET_MEAN, IMAGENET_STD, DinoV2Teacher
-from bitmar.views import open_photo, whole
 
 LAST = "/backbone/layernorm/Add_1_output_0"
 

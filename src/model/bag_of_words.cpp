@@ -29,7 +29,7 @@ void BagOfWords::summarise(const float* grid, const float* vision, float* state)
     summary_[j] = (summary_[j] - weights_.center[j]) * weights_.scale[j];
   }
   linear(workspace_, weights_.proj, summary_.data(), 1, state);
-  workspace_.observe("words.state", state, 1, d);
+  workspace_.observe("bag_of_words.state", state, 1, d);
 }
 
 // rows [count, n] -> out [2 n]: their mean and their maximum
@@ -54,7 +54,7 @@ void BagOfWords::expect(const float* scores) {
   const float length = std::max(std::sqrt(workspace_.kernels.dot(value_.data(), value_.data(), vocabulary)), 1e-6f);
   for (int v = 0; v < vocabulary; ++v) value_[v] *= weights_.rarity[v] / length;
   value_[nothing_] = square_[nothing_] = 0;  // it has made the others smaller; to say it is worth nothing
-  workspace_.observe("words", value_.data(), 1, vocabulary);
+  workspace_.observe("bag_of_words", value_.data(), 1, vocabulary);
 }
 
 }  // namespace bitmar

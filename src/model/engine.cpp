@@ -223,7 +223,7 @@ std::optional<std::string_view> Engine::step() {
 
 // A logistic regression of how likely the model finds its words, of how alike picture and caption are in the memory's
 // space (their cosine), and of how well the caption agrees with the words that were expected
-// (models/bitmar/calibrate.py).
+// (models/bitmar/eval/calibrate.py).
 double Engine::confidence(const ConfidenceConfig& fit, const Picture& picture) {
   const double mean = result_.log_probability / static_cast<double>(result_.tokens.size() + 1);  // the end counts
   const Context seen = model_.fuse(&picture, bos());

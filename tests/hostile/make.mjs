@@ -380,7 +380,7 @@ async function configs(add) {
     const name = path.join('.');
     file(`${name}-2^32`, changed(path, 2 ** 32 + number));
     file(`${name}-text`, changed(path, 'x'));
-    if (Number.isInteger(number)) file(`${name}-half`, changed(path, number + 0.5), path.at(-1).match(/theta|guidance|choice|penalty/) ? ['ok'] : CONFIG);
+    if (Number.isInteger(number)) file(`${name}-half`, changed(path, number + 0.5), path.at(-1).match(/theta|guidance|rerank_weight|penalty/) ? ['ok'] : CONFIG);
     if (path.length < 3) file(`${name}-large`, changed(path, number * 64 + 64), other);
   });
 }

@@ -144,7 +144,7 @@ test('the packages hold what they need and nothing else', async () => {
   assert.ok(imports > 20, `${imports} imports`);
   assert.deepEqual((await packed('bitmar-model')).files.sort(), [
     'LICENSE', 'README.md', 'index.d.ts', 'index.js',
-    ...['checksums.js', 'config.json', 'generation_config.json', 'manifest.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json'].map((name) => `model/${name}`),
+    ...['checksums.js', 'config.json', 'manifest.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json'].map((name) => `model/${name}`),
     'package.json',
   ]);
   for (const name of ['config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json']) {

@@ -12,13 +12,12 @@ from unittest import mock
 
 import numpy as np
 import torch
-from PIL import Image
-
-from bitmar import prepare
+from bitmar.data import prepare
+from bitmar.data.texts import ADDED, ASK
+from bitmar.data.tokenizer import Tokenizer, extend
 from bitmar.model import BitMar
-from bitmar.settings import Run
-from bitmar.texts import ADDED, ASK
-from bitmar.tokenizer import Tokenizer, extend
+from bitmar.train.settings import Run
+from PIL import Image
 
 TINY = Path(__file__).parents[1] / "golden/tiny"
 

@@ -1,8 +1,8 @@
-"""Scores of made-up captions by pycocoevalcap 1.2, which test_metrics.py holds bitmar.metrics against. No test runs this.
+"""Scores of made-up captions by pycocoevalcap 1.2, which test_metrics.py holds bitmar.eval.metrics against. No test runs this.
 
 usage: pip install pycocoevalcap==1.2 && python tests/python/pycocoevalcap_scores.py > tests/python/pycocoevalcap_scores.json
 
-Its own tokeniser needs Java and is not used: texts are split as bitmar.metrics.words does. The cases: captions that repeat a reference, share
+Its own tokeniser needs Java and is not used: texts are split as bitmar.eval.metrics.words does. The cases: captions that repeat a reference, share
 words with several, say one word again and again, are much too long, are one word, or have nothing in common with any.
 """
 

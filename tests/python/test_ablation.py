@@ -6,13 +6,13 @@ import unittest
 from pathlib import Path
 
 import torch
-
-from bitmar import ablation, recipe
-from bitmar.model import VisionEncoder, load_config
-from bitmar.encoder import at_teachers_grid
+from bitmar.eval import ablation
+from bitmar.model.bitmar import DEFAULT_CONFIG, VisionEncoder, load_config
+from bitmar.train import recipe
+from bitmar.train.encoder import at_teachers_grid
 from prepared import run
 
-KEPT = load_config(Path(ablation.__file__).with_name("default_config.json"))
+KEPT = load_config(DEFAULT_CONFIG)
 
 
 class Ablation(unittest.TestCase):

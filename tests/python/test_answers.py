@@ -10,13 +10,12 @@ import unittest
 from pathlib import Path
 
 import torch
+from bitmar.data.texts import normalised, same_answer
+from bitmar.data.tokenizer import Tokenizer
+from bitmar.eval.answers import by_type, engine_answers, photo_files, reliability
+from bitmar.model.export import import_model
 from PIL import Image
 from safetensors.numpy import load_file
-
-from bitmar.answers import by_type, engine_answers, photo_files, reliability
-from bitmar.export import import_model
-from bitmar.texts import normalised, same_answer
-from bitmar.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
 MODELS, TINY = ROOT / "models", ROOT / "tests/golden/tiny"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bitmar.data import tokenizer
+from bitmar.data.dataset import pad
+from bitmar.eval import golden
+from bitmar.model.export import export_model, import_model, model_tensors, pack_ternary, read_checkpoint, unpack_ternary
 from safetensors.numpy import load_file
-
-from bitmar import golden, tokenizer
-from bitmar.data import pad
-from bitmar.export import export_model, import_model, model_tensors, pack_ternary, read_checkpoint, unpack_ternary
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny"
 

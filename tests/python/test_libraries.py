@@ -8,11 +8,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-
-from bitmar import tokenizer
-from bitmar.calibrate import fit
-from bitmar.data import clean_caption
-from bitmar.teacher import WithoutPadding
+from bitmar.data import tokenizer
+from bitmar.data.dataset import clean_caption
+from bitmar.eval.calibrate import fit
+from bitmar.teachers.networks import WithoutPadding
 
 
 class Logistic(unittest.TestCase):

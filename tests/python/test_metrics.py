@@ -6,8 +6,7 @@ import unittest
 from pathlib import Path
 
 import torch
-
-from bitmar.metrics import Cider, bleu, cider, recall_at_10, rouge_l, score, words
+from bitmar.eval.metrics import Cider, bleu, cider, recall_at_10, rouge_l, score, words
 
 
 class Bleu(unittest.TestCase):

@@ -6,12 +6,12 @@ import unittest
 from pathlib import Path
 
 import torch
-
-from bitmar import packed, recipe
-from bitmar.captioning import Captioning
-from bitmar.settings import Run
-from bitmar.stages import do, model_of, tokenizer_of
-from bitmar.trainer import seed
+from bitmar.model import packed
+from bitmar.train import recipe
+from bitmar.train.captioning import Captioning
+from bitmar.train.settings import Run
+from bitmar.train.stages import do, model_of, tokenizer_of
+from bitmar.train.trainer import seed
 
 RECIPE = '''
 [[stage]]

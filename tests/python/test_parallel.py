@@ -10,9 +10,8 @@ import unittest
 from pathlib import Path
 
 import torch
-
-from bitmar import recipe
-from bitmar.parallel import Processes
+from bitmar.train import recipe
+from bitmar.train.parallel import Processes
 from prepared import read_rows
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -67,7 +66,7 @@ tutors = ["caption"]
 start = { vision = "encoder", captioner = "caption" }
 
 [[stage]]
-do = "critic"
+do = "self_critical"
 steps = 2
 batch = 8
 captions_each = 2
@@ -79,7 +78,7 @@ start = { "vision,captioner" = "joint" }
 do = "recall"
 steps = 2
 batch = 8
-start = { "vision,captioner" = "critic" }
+start = { "vision,captioner" = "self_critical" }
 '''
 
 
@@ -139,9 +138,9 @@ class Together(unittest.TestCase):
             self.assertEqual(len(moments[0]), len(moments[1]), stage)
             whole, parts = (torch.cat([moment.flatten() for moment in each]) for each in moments)
             self.assertLess(float((whole - parts).norm() / whole.norm()), 1e-3, stage)
-        curve = read_rows(two / "critic.jsonl")  # its samples are each process's own
+        curve = read_rows(two / "self_critical.jsonl")  # its samples are each process's own
         self.assertEqual(curve[-1]["step"], 2)
-        self.assertTrue(any("critic" in row for row in curve), curve)
+        self.assertTrue(any("self_critical" in row for row in curve), curve)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ from unittest import mock
 
 import numpy as np
 import torch
-from PIL import Image
-
-from bitmar import prepare, train, views
+from bitmar.data import prepare, views
+from bitmar.data.prepare import normal, without_persons_traits
+from bitmar.data.views import open_photo
 from bitmar.model import BitMar
-from bitmar.prepare import normal, without_persons_traits
-from bitmar.stem import STEM_LAYERS
-from bitmar.views import open_photo
+from bitmar.model.bitmar import FIRST_LAYERS
+from bitmar.train import __main__ as train
+from PIL import Image
 from prepared import encoded, noise, prepared, read_rows, run, small_config, source, tiny_tokenizer, write_tar
 from test_views import Teacher
 
@@ -100,11 +100,11 @@ class Sources(InFolder):
         tokenizer = tiny_tokenizer(self.folder)
         config = small_config(tokenizer)
         (self.folder / "config.json").write_text(json.dumps(config))
-        torch.save({"stem": BitMar(config).vision.stem[:STEM_LAYERS].state_dict()}, self.folder / "stem.pt")
+        torch.save({"stem": BitMar(config).vision.stem[:FIRST_LAYERS].state_dict()}, self.folder / "first_convolutions.pt")
         with mock.patch.dict(views.TEACHERS, fake=Teacher), mock.patch.object(views, "WIDTH", 24), mock.patch.object(views, "STUDENT", 64):
             run(views, "--data", self.data, "--out", self.folder / "views", "--teacher", "fake", "--views", 1, "--size", 64)
         settings = f'steps = 2\nbatch = 8\nconfig = "{self.folder}/config.json"\n'
-        (self.folder / "coco.toml").write_text(f'[[stage]]\ndo = "encoder"\nstem = "stem"\n{settings}[[stage]]\ndo = "caption"\n{settings}')
+        (self.folder / "coco.toml").write_text(f'[[stage]]\ndo = "encoder"\nfirst_convolutions = "first_convolutions"\n{settings}[[stage]]\ndo = "caption"\n{settings}')
         run(train, self.folder / "coco.toml", "--work", self.folder, "--data", self.data, "--device", "cpu")
         curve = read_rows(self.folder / "caption.jsonl")
         self.assertEqual(curve[-1]["step"], 2)

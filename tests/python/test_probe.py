@@ -7,9 +7,8 @@ from unittest import mock
 
 import numpy as np
 import torch
+from bitmar.eval import probe
 from PIL import Image
-
-from bitmar import probe
 from prepared import encoded, run, write_rows
 from test_views import Teacher
 

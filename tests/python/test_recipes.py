@@ -6,18 +6,18 @@ import unittest
 from pathlib import Path
 
 import torch
-
-from bitmar import recipe, stages, train
-from bitmar.data import load_rows
-from bitmar.export import import_model
-from bitmar.prepare import open_at
-from bitmar.quant import BitLinear, Precision, computing, fast_products, set_precision
-from bitmar.shapes import SHAPES
-from bitmar.tokenizer import Tokenizer
-from bitmar.views import open_photo, whole
+from bitmar.data.dataset import load_rows
+from bitmar.data.prepare import open_at
+from bitmar.data.shapes import SHAPES
+from bitmar.data.tokenizer import Tokenizer
+from bitmar.data.views import open_photo, whole
+from bitmar.model.export import import_model
+from bitmar.model.quant import BitLinear, Precision, computing, fast_products, set_precision
+from bitmar.train import __main__ as train
+from bitmar.train import recipe, stages
 from prepared import prepared, read_rows, run, source, tiny_model
 
-NAMING = ("start", "tutors", "through", "stem", "found", "checkpoint", "begin", "end", "like", "extend", "model", "views", "grids_of")  # other stages
+NAMING = ("start", "tutors", "through", "first_convolutions", "found", "checkpoint", "begin", "end", "like", "extend", "model", "views", "grids_of")  # other stages
 
 
 def named_by(settings) -> set[str]:
@@ -125,8 +125,8 @@ class Computing(unittest.TestCase):
 
 class Smoke(unittest.TestCase):
     # So few steps that it takes half a minute of one core.
-    LESS = {"photos.count": 120, "photos.held": 12, "language.steps": 20, "encoder.steps": 60, "caption.steps": 200, "joint.steps": 4, "critic.steps": 4, "recall.steps": 20,
-            "words.steps": 60, "evaluate.limit": 4}
+    LESS = {"photos.count": 120, "photos.held": 12, "language.steps": 20, "encoder.steps": 60, "caption.steps": 200, "joint.steps": 4, "self_critical.steps": 4, "recall.steps": 20,
+            "bag_of_words.steps": 60, "evaluate.limit": 4}
 
     def test_from_drawn_photos_to_captions(self):
         with tempfile.TemporaryDirectory() as name:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
+from bitmar.eval.price import ratio_interval
+from bitmar.eval.search import Speaker, beam_search
 from bitmar.model import BitMar
-from bitmar.price import ratio_interval
-from bitmar.search import Speaker, beam_search
 
 TINY = Path(__file__).parents[1] / "golden/tiny/config.json"
 BEAMS, STEPS = 4, 8
@@ -59,8 +58,8 @@ class Search(unittest.TestCase):
         model, expected = self.model, [9, 40, 77]
         wanted = torch.zeros(model.config["vocab_size"])
         wanted[expected] = 3**-0.5
-        model.words.rarity.fill_(1)
-        tokens, score, _ = self.search(self.recomputed, guidance=1e3, choice=1e3, agreements=lambda said: model.words.agreements(wanted, said))
+        model.bag_of_words.rarity.fill_(1)
+        tokens, score, _ = self.search(self.recomputed, guidance=1e3, rerank_weight=1e3, agreements=lambda said: model.bag_of_words.agreements(wanted, said))
         self.assertEqual(set(tokens), set(expected))
         self.assertGreater(score, 1e3 - 200)
         self.assertNotEqual(set(self.search(self.recomputed)[0]), set(expected))

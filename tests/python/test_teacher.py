@@ -11,11 +11,10 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from bitmar.teachers.networks import IMAGENET_MEAN, IMAGENET_STD, DinoV2Teacher, ResNetTeacher
+from bitmar.teachers.tfjs_graph import Graph
 from PIL import Image
 from safetensors.torch import save_file
-
-from bitmar.teacher import IMAGENET_MEAN, IMAGENET_STD, DinoV2Teacher, ResNetTeacher
-from bitmar.tfjs_graph import Graph
 
 WIDTH, DEPTH, SIDE = 64, 2, 3
 

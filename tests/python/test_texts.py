@@ -7,8 +7,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from bitmar.metrics import words
-from bitmar.texts import ADDED, ASK, KINDS_FILE, MARKERS, SHARES, TO_DECLINE, PEOPLE, Said, Speech, clean_answer, clean_question, declines, evened, kinds, names, sayings, with_article
+from bitmar.data.texts import ADDED, ASK, KINDS_FILE, MARKERS, PEOPLE, SHARES, TO_DECLINE, Said, Speech, clean_answer, clean_question, declines, evened, kinds, names, sayings, with_article
+from bitmar.eval.metrics import words
 from prepared import asking, tiny_tokenizer
 
 # Who somebody is, and their age, origin, mood or beliefs

@@ -10,20 +10,19 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.nn.functional as F
-
-from bitmar import settings
-from bitmar.captioning import INFO_NCE_TEMPERATURE, Split, distil_loss, info_nce
-from bitmar.data import Views
-from bitmar.encoder import encoder
-from bitmar.inputs import Pixels, StemCache
-from bitmar.mix import mix
-from bitmar.ordered import engine_order
-from bitmar.quant import BitLinear, quantize_activation, quantize_weight, rounded_once
-from bitmar.settings import Deadline
-from bitmar.stem import STEM_LAYERS
-from bitmar.texts import Speech
-from bitmar.trainer import Trainer
-from bitmar.words import FEWEST, bags, losses, rarities, shares, strange_summaries, summaries, words
+from bitmar.data.dataset import Views
+from bitmar.data.inputs import FrozenConvolutions, Pixels
+from bitmar.data.texts import Speech
+from bitmar.deadline import Deadline
+from bitmar.model.bitmar import FIRST_LAYERS
+from bitmar.model.ordered import engine_order
+from bitmar.model.quant import BitLinear, quantize_activation, quantize_weight, rounded_once
+from bitmar.train import settings
+from bitmar.train.bag_of_words import FEWEST, bag_of_words, bags, losses, rarities, shares, strange_summaries, summaries
+from bitmar.train.captioning import INFO_NCE_TEMPERATURE, Split, distil_loss, info_nce
+from bitmar.train.encoder import encoder
+from bitmar.train.mix import mix
+from bitmar.train.trainer import Trainer
 from prepared import run_in, tiny_model, tiny_tokenizer, write_rows
 
 
@@ -69,19 +68,19 @@ class Encoder(unittest.TestCase):
                 model = tiny_model()
                 before = {name: p.clone() for name, p in model.vision.named_parameters()}
                 encoder(settings.Encoder("encoder", steps=2, rate=1e-2, whole=whole), run_in(work), model, None)
-                first = tuple(f"stem.{i}." for i in range(STEM_LAYERS))
+                first = tuple(f"stem.{i}." for i in range(FIRST_LAYERS))
                 for name, p in model.vision.named_parameters():
                     if name.endswith("weight"):
                         self.assertNotEqual(torch.equal(p, before[name]), whole or not name.startswith(first), name)
 
-    def test_cached_maps_are_those_of_the_stem_that_reads_them(self):
+    def test_cached_maps_are_those_of_the_first_convolutions(self):
         with tempfile.TemporaryDirectory() as work, torch.no_grad():
             tiny_views(Path(work))
             views = Views(Path(work), "train")
             for seed in (0, 1, 0):
                 model = tiny_model(seed)
-                got = StemCache(model, views, "cpu")([1, 2], 0)
-                wanted = model.vision.run_stem(views.pixels([1, 2], 0).float() - 128, 0, STEM_LAYERS)
+                got = FrozenConvolutions(model, views, "cpu")([1, 2], 0)
+                wanted = model.vision.run_stem(views.pixels([1, 2], 0).float() - 128, 0, FIRST_LAYERS)
                 self.assertLess(float((got - wanted).abs().max()), float(wanted.abs().max()) / 200)
 
 
@@ -269,7 +268,7 @@ class Causality(unittest.TestCase):
         self.assertTrue(torch.allclose(short, padded, atol=1e-5))
 
 
-class WordsOfAPicture(unittest.TestCase):
+class BagOfWords(unittest.TestCase):
     @staticmethod
     def all_known(photos: int, net) -> tuple[torch.Tensor, torch.Tensor]:
         """That somebody wrote of every photo, and that there are no labels"""
@@ -286,7 +285,7 @@ class WordsOfAPicture(unittest.TestCase):
 
     def test_agreement_is_the_cosine_that_is_learned(self):
         model = tiny_model()
-        net, generator = model.words, torch.Generator().manual_seed(1)
+        net, generator = model.bag_of_words, torch.Generator().manual_seed(1)
         net.rarity.copy_(torch.rand(net.rarity.shape, generator=generator) * 5)
         net.rarity[model.config["pad_token_id"]] = 0
         logits, said = torch.randn(1, len(net.rarity), generator=generator), [9, 7, 9, 200]
@@ -302,7 +301,7 @@ class WordsOfAPicture(unittest.TestCase):
 
     def test_nothing_expected_lowers_every_agreement_and_is_not_worth_saying(self):
         model = tiny_model()
-        net, nothing, said = model.words, model.config["pad_token_id"], [9, 7]
+        net, nothing, said = model.bag_of_words, model.config["pad_token_id"], [9, 7]
         net.rarity.fill_(2.0)
         net.rarity[nothing] = 20.0
         logits = torch.full((1, len(net.rarity)), -4.0)
@@ -347,7 +346,7 @@ class WordsOfAPicture(unittest.TestCase):
         self.assertEqual([[tokenizer.decode(text) for text in bag] for bag in texts], [["a dog runs"], [" a cat a cup"], ["a cat"], [], []])
 
     def test_of_a_photo_with_labels_alone_other_words_are_not_known(self):
-        net, generator = tiny_model().words, torch.Generator().manual_seed(2)
+        net, generator = tiny_model().bag_of_words, torch.Generator().manual_seed(2)
         net.rarity.fill_(1)
         count = len(net.rarity)
         logits, said = torch.randn(2, count, generator=generator), shares([[[9, 40]], [[9]]], count)
@@ -355,18 +354,18 @@ class WordsOfAPicture(unittest.TestCase):
         labels[[9, 77]] = True
         before = losses(net, logits, said, written, labels)
         each = F.binary_cross_entropy_with_logits(logits, said, reduction="none")
-        self.assertAlmostEqual(float(before["words"]), float(each[0].sum() + each[1, [9, 77]].sum()) / 2, places=4)
+        self.assertAlmostEqual(float(before["bce"]), float(each[0].sum() + each[1, [9, 77]].sum()) / 2, places=4)
         unknown = logits.clone()
         unknown[1, 40] += 5  # said of no label: nothing follows
         after = losses(net, unknown, said, written, labels)
         self.assertEqual([float(before[k]) for k in before], [float(after[k]) for k in after])
         unknown[1, 77] += 5  # a label that this photo does not have
         worse = losses(net, unknown, said, written, labels)
-        self.assertGreater(float(worse["words"]), float(before["words"]))
+        self.assertGreater(float(worse["bce"]), float(before["bce"]))
         self.assertGreater(float(worse["kinds"]), float(before["kinds"]))
         self.assertAlmostEqual(float(before["kinds"]), float(F.cross_entropy(logits[1:, [9, 77]], torch.tensor([0]))), places=5)
 
-    def test_the_stage_learns_words_and_nothing_else(self):
+    def test_the_stage_learns_the_head_and_nothing_else(self):
         lines = ["a dog runs", "a girl on the beach", "two dogs play", "a man in a red shirt"]
         with tempfile.TemporaryDirectory() as work:
             tiny_views(Path(work) / "views", photos=8)
@@ -376,21 +375,21 @@ class WordsOfAPicture(unittest.TestCase):
             tokenizer = tiny_tokenizer(Path(work))
             model = tiny_model(0, tokenizer)
             before = {name: value.clone() for name, value in model.state_dict().items()}
-            with mock.patch.multiple("bitmar.words", STRANGE_EACH=8, KINDS_WEIGHT=0.3):  # so few steps as these teach little
+            with mock.patch.multiple("bitmar.train.bag_of_words", STRANGE_EACH=8, KINDS_WEIGHT=0.3):  # so few steps as these teach little
                 strange = strange_summaries(model)
-                words(settings.Words("words", steps=400, rate=1e-2, batch=9), run_in(work), model, tokenizer)
+                bag_of_words(settings.BagOfWords("bag_of_words", steps=400, rate=1e-2, batch=9), run_in(work), model, tokenizer)
             for name, value in model.state_dict().items():
-                if not name.startswith("words."):
+                if not name.startswith("bag_of_words."):
                     self.assertTrue(torch.equal(value, before[name]), name)
-            curve = [json.loads(line) for line in (Path(work) / "words.jsonl").read_text().splitlines()]
-            net, views = model.words.eval(), Views(Path(work) / "views", "train")
+            curve = [json.loads(line) for line in (Path(work) / "bag_of_words.jsonl").read_text().splitlines()]
+            net, views = model.bag_of_words.eval(), Views(Path(work) / "views", "train")
             said = shares([[tokenizer.encode(text) for text, _ in photo["captions"]] for photo in photos[:6]], model.config["vocab_size"])
             blind = losses(net, torch.logit(said.mean(0, keepdim=True).clamp(1e-5, 0.99)).expand(6, -1), said, *self.all_known(6, net))
             self.assertLess(curve[-1]["val_disagreement"], float(blind["disagreement"]) - 0.05)  # more than what all captions share
             with torch.no_grad():
                 features = model.vision(views.pixels(range(8), 0).float())
-                known = model.word_logits(net.summary(features, model.compressor(features))).sigmoid()
-                strange = model.word_logits(strange).sigmoid()
+                known = model.bag_of_words_logits(net.summary(features, model.compressor(features))).sigmoid()
+                strange = model.bag_of_words_logits(strange).sigmoid()
             pizza, cup = tokenizer.encode(" pizza"), tokenizer.encode(" cup")
             pizza_not_cup = known[6:, pizza].log().mean(1) - known[6:, cup].log().mean(1)
             self.assertGreater(float(pizza_not_cup[0] - pizza_not_cup[1]), 0.5)  # each is known by its own label

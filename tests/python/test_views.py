@@ -11,15 +11,15 @@ from unittest import mock
 
 import numpy as np
 import torch
-from PIL import Image
-
-from bitmar import recipe, see, stages, tokenizer, trainer, views
-from bitmar.captioning import NAMED_REWARD, Critic
-from bitmar.data import ResidentViews, Views, nearest_photos
+from bitmar.data import tokenizer, views
+from bitmar.data.dataset import ResidentViews, Views, nearest_photos
 from bitmar.model import BitMar, load_config
-from bitmar.quant import computing, fast_products
-from bitmar.settings import CAPTIONER, Run
-from bitmar.stem import STEM_LAYERS
+from bitmar.model.bitmar import FIRST_LAYERS
+from bitmar.model.quant import computing, fast_products
+from bitmar.train import recipe, see, stages, trainer
+from bitmar.train.captioning import NAMED_REWARD, SelfCritical
+from bitmar.train.settings import CAPTIONER, Run
+from PIL import Image
 from prepared import encoded, noise, prepared, run, small_config, write_tar
 
 
@@ -185,7 +185,7 @@ class Stages(Photos):
         config = small_config(tokenizer.Tokenizer(self.folder / "tokenizer.json"))
         (self.folder / "config.json").write_text(json.dumps(config))
         torch.manual_seed(0)
-        torch.save({"stem": BitMar(config).vision.stem[:STEM_LAYERS].state_dict()}, self.folder / "stem.pt")
+        torch.save({"stem": BitMar(config).vision.stem[:FIRST_LAYERS].state_dict()}, self.folder / "first_convolutions.pt")
 
     def train(self, kind, **more) -> list[dict]:
         """Two steps; what the stage wrote down of itself."""
@@ -199,16 +199,16 @@ class Stages(Photos):
     def test_each_starts_where_the_last_one_ended(self):
         self.pack("--views", 3)
         self.train("language", text=True)
-        self.train("encoder", stem="stem")
+        self.train("encoder", first_convolutions="first_convolutions")
         self.train("caption", text=True, start={"decoder,embedding": "language"})
         self.train("caption", name="tutor", components=24, seed=1)
         tutors = ["tutor", "caption"]
         joint = self.train("joint", tutors=tutors, start={"vision": "encoder", "captioner": "caption"})
-        critic = self.train("critic", tutors=tutors, start={self.ALL: "joint"})
-        for curve in (joint, critic):
+        rewarded = self.train("self_critical", tutors=tutors, start={self.ALL: "joint"})
+        for curve in (joint, rewarded):
             self.assertEqual(curve[-1]["step"], 2)
             self.assertTrue(np.isfinite(curve[-1]["val_lm"]), curve)
-        start, end = (torch.load(self.folder / f"{name}.pt")["model"] for name in ("joint", "critic"))
+        start, end = (torch.load(self.folder / f"{name}.pt")["model"] for name in ("joint", "self_critical"))
         for part in CAPTIONER:  # all of them learn from the reward or beside it
             self.assertTrue(any(not torch.equal(start[k], end[k]) for k in start if k.startswith(part)), part)
         fixed = [k for k in start if k.startswith("vision.stem.0")]
@@ -226,7 +226,7 @@ class Stages(Photos):
     def test_mixed_views_and_every_convolution_learn(self):
         self.pack("--views", 1, "--mixed", 1)
         self.train("caption")
-        runs = {"plain": ("encoder", {}), "mixed": ("encoder", {"mixed": 0.5}), "joint": ("joint", {}), "critic": ("critic", {})}
+        runs = {"plain": ("encoder", {}), "mixed": ("encoder", {"mixed": 0.5}), "joint": ("joint", {}), "self_critical": ("self_critical", {})}
         learned = {"start": torch.load(self.folder / "caption.pt")["latent"]}
         for name, (stage, more) in runs.items():
             self.train(stage, name=name, whole=True, **more, start={self.ALL: "caption"})
@@ -334,22 +334,22 @@ class Stages(Photos):
         rows[0] |= {"captions": [], "labels": ["mobile phone"]}
         rows[1] |= {"captions": [["a kite flies high", "human"]] * 3, "labels": ["mobile phone"]}
         (self.data / "photos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        critics = []
-        with mock.patch.object(Critic, "run", lambda self, *rest: critics.append(self)):
-            self.train("critic", on_grid=True, start={self.ALL: "caption"})
-        critic, = critics
-        self.assertEqual([critic.reward(0, caption) for caption in ("a hand holds a phone", "a dog")], [NAMED_REWARD, 0])
-        self.assertEqual(critic.reward(1, "a phone"), 0)
-        self.assertGreater(critic.reward(1, "a kite flies"), 0)
-        self.assertIn(0, critic.photos)
-        losses = critic.losses()
+        made = []
+        with mock.patch.object(SelfCritical, "run", lambda self, *rest: made.append(self)):
+            self.train("self_critical", on_grid=True, start={self.ALL: "caption"})
+        stage, = made
+        self.assertEqual([stage.reward(0, caption) for caption in ("a hand holds a phone", "a dog")], [NAMED_REWARD, 0])
+        self.assertEqual(stage.reward(1, "a phone"), 0)
+        self.assertGreater(stage.reward(1, "a kite flies"), 0)
+        self.assertIn(0, stage.photos)
+        losses = stage.losses()
         self.assertIn("named", losses)
 
     def test_reward_on_the_grid_leaves_the_encoder_alone(self):
         self.pack("--views", 1)
         self.train("caption")
-        self.train("critic", on_grid=True, start={self.ALL: "caption"})
-        start, end = (torch.load(self.folder / f"{name}.pt")["latent"] for name in ("caption", "critic"))
+        self.train("self_critical", on_grid=True, start={self.ALL: "caption"})
+        start, end = (torch.load(self.folder / f"{name}.pt")["latent"] for name in ("caption", "self_critical"))
         changed = {k.split(".")[0] for k in start if not torch.equal(start[k], end[k])}
         self.assertIn("decoder", changed)
         self.assertNotIn("vision", changed)

@@ -313,9 +313,9 @@ TEST_F(EngineTest, ConfidenceIsOfProbabilityAndLikeness) {
 TEST_F(EngineTest, SaysTheWordsExpectedAndIsSurerOfThem) {
   ModelDirectory directory = read_model_directory(tiny_folder());
   auto config = nlohmann::json::parse(directory.config_json);
-  config["confidence"] = {{"slope", 0}, {"similarity", 0}, {"offset", 0}, {"words", 2}};
-  const auto agreement = [&](double choice, int beams) {
-    config["words"]["choice"] = config["words"]["guidance"] = choice;
+  config["confidence"] = {{"slope", 0}, {"similarity", 0}, {"offset", 0}, {"agreement", 2}};
+  const auto agreement = [&](double weight, int beams) {
+    config["bag_of_words"]["rerank_weight"] = config["bag_of_words"]["guidance"] = weight;
     directory.config_json = config.dump();
     const auto guided = Engine::load(files_of(directory));
     const auto result = guided->caption(image, {.max_tokens = 3, .num_beams = beams});
@@ -328,12 +328,40 @@ TEST_F(EngineTest, SaysTheWordsExpectedAndIsSurerOfThem) {
   EXPECT_GT(agreement(50, 8), agreement(0, 8));
 }
 
+TEST_F(EngineTest, ReadsTheNamesOfEarlierModels) {
+  ModelDirectory directory = read_model_directory(tiny_folder());
+  auto config = nlohmann::json::parse(directory.config_json);
+  config["bag_of_words"] = {{"guidance", 50}, {"rerank_weight", 40}, {"length_penalty", 0.5}};
+  config["confidence"] = {{"slope", 0}, {"similarity", 0}, {"offset", 0}, {"agreement", 2}};
+  const auto caption = [&] {
+    directory.config_json = config.dump();
+    return Engine::load(files_of(directory))->caption(image, {.max_tokens = 3, .num_beams = 8});
+  };
+  const auto now = caption();
+  config.erase("bag_of_words");
+  config["words"] = {{"guidance", 50}, {"choice", 40}, {"length_penalty", 0.5}};
+  config["confidence"] = {{"slope", 0}, {"similarity", 0}, {"offset", 0}, {"words", 2}};
+  // The names of the tensors as well; blanks keep the length of the file's header.
+  std::string weights(directory.safetensors.begin(), directory.safetensors.end());
+  const std::string name = "\"bag_of_words.";
+  int tensors = 0;
+  for (std::size_t at; (at = weights.find(name)) != std::string::npos; ++tensors) {
+    weights.replace(at, name.size(), "       \"words.");
+  }
+  EXPECT_EQ(tensors, 6);
+  directory.safetensors.assign(weights.begin(), weights.end());
+  const auto earlier = caption();
+  EXPECT_EQ(earlier.tokens, now.tokens);
+  EXPECT_EQ(earlier.confidence, now.confidence);
+  EXPECT_NE(now.tokens, engine->caption(image, {.max_tokens = 3, .num_beams = 8}).tokens);
+}
+
 TEST_F(EngineTest, BeamSearchTakesTheModelsLengthPenaltyUnlessItIsToldAnother) {
   ModelDirectory directory = read_model_directory(tiny_folder());
   auto config = nlohmann::json::parse(directory.config_json);
   // Against log-probabilities that the penalty makes large or small.
-  config["words"]["guidance"] = config["words"]["choice"] = 10;
-  config["words"]["length_penalty"] = 3;
+  config["bag_of_words"]["guidance"] = config["bag_of_words"]["rerank_weight"] = 10;
+  config["bag_of_words"]["length_penalty"] = 3;
   directory.config_json = config.dump();
   const auto guided = Engine::load(files_of(directory));
   const CaptionOptions plain{.max_tokens = 4, .num_beams = 8};
@@ -442,7 +470,7 @@ TEST_F(EngineTest, AQuestionChangesNoCaption) {
   engine->remember(1, "a dog");
   EXPECT_EQ(engine->ask(image, "a dog").log_probability, answer.log_probability);
   const auto guided = load_changed([](nlohmann::json& config) {
-    config["words"] = {{"guidance", 50}, {"choice", 50}, {"length_penalty", 3}};
+    config["bag_of_words"] = {{"guidance", 50}, {"rerank_weight", 50}, {"length_penalty", 3}};
     config["confidence"] = {{"slope", 1}, {"similarity", 1}, {"offset", 1}};
   });
   EXPECT_EQ(guided->ask(image, "a dog", {.num_beams = 4}).log_probability,

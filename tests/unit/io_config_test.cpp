@@ -21,7 +21,7 @@ std::string read(const std::string& path) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
-std::string default_config() { return read("models/bitmar/default_config.json"); }
+std::string default_config() { return read("models/bitmar/model/default_config.json"); }
 
 void expect_error(const std::string& text, const std::string& words) {
   try {
@@ -61,20 +61,20 @@ TEST(Config, MayHaveThresholdsOfTheMemory) {
   EXPECT_EQ(parse_config(c.dump()).memory.recall_threshold, 0.25f);
 }
 
-TEST(Config, MayExpectWordsAndBeCalibrated) {
+TEST(Config, MayHaveABagOfWordsHeadAndBeCalibrated) {
   json c = json::parse(default_config());
   EXPECT_EQ(parse_config(c.dump()).bag_of_words->guidance, 12);
   EXPECT_EQ(parse_config(c.dump()).bag_of_words->length_penalty, 0.5);
   EXPECT_FALSE(parse_config(c.dump()).confidence);
-  c.erase("words");
+  c.erase("bag_of_words");
   EXPECT_FALSE(parse_config(c.dump()).bag_of_words);
   c["confidence"] = {{"slope", 2}, {"similarity", 3}, {"offset", -1}};
   EXPECT_EQ(parse_config(c.dump()).confidence->similarity, 3);
   EXPECT_EQ(parse_config(c.dump()).confidence->agreement, 0);  // not in the file
-  c["confidence"]["words"] = 4.5;
+  c["confidence"]["agreement"] = 4.5;
   EXPECT_EQ(parse_config(c.dump()).confidence->agreement, 4.5);
-  c["confidence"]["words"] = "many";
-  expect_error(c.dump(), "confidence.words must be");
+  c["confidence"]["agreement"] = "much";
+  expect_error(c.dump(), "confidence.agreement must be");
 }
 
 // Narrow heads are much work for few weights.
@@ -88,7 +88,6 @@ TEST(Config, CountsTheWorkOfHeads) {
 
 TEST(Config, MayHaveTheNamesOfEarlierModels) {
   json c = json::parse(default_config());
-  c.erase("words");
   c["bag_of_words"] = {{"guidance", 2}, {"rerank_weight", 3}, {"length_penalty", 0.75}};
   c["confidence"] = {{"slope", 2}, {"similarity", 3}, {"offset", -1}, {"agreement", 4}};
   json earlier = c;
@@ -200,7 +199,7 @@ TEST(Config, RefusesWhatDoesNotFitTogether) {
       {"/memory/read_threshold", 1.5, "read_threshold"},
       {"/memory/recall_threshold", "low", "recall_threshold"},
       {"/decoder", json::array(), "decoder must be an object"},
-      {"/words/guidance", -1, "words.guidance must be"},
+      {"/bag_of_words/guidance", -1, "bag_of_words.guidance must be"},
   };
   for (const Case& c : cases) {
     json changed = json::parse(default_config());

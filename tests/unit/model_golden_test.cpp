@@ -1,4 +1,4 @@
-// Every stage against PyTorch (models/bitmar/golden.py), for every kernel table that runs here: integers
+// Every stage against PyTorch (models/bitmar/eval/golden.py), for every kernel table that runs here: integers
 // exactly, floats to 1e-4 of the tensor's largest.
 #include <gtest/gtest.h>
 
@@ -147,7 +147,7 @@ TEST_P(GoldenTest, BeamSearchFollowsTheWordsExpected) {
   const Golden golden;
   ModelDirectory directory = read_model_directory(tiny_folder());
   auto config = nlohmann::json::parse(directory.config_json);
-  config["words"] = {{"guidance", 4}, {"choice", 4}, {"length_penalty", 0.7}};  // GUIDED in golden.py
+  config["bag_of_words"] = {{"guidance", 4}, {"rerank_weight", 4}, {"length_penalty", 0.7}};  // GUIDED in golden.py
   directory.config_json = config.dump();
   const auto engine = Engine::load(files_of(directory), {}, *GetParam());
   fill_memory(golden, engine->memory());

@@ -146,7 +146,6 @@ class RandomModel {
     config_["memory"]["num_slots"] = between(1, 9);
     config_["decoder"]["num_sinks"] = between(0, 3);
     config_["decoder"]["window_size"] = between(18, 40);
-    config_.erase("words");
     if (between(0, 1)) {
       config_["bag_of_words"] = {
           {"guidance", real(0, 5)}, {"rerank_weight", real(0, 5)}, {"length_penalty", real(0, 2)}};

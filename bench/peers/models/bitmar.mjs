@@ -1,4 +1,4 @@
-// A model of ours with random weights, from its config.json: the files that models/bitmar/export.py would write.
+// A model of ours with random weights, from its config.json: the files that models/bitmar/model/export.py would write.
 import { readFileSync } from 'node:fs';
 
 import { floats, ones, whole } from './random.mjs';

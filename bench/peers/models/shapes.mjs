@@ -1,7 +1,7 @@
 // What is compared: two decoders and the image encoder of the default model, as our configuration states them.
 import { readFileSync } from 'node:fs';
 
-const DEFAULT = JSON.parse(readFileSync(new URL('../../../models/bitmar/default_config.json', import.meta.url)));
+const DEFAULT = JSON.parse(readFileSync(new URL('../../../models/bitmar/model/default_config.json', import.meta.url)));
 
 // Every runtime speaks TOKENS tokens after FIRST ones that are not timed, with PROMPT positions before them.
 export const PROMPT = 17;

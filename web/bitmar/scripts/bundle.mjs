@@ -35,8 +35,9 @@ await writeFile(path('wasm/bitmar-simd.mjs'), (await transform(script, { format:
 await copyFile(new URL('LICENSE', root), new URL('../LICENSE', import.meta.url));
 await copyFile(new URL('node_modules/idb/LICENSE', root), path('idb.LICENSE')); // idb is inside the bundles
 
+await rm(new URL('model/', model), { recursive: true, force: true }); // with files of an earlier build, which would be packed
 await mkdir(new URL('model/', model), { recursive: true });
-for (const name of ['config.json', 'generation_config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json']) {
+for (const name of ['config.json', 'model.safetensors', 'preprocessor_config.json', 'tokenizer.json']) {
   await copy(new URL(`models/default/${name}`, root), new URL(`model/${name}`, model), 'it belongs to the repository');
 }
 // The checksums of what load() asks for, twice: for who imports the package, and for who knows its folder only.

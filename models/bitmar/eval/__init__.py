@@ -1,0 +1,1 @@
+"""What a model is worth: scores, calibration, comparisons, golden vectors."""

@@ -1,0 +1,1 @@
+"""Frozen vision networks whose grids the encoder learns to predict."""
