@@ -10,7 +10,7 @@ const [UINT32, FLOAT32, STRING, ARRAY] = [4, 6, 8, 9]; // types of values
 const FORMATS = {
   F32: { id: 0 },
   // 32 int8 behind their scale; 0x0c00 is 2^-12
-  Q8_0: { id: 8, elements: 32, block: () => [0x00, 0x0c, ...codes(32, () => whole(256))] },
+  Q8_0: { id: 8, elements: 32, bytes: 34, block: () => [0x00, 0x0c, ...codes(32, () => whole(256))] },
   // 256 codes {0, 1, 2}, four to a byte, before their scale
   TQ2_0: { id: 35, elements: 256, block: () => [...codes(64, fourTrits), 0x00, 0x28] },
 };
@@ -61,12 +61,26 @@ function weights(format, count) {
   return Buffer.concat(Array.from({ length: count / elements }, () => Buffer.from(block())));
 }
 
+/**
+ * The embedding, tied to the output, whose first rows are 2^-6 of the others: no model says these tokens, which are bytes and may be no
+ * UTF-8, where llama.cpp throws. What a decoder makes of them is normalised first.
+ */
+function embedding(width, vocabulary, small) {
+  const data = weights('Q8_0', width * vocabulary);
+  const { elements, bytes } = FORMATS.Q8_0;
+  for (let at = 0; at < (small * width * bytes) / elements; at += bytes) data.writeUInt16LE(0x0040, at);
+  return data;
+}
+
 /** format: TQ2_0 or Q8_0, of every layer's matrices. */
 export function decoderGguf(format, { width, layers, hidden, vocabulary, heads }) {
   const tensors = [];
   const matrix = (name, inputs, outputs, type = format) => tensors.push({ name: `${name}.weight`, shape: [inputs, outputs], type });
   const norm = (name) => tensors.push({ name: `${name}.weight`, shape: [width], type: 'F32' });
+  const special = ['<unk>', '<s>', '</s>'];
+  const byteTokens = Array.from({ length: 256 }, (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, '0')}>`);
   matrix('token_embd', width, vocabulary, 'Q8_0');
+  tensors[0].data = embedding(width, vocabulary, special.length + byteTokens.length);
   norm('output_norm');
   for (let i = 0; i < layers; i += 1) {
     norm(`blk.${i}.attn_norm`);
@@ -77,8 +91,6 @@ export function decoderGguf(format, { width, layers, hidden, vocabulary, heads }
   }
 
   // llama.cpp wants every byte as a token of its own; the rest are words that no prompt here holds.
-  const special = ['<unk>', '<s>', '</s>'];
-  const byteTokens = Array.from({ length: 256 }, (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, '0')}>`);
   const words = Array.from({ length: vocabulary - special.length - byteTokens.length }, (_, i) => `\u2581w${i}`);
   const entries = {
     'general.architecture': 'arcee',
@@ -103,7 +115,7 @@ export function decoderGguf(format, { width, layers, hidden, vocabulary, heads }
   for (const type of [2, 3, 3, ...byteTokens.map(() => 6), ...words.map(() => 1)]) out.u32(type);
   let offset = 0;
   for (const tensor of tensors) {
-    tensor.data = weights(tensor.type, tensor.shape.reduce((a, b) => a * b));
+    tensor.data ??= weights(tensor.type, tensor.shape.reduce((a, b) => a * b));
     out.string(tensor.name).u32(tensor.shape.length);
     for (const size of tensor.shape) out.u64(size);
     out.u32(FORMATS[tensor.type].id).u64(offset);
