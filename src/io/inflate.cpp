@@ -220,12 +220,13 @@ Inflated unpack_block(Bits& bits, const Codes& codes, Unpacked& to) {
     if (distance > to.size) return Inflated::bad_distance;
     if (!make_room(to, length)) return Inflated::no_room;
     std::uint8_t* const out = to.bytes + to.size;
+    const std::uint8_t* const from = out - distance;
     if (distance >= length) {
-      std::memcpy(out, out - distance, length);
+      std::memcpy(out, from, length);
     } else if (distance == 1) {
-      std::memset(out, out[-1], length);
+      std::memset(out, *from, length);
     } else {
-      for (std::size_t i = 0; i < length; ++i) out[i] = out[i - distance];
+      for (std::size_t i = 0; i < length; ++i) out[i] = from[i];
     }
     to.size += length;
   }

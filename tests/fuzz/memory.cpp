@@ -16,8 +16,8 @@ namespace {
 
 constexpr int kWidth = 16, kSlots = 4;  // the tiny model's width
 
-struct Memory {
-  explicit Memory(int slots) {
+struct Owned {
+  explicit Owned(int slots) {
     const EpisodicMemory::Settings settings{.slots = slots, .width = kWidth};
     Arena measured;
     EpisodicMemory(settings, scalar_kernels(), measured);
@@ -56,13 +56,13 @@ void check(EpisodicMemory& memory, int most_slots) {
   memory.teach(vector, vector, "a mug", 2);
   const auto saved = memory.snapshot();
   for (const int slots : {memory.capacity(), memory.capacity() + 3, 2}) {
-    Memory other(slots);
+    Owned other(slots);
     const auto report = other.memory->load(ByteSpan(saved), {});
     require(report.dropped_slots == 0 && report.loaded == std::min(memory.size(), slots));
     require(report.left_out == memory.size() - report.loaded);
     if (slots == memory.capacity()) require(other.memory->snapshot() == saved);
     const auto smaller = other.memory->snapshot();
-    Memory again(slots);
+    Owned again(slots);
     require(again.memory->load(ByteSpan(smaller), {}).loaded == report.loaded);
     require(again.memory->snapshot() == smaller);
   }
@@ -99,7 +99,7 @@ void fuzz(Input input) {
     if (engine->memory().capacity() <= 64) check(engine->memory(), shrinks ? kSlots : 64);
     return;
   }
-  Memory loaded(kSlots);
+  Owned loaded(kSlots);
   EpisodicMemory& memory = *loaded.memory;
   if (imports) {
     memory.adopt(ByteSpan(parts[0]));
