@@ -20,6 +20,7 @@
 #   chaos      storms of 10,000 calls, most of which go wrong, under node and in Chromium
 #   storage    the memory on a disk that fails at every place, 200 races, 2,000 flipped bits, 25 killed browsers
 #   bundlers   a page built by every bundler, in Chromium
+#   browsers   the package and the page in Firefox ESR and WebKitGTK
 #   peers      one round of the benchmarks beside other runtimes, and of our own as WebAssembly
 #   reproduce  two clean builds of the WebAssembly, compared byte for byte
 set -euo pipefail
@@ -28,7 +29,7 @@ set -euo pipefail
 # A part is a function test_PART below. `npm test` runs the usual ones, `npm test -- full` the long ones too, `npm test -- quick` a few in two minutes.
 QUICK=(lint unit page)
 USUAL=(lint native wasm library python node browser bench)
-LONG=(tsan random fuzz arm compilers chaos storage bundlers peers reproduce)
+LONG=(tsan random fuzz arm compilers chaos storage bundlers browsers peers reproduce)
 
 # The folder of the hostile inputs, made anew where the script that makes them is newer.
 hostile_inputs() {
@@ -182,6 +183,15 @@ test_bundlers() {
   "$ROOT/scripts/build.sh" wasm package
   say "Every bundler"
   (cd "$ROOT" && BITMAR_BUNDLERS=all node --test --test-reporter=spec --test-concurrency=1 tests/browser/{bundlers,examples}.test.mjs)
+}
+
+test_browsers() {
+  "$ROOT/scripts/setup.sh" npm
+  need firefox-esr /usr/bin/WebKitWebDriver:webkit2gtk-driver xvfb-run:xvfb xauth
+  "$ROOT/scripts/build.sh" wasm web
+  (cd "$ROOT/tests/browsers" && npm ci --ignore-scripts --no-audit --no-fund)
+  say "Firefox ESR and WebKitGTK"
+  (cd "$ROOT" && xvfb-run -a node --test --test-reporter=spec tests/browsers/*.test.mjs)
 }
 
 test_peers() {
