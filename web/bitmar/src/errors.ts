@@ -74,6 +74,10 @@ export class BitMarError extends Error {
   }
 }
 
+export function disposed(): BitMarError {
+  return new BitMarError('disposed', 'The model was disposed of');
+}
+
 export function aborted(signal?: AbortSignal): BitMarError {
   return new BitMarError('aborted', 'The call was aborted', { cause: reasonOf(signal) });
 }

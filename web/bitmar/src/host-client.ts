@@ -2,7 +2,7 @@
 
 import { checkSignal, reading, wrong } from './check.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
-import { aborted, BitMarError, isAborted, messageOf } from './errors.js';
+import { aborted, BitMarError, disposed, isAborted, messageOf } from './errors.js';
 import { guarded } from './events.js';
 import { demand } from './on-demand.js';
 import { FOREIGN_PICTURE, isReadable } from './pixels.js';
@@ -127,7 +127,7 @@ export class HostClient {
   }
 
   close(): void {
-    this.#die(new BitMarError('disposed', 'The model was disposed of'));
+    this.#die(disposed());
   }
 
   async #call(

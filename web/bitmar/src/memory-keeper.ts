@@ -1,7 +1,7 @@
 // Keeps the engine's memory and its store in step: loads, saves changes, follows the tab that writes, and takes its place.
 
 import { PendingAttachments } from './attachments.js';
-import { BitMarError, messageOf } from './errors.js';
+import { BitMarError, disposed, messageOf } from './errors.js';
 import { guarded } from './events.js';
 import type { HostClient } from './host-client.js';
 import { bringOver } from './memory-earlier.js';
@@ -526,8 +526,4 @@ function storageFailure(error: unknown): BitMarError {
 /** A store of the caller's has nobody else to tell what goes wrong at its end. */
 function told(end: () => unknown): void {
   guarded(end, (error) => platform().report(error));
-}
-
-function disposed(): BitMarError {
-  return new BitMarError('disposed', 'The model was disposed of');
 }
