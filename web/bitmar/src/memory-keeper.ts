@@ -31,6 +31,24 @@ export interface KeeperOptions {
   onLoad(): void;
 }
 
+/** Where the memory is kept. */
+type Place =
+  /** In this page or process alone: nothing is to be kept, or nothing can be. */
+  | { readonly kind: 'memory'; readonly store: MemoryStore }
+  /** `member`: where there are other tabs. */
+  | { readonly kind: 'store'; readonly store: Store; readonly member: Membership | undefined }
+  /** In memory alone, because what the store holds cannot be read: only a new beginning may overwrite that. */
+  | { readonly kind: 'spoiled'; readonly store: MemoryStore; readonly spoiled: Store; readonly member: Membership | undefined };
+
+/** What the keeper does with it. */
+type State =
+  /** Saves every change. So does whoever has nothing to save to, and says that it is not durable. */
+  | { readonly is: 'writer'; readonly place: Place }
+  /** Saves nothing: another tab writes, whose news are followed until it goes; or the store can only be read. */
+  | { readonly is: 'follower'; readonly place: Place }
+  /** Begins nothing any more. Once what is under way has ended, the place is given back. */
+  | { readonly is: 'closed'; readonly place: Place };
+
 /** A journal smaller than this is never compacted. */
 const LEAST_JOURNAL_BYTES = 64 << 10;
 const LONGEST_RETRY_MS = 60_000;
@@ -42,9 +60,7 @@ export class MemoryKeeper {
   /** Of every episode that has one. */
   readonly captions = new Map<number, string>();
   readonly #options: KeeperOptions;
-  #store: Store = new MemoryStore();
-  #spoiled: Store | undefined; // holds something that cannot be read: only a new beginning may overwrite it
-  #member: Membership | undefined;
+  #state: State = { is: 'writer', place: { kind: 'memory', store: new MemoryStore() } };
   #status: StorageStatus = UNOPENED;
   #opening: Promise<void> | undefined;
   #work: Promise<unknown> = Promise.resolve(); // saving and loading, one after the other
@@ -53,7 +69,6 @@ export class MemoryKeeper {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
   #damaged = 0; // how much could not be read
-  #closed = false;
   readonly #waiting = new Map<(error: BitMarError) => void, 'save' | 'else'>(); // calls that wait for these, and for what
   readonly #missed = new Set<number>(); // episodes whose thumbnails could not be read
   #patience: ReturnType<typeof setTimeout> | undefined;
@@ -90,7 +105,7 @@ export class MemoryKeeper {
 
   /** After every change that the engine has made. */
   changed(): void {
-    if (this.#timer !== undefined || this.#closed || this.#status.role === 'reader') return;
+    if (this.#timer !== undefined || this.#state.is !== 'writer') return;
     const wait = Math.min(this.#options.autosaveMs * 2 ** this.#failures, LONGEST_RETRY_MS);
     this.#timer = setTimeout(() => this.save().catch(() => {}), wait); // the status tells
     if (this.#failures > 0) this.#timer.unref?.(); // node: a disk that stays full keeps no process alive
@@ -101,7 +116,7 @@ export class MemoryKeeper {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#closed) throw disposed();
-    if (this.#status.role === 'reader') return;
+    if (this.#state.is === 'follower') return;
     const saving = (this.#nextSave ??= this.#inTurn(() => {
       this.#nextSave = undefined;
       return this.#save();
@@ -173,7 +188,7 @@ export class MemoryKeeper {
 
   /** Once for each that was kept and cannot be read. A reader does not know what the writer has dropped. */
   #missesThumbnail(id: number): void {
-    if (!this.budget.has(id) || this.#missed.has(id) || this.#status.role === 'reader') return;
+    if (!this.budget.has(id) || this.#missed.has(id) || this.#state.is === 'follower') return;
     this.#missed.add(id);
     this.#tell({ damaged: (this.#damaged += 1) });
   }
@@ -201,9 +216,9 @@ export class MemoryKeeper {
     this.#missed.clear();
     this.#pending.clear();
     this.#snapshotDue = true;
-    if (!this.#spoiled) return;
-    this.#store = this.#spoiled;
-    this.#spoiled = undefined;
+    const { place } = this.#state;
+    if (place.kind !== 'spoiled') return;
+    this.#moveTo({ kind: 'store', store: place.spoiled, member: place.member });
     this.#forgotten.clear(); // it had none of these episodes, but may have others of the same numbers
     this.#tell({ durable: this.#store.durable, error: null });
   }
@@ -211,7 +226,7 @@ export class MemoryKeeper {
   /** What is under way ends first, and then gives back what it took: nobody else may write before. */
   close(): void {
     if (this.#closed) return;
-    this.#closed = true;
+    this.#state = { is: 'closed', place: this.#state.place };
     clearTimeout(this.#timer);
     const giveUp = (waitsFor: 'save' | 'else') => {
       for (const [reject, what] of this.#waiting) if (what === waitsFor) reject(disposed());
@@ -219,7 +234,7 @@ export class MemoryKeeper {
     giveUp('else');
     if (this.#waiting.size > 0) this.#patience = setTimeout(giveUp, PATIENCE_MS, 'save');
     if (this.#working === 0) return this.#release();
-    for (const store of [this.#store, this.#spoiled]) if (store) told(() => store.ending?.());
+    for (const store of storesOf(this.#state.place)) told(() => store.ending?.());
   }
 
   /** What the work gives. At the end nobody waits any longer, but for a save, which may still tell how it ends. */
@@ -234,9 +249,8 @@ export class MemoryKeeper {
   }
 
   #release(): void {
-    this.#member?.leave();
-    this.#member = undefined;
-    for (const store of [this.#store, this.#spoiled]) if (store) told(() => store.close());
+    this.#leave();
+    for (const store of storesOf(this.#state.place)) told(() => store.close());
   }
 
   async #open(): Promise<void> {
@@ -244,20 +258,24 @@ export class MemoryKeeper {
     if (slots !== undefined) await host.memory('configure', { slots });
     if (!openStore) return;
     try {
-      this.#store = await openStore();
+      const store = await openStore();
+      this.#moveTo({ kind: 'store', store, member: undefined }); // also after the end, which gives it back
       if (this.#closed) return;
-      const { group } = this.#store;
+      const { group } = store;
       if (hasTabs && group !== undefined) {
         const member = await join(group, {
           granted: () => void this.#inTurn(() => this.#promote()),
           news: (news) => void this.#inTurn(() => this.#follow(news)),
         });
-        this.#member = member;
+        this.#moveTo({ kind: 'store', store, member });
         if (this.#closed) return;
-        if (!member.writer) this.#status = { ...this.#status, role: 'reader' };
+        if (!member.writer) {
+          this.#become('follower');
+          this.#status = { ...this.#status, role: 'reader' }; // told once it is loaded
+        }
       }
       const found = await this.#inTurn(() => this.#load());
-      if (!found && this.#status.role === 'writer') await this.#inTurn(() => this.#bringOver());
+      if (!found && this.#state.is === 'writer') await this.#inTurn(() => this.#bringOver());
       this.#tellStore();
     } catch (error) {
       this.#giveUp(error);
@@ -265,10 +283,12 @@ export class MemoryKeeper {
   }
 
   /** What the store says of itself, once it is loaded. */
-  #tellStore(change: Partial<StorageStatus> = {}): void {
+  #tellStore(): void {
     const { durable, exclusive = this.#member !== undefined, readOnly = false } = this.#store;
-    this.#tell({ durable, exclusive, damaged: this.#damaged, error: null, ...change });
-    if (readOnly) this.#tell({ durable: false, role: 'reader', error: new BitMarError('read_only', 'The storage can be read and not written') });
+    this.#tell({ durable, exclusive, damaged: this.#damaged, error: null });
+    if (!readOnly) return;
+    this.#become('follower');
+    this.#tell({ durable: false, error: new BitMarError('read_only', 'The storage can be read and not written') });
   }
 
   /** The engine's memory from the store. Whether anything was ever kept. */
@@ -437,7 +457,7 @@ export class MemoryKeeper {
 
   /** Another tab has saved. */
   async #follow(news: WriterNews): Promise<void> {
-    if (this.#closed || this.#status.role === 'writer') return;
+    if (this.#state.is !== 'follower') return;
     try {
       if (!news.frame || news.from !== this.#savedSequence) {
         await this.#loadAgain();
@@ -469,7 +489,8 @@ export class MemoryKeeper {
     if (this.#closed) return;
     try {
       if (!(await this.#load())) await this.#bringOver(); // what the other did last may not have been told
-      this.#tellStore({ role: 'writer' });
+      this.#become('writer');
+      this.#tellStore();
     } catch (error) {
       this.#giveUp(error);
     }
@@ -481,22 +502,55 @@ export class MemoryKeeper {
     const failure = storageFailure(error);
     const spoiled = failure.code === 'invalid_state';
     this.#asideDue = spoiled;
+    const { place } = this.#state;
+    const store = new MemoryStore();
     if (spoiled) {
-      this.#spoiled = this.#store;
+      this.#moveTo({ kind: 'spoiled', store, spoiled: place.store, member: this.#member });
     } else {
-      const store = this.#store;
-      told(() => store.close());
-      this.#member?.leave();
-      this.#member = undefined;
+      for (const each of storesOf(place)) told(() => each.close());
+      this.#leave();
+      this.#moveTo({ kind: 'memory', store });
+      this.#become('writer');
     }
-    this.#store = new MemoryStore();
-    const role = spoiled ? this.#status.role : 'writer';
-    this.#tell({ durable: false, exclusive: true, role, error: failure });
+    this.#tell({ durable: false, exclusive: true, error: failure });
+  }
+
+  // ---- States ----
+
+  get #closed(): boolean {
+    return this.#state.is === 'closed';
+  }
+
+  get #store(): Store {
+    return this.#state.place.store;
+  }
+
+  get #member(): Membership | undefined {
+    const { place } = this.#state;
+    return place.kind === 'memory' ? undefined : place.member;
+  }
+
+  #moveTo(place: Place): void {
+    this.#state = { is: this.#state.is, place };
+  }
+
+  /** The end is final. */
+  #become(is: 'writer' | 'follower'): void {
+    if (!this.#closed) this.#state = { is, place: this.#state.place };
+  }
+
+  /** Gives the role, or the claim to it, away. */
+  #leave(): void {
+    const { place } = this.#state;
+    if (place.kind === 'memory') return;
+    place.member?.leave();
+    this.#moveTo({ ...place, member: undefined });
   }
 
   #tell(change: Partial<StorageStatus>): void {
     const before = this.#status;
-    const now = (this.#status = { ...before, ...change });
+    const role = this.#closed ? before.role : this.#state.is === 'follower' ? 'reader' : 'writer';
+    const now = (this.#status = { ...before, ...change, role });
     const same = (['durable', 'exclusive', 'role', 'damaged'] as const).every((name) => now[name] === before[name]);
     if (!same || now.error?.code !== before.error?.code) this.#options.onStatus(now);
   }
@@ -516,6 +570,10 @@ export class MemoryKeeper {
       if (this.#closed && this.#working === 0) this.#release();
     }
   }
+}
+
+function storesOf(place: Place): Store[] {
+  return place.kind === 'spoiled' ? [place.store, place.spoiled] : [place.store];
 }
 
 /** Whatever a store has thrown. */
