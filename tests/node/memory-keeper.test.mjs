@@ -148,7 +148,7 @@ function keeperOf(disk, options = {}) {
   });
   const write = (id, text, bytes) => {
     host.set(id, text);
-    keeper.attach(id, text, bytes && thumbnail(bytes));
+    keeper.attached.attach(id, text, bytes && thumbnail(bytes));
     keeper.changed();
   };
   return { keeper, host, seen, write };
@@ -158,7 +158,7 @@ async function episodesOn(disk) {
   const { keeper, host } = keeperOf(disk);
   await keeper.open();
   keeper.close();
-  return { episodes: [...host.episodes], captions: [...keeper.captions] };
+  return { episodes: [...host.episodes], captions: [...keeper.attached.captions] };
 }
 const same = (...entries) => ({ episodes: entries, captions: entries });
 
@@ -228,7 +228,7 @@ describe('the keeper', () => {
     write(2, 'b', 20);
     await assert.rejects(keeper.save(), code('storage_full'));
     write(3, 'c');
-    keeper.remove(1);
+    keeper.attached.remove(1);
     await assert.rejects(keeper.save(), code('storage_full'));
     assert.equal(keeper.status.durable, false);
     assert.equal(keeper.status.error.code, 'storage_full');
@@ -296,7 +296,7 @@ describe('the keeper', () => {
     await keeper.save();
     assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b']));
     assert.deepEqual([...disk.thumbnails.keys()], [2]);
-    assert.equal(keeper.budget.bytes, 20);
+    assert.equal(keeper.attached.budget.bytes, 20);
     // Also where nothing has changed; and what is still there stays.
     Object.assign(disk, { snapshot: null, frames: [] });
     await keeper.save();
@@ -431,7 +431,7 @@ describe('the keeper', () => {
     disk.snapshot = encode({ ...decode(disk.snapshot), episodes: [[1, 'a']], dropped: 1 });
     const second = keeperOf(disk);
     await second.keeper.open();
-    assert.deepEqual([...second.keeper.captions], [[1, 'a']]);
+    assert.deepEqual([...second.keeper.attached.captions], [[1, 'a']]);
     await second.keeper.save();
     assert.deepEqual([[...disk.captions.keys()], [...disk.thumbnails.keys()]], [[1], [1]]);
     for (const one of [keeper, second.keeper]) one.close();
@@ -444,7 +444,7 @@ describe('the keeper', () => {
     for (let id = 1; id <= 8; id += 1) write(id, `${id}`, 300);
     await keeper.save();
     assert.deepEqual([...disk.thumbnails.keys()], [6, 7, 8]);
-    keeper.remove(7);
+    keeper.attached.remove(7);
     await keeper.save();
     assert.deepEqual([...disk.thumbnails.keys()], [6, 8]);
     const less = keeperOf(disk, { thumbnailBytes: 400 });

@@ -1,16 +1,17 @@
 // Keeps the engine's memory and its store in step: loads, saves changes, follows the tab that writes, and takes its place.
 
-import { PendingAttachments } from './attachments.js';
-import { BitMarError, disposed, messageOf } from './errors.js';
+import { BitMarError, disposed } from './errors.js';
 import { guarded } from './events.js';
 import type { HostClient } from './host-client.js';
+import { Attached } from './memory-attached.js';
 import { bringOver } from './memory-earlier.js';
+import { Saver } from './memory-saver.js';
 import type { StorageStatus } from './memory-types.js';
 import { UNOPENED } from './memory-unopened.js';
-import type { Picture } from './protocol.js';
 import { platform } from './platform.js';
-import { checkedEarlier, checkedState, MemoryStore, type EarlierStore, type Store, type Thumbnail } from './store.js';
-import { asThumbnail, ThumbnailBudget } from './thumbnails.js';
+import type { Picture } from './protocol.js';
+import { checkedEarlier, checkedState, MemoryStore, storageFailure, type EarlierStore, type Store, type Thumbnail } from './store.js';
+import { asThumbnail } from './thumbnails.js';
 import { join, type Membership, type WriterNews } from './writer.js';
 
 export interface KeeperOptions {
@@ -49,17 +50,14 @@ type State =
   /** Begins nothing any more. Once what is under way has ended, the place is given back. */
   | { readonly is: 'closed'; readonly place: Place };
 
-/** A journal smaller than this is never compacted. */
-const LEAST_JOURNAL_BYTES = 64 << 10;
 const LONGEST_RETRY_MS = 60_000;
 /** After the end: a save that has not ended by then is not waited for. */
 const PATIENCE_MS = 30_000;
 
 export class MemoryKeeper {
-  readonly budget: ThumbnailBudget;
-  /** Of every episode that has one. */
-  readonly captions = new Map<number, string>();
+  readonly attached: Attached;
   readonly #options: KeeperOptions;
+  readonly #saver: Saver;
   #state: State = { is: 'writer', place: { kind: 'memory', store: new MemoryStore() } };
   #status: StorageStatus = UNOPENED;
   #opening: Promise<void> | undefined;
@@ -70,23 +68,12 @@ export class MemoryKeeper {
   #failures = 0;
   #damaged = 0; // how much could not be read
   readonly #waiting = new Map<(error: BitMarError) => void, 'save' | 'else'>(); // calls that wait for these, and for what
-  readonly #missed = new Set<number>(); // episodes whose thumbnails could not be read
   #patience: ReturnType<typeof setTimeout> | undefined;
-  readonly #expected = new Map<number, symbol>(); // episodes whose thumbnails are being made
-
-  #pending = new PendingAttachments();
-  #saving: PendingAttachments | undefined; // what a save has taken of these, and the store may not have yet
-  #savedSequence = 0;
-  #snapshotBytes = 0;
-  #journalBytes = 0;
-  #snapshotDue = true; // the next save replaces everything
-  #asideDue = false; // some of what it replaces could not be read
-  #forgetDue = false; // and what was set aside goes too
-  #forgotten = new Set<number>(); // episodes of which nothing may stay there either
 
   constructor(options: KeeperOptions) {
     this.#options = options;
-    this.budget = new ThumbnailBudget(options.thumbnailBytes);
+    this.attached = new Attached(options.thumbnailBytes);
+    this.#saver = new Saver(options.host, this.attached, (id) => this.#missesThumbnail(id));
   }
 
   get status(): StorageStatus {
@@ -94,7 +81,7 @@ export class MemoryKeeper {
   }
 
   get saved(): { sequence: number; bytes: number } {
-    return { sequence: this.#savedSequence, bytes: this.#snapshotBytes + this.#journalBytes };
+    return this.#saver.kept;
   }
 
   /** Loads what was kept. Never rejects for the storage's sake: without it the memory goes on, and the status says so. */
@@ -129,51 +116,23 @@ export class MemoryKeeper {
     return this.#timer !== undefined;
   }
 
-  attach(id: number, caption: string | undefined, thumbnail: Thumbnail | undefined): void {
-    if (caption !== undefined) {
-      this.captions.set(id, caption);
-      this.#pending.captions.set(id, caption);
-    }
-    if (!thumbnail) return;
-    const evicted = this.budget.add(id, thumbnail.bytes.length);
-    this.#pending.thumbnails.set(id, asThumbnail(thumbnail));
-    this.#missed.delete(id);
-    for (const other of evicted) this.#pending.evict(other);
-  }
-
-  /** Of an episode that has just been written. The thumbnail, when it is made, is attached only where the episode is still the same: neither gone nor another's. */
+  /** For a thumbnail of an episode that has just been written. Saved, where it is still of use when it is made. */
   expectThumbnail(id: number): (thumbnail: Thumbnail | undefined) => void {
-    const token = Symbol();
-    this.#expected.set(id, token);
+    const attach = this.attached.expect(id);
     return (thumbnail) => {
-      if (this.#expected.get(id) !== token) return;
-      this.#expected.delete(id);
-      if (!thumbnail) return;
-      this.attach(id, undefined, thumbnail);
-      this.changed();
+      if (attach(thumbnail)) this.changed();
     };
   }
 
-  remove(id: number): void {
-    this.#expected.delete(id);
-    this.#missed.delete(id);
-    this.captions.delete(id);
-    this.budget.remove(id);
-    this.#pending.remove(id);
-  }
-
-  /** As `remove`, because somebody wants it: with the next save it goes from the old snapshot, and from what was set aside, too. */
+  /** Because somebody wants it: with the next save it goes from the old snapshot, and from what was set aside, too. */
   forget(id: number): void {
-    this.remove(id);
-    this.#forgotten.add(id);
-    this.#snapshotDue = true;
+    this.attached.remove(id);
+    this.#saver.forget(id);
   }
 
   async thumbnail(id: number): Promise<Thumbnail | undefined> {
-    for (const part of [this.#pending, this.#saving]) {
-      const pending = part?.thumbnails.get(id);
-      if (pending || part?.drops(id)) return pending;
-    }
+    const unsaved = this.attached.unsaved(id);
+    if (unsaved) return unsaved.thumbnail;
     try {
       const found = await this.#settled(Promise.resolve(this.#store.thumbnail(id)));
       if (!found) this.#missesThumbnail(id);
@@ -188,8 +147,7 @@ export class MemoryKeeper {
 
   /** Once for each that was kept and cannot be read. A reader does not know what the writer has dropped. */
   #missesThumbnail(id: number): void {
-    if (!this.budget.has(id) || this.#missed.has(id) || this.#state.is === 'follower') return;
-    this.#missed.add(id);
+    if (this.#state.is === 'follower' || !this.attached.misses(id)) return;
     this.#tell({ damaged: (this.#damaged += 1) });
   }
 
@@ -208,50 +166,15 @@ export class MemoryKeeper {
 
   /** Everything is another memory now, after a `clear`, which wants nothing kept, or an import: what was kept goes with the next save. */
   beginAnew(forget: boolean): void {
-    this.#forgetDue ||= forget;
-    if (forget) this.#asideDue = false;
-    this.captions.clear();
-    this.budget.reset(new Map());
-    this.#expected.clear();
-    this.#missed.clear();
-    this.#pending.clear();
-    this.#snapshotDue = true;
     const { place } = this.#state;
+    this.attached.clear();
+    this.#saver.beginAnew(forget, place.kind === 'spoiled');
     if (place.kind !== 'spoiled') return;
     this.#moveTo({ kind: 'store', store: place.spoiled, member: place.member });
-    this.#forgotten.clear(); // it had none of these episodes, but may have others of the same numbers
     this.#tell({ durable: this.#store.durable, error: null });
   }
 
-  /** What is under way ends first, and then gives back what it took: nobody else may write before. */
-  close(): void {
-    if (this.#closed) return;
-    this.#state = { is: 'closed', place: this.#state.place };
-    clearTimeout(this.#timer);
-    const giveUp = (waitsFor: 'save' | 'else') => {
-      for (const [reject, what] of this.#waiting) if (what === waitsFor) reject(disposed());
-    };
-    giveUp('else');
-    if (this.#waiting.size > 0) this.#patience = setTimeout(giveUp, PATIENCE_MS, 'save');
-    if (this.#working === 0) return this.#release();
-    for (const store of storesOf(this.#state.place)) told(() => store.ending?.());
-  }
-
-  /** What the work gives. At the end nobody waits any longer, but for a save, which may still tell how it ends. */
-  #settled<Result>(work: Promise<Result>, what: 'save' | 'else' = 'else'): Promise<Result> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(reject, what);
-      work.then(resolve, reject).finally(() => {
-        this.#waiting.delete(reject);
-        if (this.#closed && this.#waiting.size === 0) clearTimeout(this.#patience);
-      });
-    });
-  }
-
-  #release(): void {
-    this.#leave();
-    for (const store of storesOf(this.#state.place)) told(() => store.close());
-  }
+  // ---- Opening ----
 
   async #open(): Promise<void> {
     const { host, slots, openStore, hasTabs } = this.#options;
@@ -294,25 +217,17 @@ export class MemoryKeeper {
   /** The engine's memory from the store. Whether anything was ever kept. */
   async #load(): Promise<boolean> {
     const { shrink, host } = this.#options;
-    const { snapshot, frames, sequence, captions, thumbnails, damaged = 0, rewrite = false } = checkedState(await this.#store.load());
+    const state = checkedState(await this.#store.load());
+    const { snapshot, frames, damaged = 0 } = state;
     const found = snapshot !== null || frames.length > 0;
     let report = { droppedSlots: 0, droppedFrames: 0, gaps: 0, sequence: 0 };
     if (found) report = await host.memory('load', { snapshot, frames, shrink });
     else await host.memory('clear', {});
     // A gap is what a damaged frame leaves, or one that is not there at all.
     const lost = damaged + report.droppedSlots + report.droppedFrames || report.gaps;
-    this.#asideDue = lost > 0;
     this.#damaged = Math.max(this.#damaged, lost);
-    this.#savedSequence = report.sequence;
-    this.#snapshotBytes = snapshot?.length ?? 0;
-    this.#journalBytes = frames.reduce((sum, frame) => sum + frame.length, 0);
-    // Frames build on what is kept. Where that is not what was loaded (damage, fewer slots), they could not.
-    this.#snapshotDue = !snapshot || rewrite || lost > 0 || report.sequence !== sequence;
-    this.#pending = new PendingAttachments();
-    this.#expected.clear();
-    this.captions.clear();
-    for (const [id, text] of captions) this.captions.set(id, text);
-    for (const id of this.budget.reset(thumbnails)) this.#pending.evict(id);
+    this.#saver.loaded(state, report.sequence, lost);
+    this.attached.load(state);
     if (found) await this.#dropOrphans();
     this.#options.onLoad();
     return found;
@@ -330,8 +245,8 @@ export class MemoryKeeper {
     }
     if (!latest) return;
     try {
-      for (const { id, caption, thumbnail } of await bringOver(latest, host, see)) this.attach(id, caption, thumbnail);
-      if (this.captions.size + this.budget.bytes === 0) return;
+      for (const { id, caption, thumbnail } of await bringOver(latest, host, see)) this.attached.attach(id, caption, thumbnail);
+      if (this.attached.captions.size + this.attached.budget.bytes === 0) return;
       this.changed();
       onLoad();
     } catch (error) {
@@ -345,61 +260,46 @@ export class MemoryKeeper {
   /** What belongs to episodes that were damaged. */
   async #dropOrphans(): Promise<void> {
     const episodes = await this.#options.host.memory('list', { limit: Infinity, before: Infinity });
-    const known = new Set(episodes.map(({ id }) => id));
-    for (const id of new Set([...this.captions.keys(), ...this.budget.ids()])) if (!known.has(id)) this.remove(id);
+    this.attached.keepOnly(new Set(episodes.map(({ id }) => id)));
   }
+
+  /** Goes on in memory alone. What was kept stays as it is. */
+  #giveUp(error: unknown): void {
+    if (this.#closed) return;
+    const failure = storageFailure(error);
+    const spoiled = failure.code === 'invalid_state';
+    const { place } = this.#state;
+    const store = new MemoryStore();
+    if (spoiled) {
+      this.#saver.spoiled();
+      this.#moveTo({ kind: 'spoiled', store, spoiled: place.store, member: this.#member });
+    } else {
+      for (const each of storesOf(place)) told(() => each.close());
+      this.#leave();
+      this.#moveTo({ kind: 'memory', store });
+      this.#become('writer');
+    }
+    this.#tell({ durable: false, exclusive: true, error: failure });
+  }
+
+  // ---- Saving ----
 
   async #save(): Promise<void> {
     if (this.#closed) throw disposed();
-    if (this.#store instanceof MemoryStore) {
-      const taken = this.#pending;
-      this.#pending = new PendingAttachments();
-      await this.#store.append(new Uint8Array(), 0, taken);
+    const store = this.#store;
+    if (store instanceof MemoryStore) {
+      await store.append(new Uint8Array(), 0, this.attached.take());
+      this.attached.saved();
       if (this.#status.error) throw this.#status.error;
       return;
     }
-    const from = this.#savedSequence;
-    let taken = this.#pending;
-    let whole: { forget: boolean } | undefined; // what the snapshot that is being saved was due for
-    const take = () => {
-      this.#saving = taken = this.#pending;
-      this.#pending = new PendingAttachments();
-    };
     try {
-      if (!this.#asideDue) await this.#eraseForgotten();
-      if (!this.#snapshotDue && this.#journalBytes <= Math.max(this.#snapshotBytes, LEAST_JOURNAL_BYTES)) {
-        const { bytes, sequence } = await this.#options.host.memory('changes', { since: from });
-        take(); // after the engine's answer: so that it has whatever belongs to the frame
-        if (!bytes.length && taken.empty) {
-          if ((await this.#store.holds?.()) ?? true) {
-            this.#saving = undefined;
-            return;
-          }
-        } else if (await this.#store.append(bytes, sequence, taken)) {
-          this.#journalBytes += bytes.length;
-          this.#kept(sequence, { from, to: sequence, frame: bytes, cleared: taken.cleared, removed: taken.removed, captions: taken.captions });
-          return;
-        }
-        const thumbnails = await this.#keptThumbnails(taken);
-        this.#pending = this.#everything(this.#pending.after(taken), thumbnails);
-      }
-      if (this.#asideDue) await this.#store.setAside?.();
-      this.#asideDue = false;
-      await this.#eraseForgotten();
-      const { bytes, sequence } = await this.#options.host.memory('snapshot', {});
-      take();
-      whole = { forget: this.#forgetDue };
-      this.#forgetDue = this.#snapshotDue = false; // what comes from now on is not in it
-      await this.#store.replace(bytes, sequence, taken);
-      if (whole.forget) await this.#store.dropAside?.();
-      this.#snapshotBytes = bytes.length;
-      this.#journalBytes = 0;
-      this.#kept(sequence, { from, to: sequence });
+      const news = await this.#saver.save(store);
+      if (!news) return;
+      this.#failures = 0;
+      this.#member?.tell(news);
+      this.#tell({ durable: store.durable, error: null });
     } catch (error) {
-      if (taken !== this.#pending) this.#pending = this.#pending.after(taken);
-      this.#saving = undefined;
-      if (whole) this.#snapshotDue = true;
-      this.#forgetDue ||= whole?.forget ?? false;
       this.#failures += 1;
       if (this.#closed) throw error;
       const failure = storageFailure(error);
@@ -409,57 +309,13 @@ export class MemoryKeeper {
     }
   }
 
-  /** Before the save: what it acknowledges must be true, and should it fail, they are forgotten all the same. */
-  async #eraseForgotten(): Promise<void> {
-    const ids = [...this.#forgotten];
-    if (!ids.length) return;
-    await this.#store.eraseAside?.(ids);
-    for (const id of ids) this.#forgotten.delete(id);
-  }
-
-  /** Of a store that was emptied by somebody, perhaps in part: what is still there. */
-  async #keptThumbnails(unsaved: PendingAttachments): Promise<Map<number, Thumbnail>> {
-    const kept = new Map<number, Thumbnail>();
-    for (const id of [...this.budget.ids()]) {
-      if (unsaved.thumbnails.has(id) || unsaved.drops(id)) continue;
-      try {
-        const thumbnail = await this.#store.thumbnail(id);
-        if (thumbnail) kept.set(id, thumbnail);
-        else this.#missesThumbnail(id);
-      } catch (error) {
-        if (storageFailure(error).code !== 'invalid_state') throw error;
-        this.#missesThumbnail(id);
-        this.#asideDue = true; // what is left of it
-      }
-    }
-    return kept;
-  }
-
-  /** For such a store: all captions, and the thumbnails that are to be had. */
-  #everything(unsaved: PendingAttachments, kept: ReadonlyMap<number, Thumbnail>): PendingAttachments {
-    const all = new PendingAttachments();
-    all.clear();
-    for (const [id, text] of this.captions) all.captions.set(id, text);
-    for (const [id, thumbnail] of kept) if (this.budget.has(id) && !unsaved.drops(id)) all.thumbnails.set(id, thumbnail);
-    for (const [id, thumbnail] of unsaved.thumbnails) all.thumbnails.set(id, thumbnail);
-    this.budget.reset(new Map([...all.thumbnails].map(([id, { bytes }]) => [id, bytes.length])));
-    this.#snapshotDue = true;
-    return all;
-  }
-
-  #kept(sequence: number, news: WriterNews): void {
-    this.#saving = undefined;
-    this.#savedSequence = sequence;
-    this.#failures = 0;
-    this.#member?.tell(news);
-    this.#tell({ durable: this.#store.durable, error: null });
-  }
+  // ---- Following the tab that writes ----
 
   /** Another tab has saved. */
   async #follow(news: WriterNews): Promise<void> {
     if (this.#state.is !== 'follower') return;
     try {
-      if (!news.frame || news.from !== this.#savedSequence) {
+      if (!news.frame || news.from !== this.#saver.kept.sequence) {
         await this.#loadAgain();
         return;
       }
@@ -468,14 +324,12 @@ export class MemoryKeeper {
         await this.#loadAgain();
         return;
       }
-      this.#savedSequence = sequence;
-      if (news.cleared) this.captions.clear();
-      for (const id of news.removed ?? []) this.captions.delete(id);
-      for (const [id, text] of news.captions ?? []) this.captions.set(id, text);
+      this.#saver.follow(sequence);
+      this.attached.follow(news);
       this.#options.onLoad();
     } catch {
       // The next news, or the role, loads everything again.
-      this.#savedSequence = -1;
+      this.#saver.follow(undefined);
     }
   }
 
@@ -496,23 +350,25 @@ export class MemoryKeeper {
     }
   }
 
-  /** Goes on in memory alone. What was kept stays as it is. */
-  #giveUp(error: unknown): void {
+  // ---- The end ----
+
+  /** What is under way ends first, and then gives back what it took: nobody else may write before. */
+  close(): void {
     if (this.#closed) return;
-    const failure = storageFailure(error);
-    const spoiled = failure.code === 'invalid_state';
-    this.#asideDue = spoiled;
-    const { place } = this.#state;
-    const store = new MemoryStore();
-    if (spoiled) {
-      this.#moveTo({ kind: 'spoiled', store, spoiled: place.store, member: this.#member });
-    } else {
-      for (const each of storesOf(place)) told(() => each.close());
-      this.#leave();
-      this.#moveTo({ kind: 'memory', store });
-      this.#become('writer');
-    }
-    this.#tell({ durable: false, exclusive: true, error: failure });
+    this.#state = { is: 'closed', place: this.#state.place };
+    clearTimeout(this.#timer);
+    const giveUp = (waitsFor: 'save' | 'else') => {
+      for (const [reject, what] of this.#waiting) if (what === waitsFor) reject(disposed());
+    };
+    giveUp('else');
+    if (this.#waiting.size > 0) this.#patience = setTimeout(giveUp, PATIENCE_MS, 'save');
+    if (this.#working === 0) return this.#release();
+    for (const store of storesOf(this.#state.place)) told(() => store.ending?.());
+  }
+
+  #release(): void {
+    this.#leave();
+    for (const store of storesOf(this.#state.place)) told(() => store.close());
   }
 
   // ---- States ----
@@ -555,6 +411,8 @@ export class MemoryKeeper {
     if (!same || now.error?.code !== before.error?.code) this.#options.onStatus(now);
   }
 
+  // ---- One after the other ----
+
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
     const result = this.#counted(() => this.#work.then(work)); // counted while it waits, too
     this.#work = result.catch(() => {});
@@ -570,15 +428,21 @@ export class MemoryKeeper {
       if (this.#closed && this.#working === 0) this.#release();
     }
   }
+
+  /** What the work gives. At the end nobody waits any longer, but for a save, which may still tell how it ends. */
+  #settled<Result>(work: Promise<Result>, what: 'save' | 'else' = 'else'): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(reject, what);
+      work.then(resolve, reject).finally(() => {
+        this.#waiting.delete(reject);
+        if (this.#closed && this.#waiting.size === 0) clearTimeout(this.#patience);
+      });
+    });
+  }
 }
 
 function storesOf(place: Place): Store[] {
   return place.kind === 'spoiled' ? [place.store, place.spoiled] : [place.store];
-}
-
-/** Whatever a store has thrown. */
-function storageFailure(error: unknown): BitMarError {
-  return error instanceof BitMarError ? error : new BitMarError('storage_unavailable', messageOf(error), { cause: error });
 }
 
 /** A store of the caller's has nobody else to tell what goes wrong at its end. */

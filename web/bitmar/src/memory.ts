@@ -101,7 +101,7 @@ export class Memory extends SafeEventTarget {
     checkFinite('minScore', minScore);
     const picture = isSet(image) ? await platform().capture(image!, signal) : null;
     const opened = () => unlessAborted(this.#session.open(), signal);
-    const { captions } = await (picture ? beforeSending(picture, opened) : opened());
+    const { attached: { captions } } = await (picture ? beforeSending(picture, opened) : opened());
     const { matches, recognised } = await this.#session.host.memory('recall', { picture, text: text ?? null, k, minScore }, signal);
     return { matches: matches.map((match) => ({ ...match, ...withCaption(match, captions) })), recognised };
   }
@@ -171,7 +171,7 @@ export class Memory extends SafeEventTarget {
     const { limit = 50, cursor = null } = options;
     checkWhole('limit', limit, 1, Number.MAX_SAFE_INTEGER - 1);
     if (cursor !== null && !Number.isSafeInteger(cursor)) throw unlike('cursor', 'that of an earlier list()', cursor);
-    const { captions } = await this.#session.open();
+    const { attached: { captions } } = await this.#session.open();
     const found = await this.#session.host.memory('list', { limit: limit + 1, before: cursor ?? Infinity });
     const episodes = found.slice(0, limit).map((episode) => withCaption(episode, captions));
     return { episodes, cursor: found.length > limit ? episodes.at(-1)!.id : null };
@@ -198,7 +198,7 @@ export class Memory extends SafeEventTarget {
         this.#session.host.memory('snapshot', {}, signal),
         this.#session.host.memory('list', { limit: Infinity, before: Infinity }, signal),
       ]);
-      const all = new Map(keeper.captions);
+      const all = new Map(keeper.attached.captions);
       const captions = new Map<number, string>();
       const thumbnails = new Map<number, Thumbnail>();
       for (const { id } of episodes) {
@@ -252,7 +252,7 @@ export class Memory extends SafeEventTarget {
       const before = new Map([...ids].map(([old, now]) => [now, old]));
       for (const { id } of episodes.reverse()) {
         const old = before.get(id) ?? id;
-        keeper.attach(id, archive.captions.get(old), archive.thumbnails.get(old));
+        keeper.attached.attach(id, archive.captions.get(old), archive.thumbnails.get(old));
       }
       this.#session.changed('import', null);
       return { loaded, droppedSlots, droppedFrames, leftOut };
@@ -279,7 +279,7 @@ export class Memory extends SafeEventTarget {
       savedSequence: sequence,
       savedBytes: bytes,
       damaged: this.storage.damaged,
-      thumbnailBytes: keeper.budget.bytes,
+      thumbnailBytes: keeper.attached.budget.bytes,
     };
   }
 

@@ -75,11 +75,11 @@ export class Session {
   /** After an episode was written. */
   async wrote(change: 'write' | 'teach', { id, outcome, replacedId }: Written, caption: string | undefined, small: Miniature): Promise<void> {
     const keeper = this.#keeper!;
-    if (replacedId !== null) keeper.remove(replacedId);
+    if (replacedId !== null) keeper.attached.remove(replacedId);
     const known = outcome === 'blended'; // it keeps its own caption and thumbnail
-    keeper.attach(id, known && keeper.captions.has(id) ? undefined : caption, undefined);
+    keeper.attached.attach(id, known && keeper.attached.captions.has(id) ? undefined : caption, undefined);
     this.changed(change, id);
-    if (!small || (known && keeper.budget.has(id))) return;
+    if (!small || (known && keeper.attached.budget.has(id))) return;
     const attach = keeper.expectThumbnail(id);
     attach(await small().catch(() => undefined)); // an episode without is better than none
   }

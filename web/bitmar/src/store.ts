@@ -2,7 +2,7 @@
 // thumbnails, of which the engine knows nothing, lie beside it.
 
 import { isA, isObject } from './check.js';
-import { BitMarError } from './errors.js';
+import { BitMarError, messageOf } from './errors.js';
 
 /** A small JPEG, WebP or PNG file. */
 export interface Thumbnail {
@@ -129,6 +129,11 @@ export function checkedEarlier(found: unknown): readonly EarlierStore[] {
 
 function misshapen(what: string, found: string): BitMarError {
   return new BitMarError('storage_unavailable', `${what} gave ${found}`);
+}
+
+/** Whatever a store has thrown. */
+export function storageFailure(error: unknown): BitMarError {
+  return error instanceof BitMarError ? error : new BitMarError('storage_unavailable', messageOf(error), { cause: error });
 }
 
 /** Keeps thumbnails for as long as the page lives: for private modes and broken disks. The engine itself holds the episodes. */
