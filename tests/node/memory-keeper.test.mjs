@@ -1,6 +1,6 @@
 // Saving and loading, with an engine that is a list and a store that fails on demand.
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { after, afterEach, before, describe, test } from 'node:test';
 
 import { code, path } from './helpers.mjs';
 
@@ -452,5 +452,96 @@ describe('the keeper', () => {
     await less.keeper.save();
     assert.deepEqual([...disk.thumbnails.keys()], [8]);
     for (const one of [keeper, less.keeper]) one.close();
+  });
+});
+
+/** As navigator.locks, which node lacks: of each name one holder, and a queue. */
+class Locks {
+  #queues = new Map();
+
+  async request(name, { ifAvailable = false, signal }, take) {
+    const queue = this.#queues.get(name) ?? [];
+    this.#queues.set(name, queue);
+    if (ifAvailable && queue.length) return take(null);
+    const turn = {};
+    turn.comes = new Promise((comes, gone) => {
+      turn.begin = comes;
+      signal?.addEventListener('abort', () => turn !== queue[0] && (queue.splice(queue.indexOf(turn), 1), gone(signal.reason)));
+    });
+    if (queue.push(turn) === 1) turn.begin();
+    await turn.comes;
+    await take({ name });
+    queue.shift();
+    queue[0]?.begin();
+  }
+}
+
+describe('keepers of several tabs', () => {
+  const keepers = [];
+  before(() => (globalThis.navigator = { locks: new Locks() }));
+  after(() => delete globalThis.navigator);
+  afterEach(() => keepers.splice(0).forEach((keeper) => keeper.close())); // an open one keeps the process alive
+
+  async function tab(disk) {
+    const told = [];
+    const one = keeperOf(disk, {
+      hasTabs: true,
+      openStore: async () => Object.assign(disk.store(), { group: 'tabs' }),
+      onStatus: ({ role, durable }) => told.push(`${role}${durable ? '' : ', not durable'}`),
+    });
+    keepers.push(one.keeper);
+    await one.keeper.open();
+    return { ...one, told };
+  }
+  const until = async (done) => {
+    for (let i = 0; i < 200 && !done(); i += 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.ok(done(), String(done));
+  };
+
+  test('one writes, the other follows and takes its place; what the first did last is there', async () => {
+    const disk = new Disk();
+    const [first, second] = [await tab(disk), await tab(disk)];
+    assert.deepEqual([first.told, second.told], [['writer'], ['reader']]);
+    first.write(1, 'a');
+    await first.keeper.save();
+    await until(() => second.host.episodes.size === 1);
+    const loads = second.host.asked.length;
+    first.write(2, 'b');
+    await first.keeper.save();
+    await until(() => second.host.episodes.size === 2);
+    assert.deepEqual(second.host.asked.slice(loads), ['load'], 'the frame alone');
+    assert.deepEqual([...second.keeper.attached.captions], [[1, 'a'], [2, 'b']]);
+
+    const before = [disk.snapshot, disk.frames.length];
+    second.write(9, 'a reader writes nothing');
+    assert.equal(second.keeper.dirty, false);
+    await second.keeper.save();
+    assert.deepEqual([disk.snapshot, disk.frames.length], before);
+
+    first.write(3, 'c');
+    const last = first.keeper.save();
+    await new Promise((resolve) => setTimeout(resolve));
+    first.keeper.close();
+    await last;
+    await until(() => second.keeper.status.role === 'writer');
+    assert.deepEqual(second.told, ['reader', 'writer']);
+    assert.deepEqual([...second.host.episodes], [[1, 'a'], [2, 'b'], [3, 'c']]);
+    second.write(4, 'd');
+    await second.keeper.save();
+    second.keeper.close();
+    assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b'], [3, 'c'], [4, 'd']));
+    assert.equal(disk.open, 0);
+  });
+
+  test('a follower that is closed never writes, and lets the next one have its turn', async () => {
+    const disk = new Disk();
+    const [first, second, third] = [await tab(disk), await tab(disk), await tab(disk)];
+    second.keeper.close();
+    first.keeper.close();
+    await until(() => third.keeper.status.role === 'writer');
+    assert.deepEqual([first.told, second.told, third.told], [['writer'], ['reader'], ['reader', 'writer']]);
+    await assert.rejects(second.keeper.save(), code('disposed'));
+    third.keeper.close();
+    assert.equal(disk.open, 0);
   });
 });
