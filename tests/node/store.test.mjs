@@ -12,7 +12,7 @@ import { code, path } from './helpers.mjs';
 const STORE = path('web/bitmar/dist/store-file.js');
 const { FileStore } = await import(STORE);
 const { record, snapshotFile } = await import(path('web/bitmar/dist/store-records.js'));
-const { MemoryStore } = await import(path('web/bitmar/dist/store.js'));
+const { MemoryStore } = await import(path('web/bitmar/dist/store-memory.js'));
 
 const bytes = (...values) => Uint8Array.from(values);
 const attachments = (given = {}) => ({ cleared: false, removed: [], evicted: [], captions: new Map(), thumbnails: new Map(), ...given });

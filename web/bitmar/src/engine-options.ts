@@ -1,7 +1,8 @@
 // What a caption's or an answer's options are to the engine, checked.
 
-import { checkNumber, checkText, checkWhole, MOST_BEAMS, MOST_TOKENS, unlike } from './check.js';
+import { checkNumber, checkText, checkWhole, unlike } from './check.js';
 import type { EngineAskOptions, EngineOptions } from './engine.js';
+import { MOST_BEAMS, MOST_TOKENS } from './limits.js';
 import type { AskOptions, CaptionOptions } from './types.js';
 
 export function engineOptions(options: CaptionOptions): Omit<EngineOptions, 'readMemory'> {

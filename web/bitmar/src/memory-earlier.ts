@@ -6,7 +6,8 @@ import type { HostClient } from './host-client.js';
 import { writeArchive } from './memory-archive.js';
 import type { EarlierMemory } from './memory-types.js';
 import type { Picture } from './protocol.js';
-import { checkedState, type EarlierStore, type StoredState, type Thumbnail } from './store.js';
+import { checkedState } from './store-checks.js';
+import type { EarlierStore, StoredState, Thumbnail } from './store.js';
 import { asThumbnail } from './thumbnails.js';
 
 /** An episode that is in this model's memory now. */

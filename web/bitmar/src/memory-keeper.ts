@@ -10,7 +10,9 @@ import type { StorageStatus } from './memory-types.js';
 import { UNOPENED } from './memory-unopened.js';
 import { platform } from './platform.js';
 import type { Picture } from './protocol.js';
-import { checkedEarlier, checkedState, MemoryStore, storageFailure, type EarlierStore, type Store, type Thumbnail } from './store.js';
+import { checkedEarlier, checkedState, storageFailure } from './store-checks.js';
+import { MemoryStore } from './store-memory.js';
+import type { EarlierStore, Store, Thumbnail } from './store.js';
 import { asThumbnail } from './thumbnails.js';
 import { join, type Membership, type WriterNews } from './writer.js';
 

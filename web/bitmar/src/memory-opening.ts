@@ -1,10 +1,10 @@
 // What a keeper is made with, as the options say.
 
-import { checkFunction, isObject, unlike } from './check.js';
 import { BitMarError } from './errors.js';
 import type { KeeperOptions } from './memory-keeper.js';
 import type { MemorySettings } from './memory-options.js';
 import { platform } from './platform.js';
+import { checkedStore } from './store-checks.js';
 import type { Store } from './store.js';
 import { canChooseWriter, NO_LOCKS } from './writer.js';
 
@@ -31,12 +31,4 @@ function storeOpener({ persist, folder, store }: MemorySettings, model: string |
     if (model === undefined || (!store && platform().hasTabs && !canChooseWriter())) throw new BitMarError('storage_unavailable', NO_LOCKS);
     return open(model);
   };
-}
-
-/** What a function of the caller's has returned. */
-function checkedStore(store: unknown): Store {
-  const needed = ['load', 'append', 'replace', 'thumbnail', 'close'];
-  if (!isObject(store)) throw unlike('What memory.store returns', 'a store', store);
-  for (const name of needed) checkFunction(`${name} of the store that memory.store returns`, store[name]);
-  return store as unknown as Store;
 }

@@ -1,6 +1,7 @@
 // The options of a memory: checked before anything is loaded, and read once, so that what is used is what was checked.
 
-import { checkBoolean, checkFunction, checkNumber, checkOneOf, checkWhole, isObject, isSet, LONGEST_TIMER_MS, unlike } from './check.js';
+import { checkBoolean, checkFunction, checkNumber, checkOneOf, checkWhole, isObject, isSet, unlike } from './check.js';
+import { LONGEST_TIMER_MS } from './limits.js';
 import type { MemoryOptions } from './memory-types.js';
 
 const AUTOSAVE_MS = 1000;

@@ -3,7 +3,8 @@
 import type { PendingAttachments } from './attachments.js';
 import type { HostClient } from './host-client.js';
 import type { Attached } from './memory-attached.js';
-import { storageFailure, type Store, type StoredState, type Thumbnail } from './store.js';
+import { storageFailure } from './store-checks.js';
+import type { Store, StoredState, Thumbnail } from './store.js';
 import type { WriterNews } from './writer.js';
 
 /** A journal smaller than this is never compacted. */

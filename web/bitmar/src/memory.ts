@@ -1,8 +1,9 @@
-import { checkFinite, checkImageOrText, checkOptions, checkText, checkTime, checkWhole, isObject, isSet, MOST_LABEL_BYTES, unlike } from './check.js';
+import { checkFinite, checkImageOrText, checkOptions, checkText, checkTime, checkWhole, isObject, isSet, unlike } from './check.js';
 import type { EngineEpisode } from './engine.js';
 import { aborted, BitMarError, isAborted, unlessAborted } from './errors.js';
 import { SafeEventTarget } from './events.js';
 import { beforeSending } from './host-client.js';
+import { MOST_LABEL_BYTES } from './limits.js';
 import type {
   EarlierMemory,
   Episode,

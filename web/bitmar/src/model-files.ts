@@ -1,8 +1,9 @@
 // Where a model's files are, what they must be, and how they are asked for.
 
-import { checkFileSize, checkNumber, isAddress, isObject, isSet, LONGEST_TIMER_MS, unlike, wrong, type MOST_BYTES } from './check.js';
+import { checkFileSize, checkNumber, isAddress, isObject, isSet, unlike, wrong } from './check.js';
 import { download, type Checks, type DownloadOptions, type Wanted } from './download.js';
 import { BitMarError, messageOf } from './errors.js';
+import { LONGEST_TIMER_MS, type MOST_BYTES } from './limits.js';
 import { platform } from './platform.js';
 import type { LoadOptions, ModelAddresses } from './types.js';
 

@@ -1,5 +1,5 @@
 export { BitMar } from './bitmar.js';
-export { MOST_LABEL_BYTES } from './check.js';
+export { MOST_LABEL_BYTES } from './limits.js';
 export { BitMarError, type ErrorCode } from './errors.js';
 export type * from './types.js';
 export type { Memory } from './memory.js';

@@ -1,9 +1,6 @@
 // Where a memory is kept. The engine's state comes as bytes (a snapshot, and frames of what changed since); captions and
 // thumbnails, of which the engine knows nothing, lie beside it.
 
-import { isA, isObject } from './check.js';
-import { BitMarError, messageOf } from './errors.js';
-
 /** A small JPEG, WebP or PNG file. */
 export interface Thumbnail {
   /** Its media type, such as `image/jpeg`. */
@@ -99,72 +96,4 @@ export interface Store {
   eraseAside?(ids: readonly number[]): Promise<void>;
   /** What other models remembered in the same place. */
   earlier?(): Promise<readonly EarlierStore[]>;
-}
-
-/** What a store that is the caller's says, before anything is done with it. */
-export function checkedState(state: unknown): StoredState {
-  if (!isObject(state)) throw misshapen('load() of the store', 'no object');
-  const { snapshot, frames, sequence, captions, thumbnails, damaged = 0, rewrite = false } = state;
-  const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
-  const fits = {
-    snapshot: snapshot === null || isA(snapshot, 'Uint8Array'),
-    frames: Array.isArray(frames) && frames.every((frame) => isA(frame, 'Uint8Array')),
-    sequence: sequence === undefined || isCount(sequence), // without it the next save is of everything
-    captions: isA(captions, 'Map') && [...(captions as Map<unknown, unknown>)].every(([id, text]) => isCount(id) && typeof text === 'string'),
-    thumbnails: isA(thumbnails, 'Map') && [...(thumbnails as Map<unknown, unknown>)].every(([id, bytes]) => isCount(id) && isCount(bytes)),
-    damaged: isCount(damaged),
-    rewrite: typeof rewrite === 'boolean',
-  };
-  for (const [name, right] of Object.entries(fits)) if (!right) throw misshapen('load() of the store', `wrong ${name}`);
-  return state as unknown as StoredState;
-}
-
-/** As `checkedState`. */
-export function checkedEarlier(found: unknown): readonly EarlierStore[] {
-  const isEarlier = (each: unknown) =>
-    isObject(each) && typeof each.model === 'string' && Number.isFinite(each.savedMs) && ['load', 'thumbnail', 'delete'].every((name) => typeof each[name] === 'function');
-  if (!Array.isArray(found) || !found.every(isEarlier)) throw misshapen('earlier() of the store', 'no list of stores');
-  return found as EarlierStore[];
-}
-
-function misshapen(what: string, found: string): BitMarError {
-  return new BitMarError('storage_unavailable', `${what} gave ${found}`);
-}
-
-/** Whatever a store has thrown. */
-export function storageFailure(error: unknown): BitMarError {
-  return error instanceof BitMarError ? error : new BitMarError('storage_unavailable', messageOf(error), { cause: error });
-}
-
-/** Keeps thumbnails for as long as the page lives: for private modes and broken disks. The engine itself holds the episodes. */
-export class MemoryStore implements Store {
-  readonly durable = false;
-  readonly #thumbnails = new Map<number, Thumbnail>();
-
-  async load(): Promise<StoredState> {
-    return { snapshot: null, frames: [], sequence: 0, captions: new Map(), thumbnails: new Map() };
-  }
-
-  async append(_: Uint8Array, _sequence: number, attachments: Attachments): Promise<boolean> {
-    this.#attach(attachments);
-    return true;
-  }
-
-  async replace(_: Uint8Array, _sequence: number, attachments: Attachments): Promise<void> {
-    this.#attach(attachments);
-  }
-
-  async thumbnail(id: number): Promise<Thumbnail | undefined> {
-    return this.#thumbnails.get(id);
-  }
-
-  close(): void {
-    this.#thumbnails.clear();
-  }
-
-  #attach({ cleared, removed, evicted, thumbnails }: Attachments): void {
-    if (cleared) this.#thumbnails.clear();
-    for (const id of [...removed, ...evicted]) this.#thumbnails.delete(id);
-    for (const [id, thumbnail] of thumbnails) this.#thumbnails.set(id, thumbnail);
-  }
 }

@@ -1,8 +1,9 @@
 // What a watch is to its caller; the work is in video.ts, imported when something is watched.
 
 import type { BitMar } from './bitmar.js';
-import { checkFunction, checkNumber, checkOptions, isObject, isSet, LONGEST_TIMER_MS, unlike } from './check.js';
+import { checkFunction, checkNumber, checkOptions, isObject, isSet, unlike } from './check.js';
 import { BitMarError } from './errors.js';
+import { LONGEST_TIMER_MS } from './limits.js';
 import { demand } from './on-demand.js';
 import { platform } from './platform.js';
 import { anyOf, disposable } from './signals.js';
