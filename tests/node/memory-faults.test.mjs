@@ -100,7 +100,7 @@ describe('what cannot be read is not taken for nothing', () => {
   function withoutRights(run) {
     const script = `
       import { BitMar } from ${JSON.stringify(path('web/bitmar/dist/index-node.js'))};
-      import ${JSON.stringify(path('web/bitmar/dist/store-file.js'))};
+      import ${JSON.stringify(path('web/bitmar/dist/store/file.js'))};
       import { picture } from ${JSON.stringify(path('tests/node/helpers.mjs'))};
       const { memory } = await BitMar.load(${JSON.stringify(TINY)}, { worker: false, memory: { folder: ${JSON.stringify(folder)}, slots: 64, autosaveMs: 1e6 } });
       if (process.getuid() === 0) process.setuid(65534);

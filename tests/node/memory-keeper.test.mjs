@@ -4,8 +4,8 @@ import { after, afterEach, before, describe, test } from 'node:test';
 
 import { code, path } from './helpers.mjs';
 
-const { MemoryKeeper } = await import(path('web/bitmar/dist/memory-keeper.js'));
-const { BitMarError } = await import(path('web/bitmar/dist/errors.js'));
+const { MemoryKeeper } = await import(path('web/bitmar/dist/memory/keeper.js'));
+const { BitMarError } = await import(path('web/bitmar/dist/api/errors.js'));
 
 const encode = (value) => new TextEncoder().encode(JSON.stringify(value));
 const decode = (bytes) => JSON.parse(new TextDecoder().decode(bytes));

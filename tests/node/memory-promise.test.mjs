@@ -11,8 +11,8 @@ import { randomFrom } from '../chaos.mjs';
 import { code, MODEL, otherTinyModel, path, picture, png, TINY } from './helpers.mjs';
 import { base, everything, folder, models, nextSession as open } from './memory-helpers.mjs';
 
-const { writeArchive, readArchive } = await import(path('web/bitmar/dist/memory-archive.js'));
-const { FileStore } = await import(path('web/bitmar/dist/store-file.js'));
+const { writeArchive, readArchive } = await import(path('web/bitmar/dist/memory/archive.js'));
+const { FileStore } = await import(path('web/bitmar/dist/store/file.js'));
 const NOW = 1_800_000_000_000;
 const MAX_ID = 2 ** 52;
 const MAX_TIME = 8.64e15;
