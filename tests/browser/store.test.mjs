@@ -20,7 +20,7 @@ async function storePage(name, where = browser) {
   const wrong = complaints(page, server.url);
   await page.goto(`${server.url}tests/browser/blank.html`);
   await page.evaluate(async (name) => {
-    const { IndexedDbStore } = await import('/web/bitmar/dist/store-indexeddb.js');
+    const { IndexedDbStore } = await import('/web/bitmar/dist/store/indexeddb.js');
     globalThis.storeName = name;
     globalThis.open = (options) => new IndexedDbStore(name, options);
     globalThis.store = open();

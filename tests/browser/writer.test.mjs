@@ -20,7 +20,7 @@ describe('the writer among tabs', () => {
     const page = await browser.page();
     await page.goto(`${server.url}tests/browser/blank.html`);
     const writer = await page.evaluate(async (name) => {
-      const { canChooseWriter, join } = await import('/web/bitmar/dist/writer.js');
+      const { canChooseWriter, join } = await import('/web/bitmar/dist/store/writer.js');
       if (!canChooseWriter()) throw new Error('no locks');
       globalThis.seen = [];
       globalThis.member = await join(name, {

@@ -15,7 +15,7 @@ test('every exported symbol has a description', async () => {
 });
 
 test('every error code is in the reference, and no other', async () => {
-  const source = await readFile(path('web/bitmar/src/errors.ts'), 'utf8');
+  const source = await readFile(path('web/bitmar/src/api/errors.ts'), 'utf8');
   const [, list] = /ERROR_CODES = \[(.*?)\]/s.exec(source);
   const codes = [...list.matchAll(/^ {2}'(\w+)'/gm)].map(([, code]) => code).sort();
   const described = [...source.matchAll(/^ \* \| `(\w+)` \| .+ \|$/gm)].map(([, code]) => code);
@@ -24,9 +24,9 @@ test('every error code is in the reference, and no other', async () => {
 });
 
 test('defaults and limits stand with the options', async () => {
-  const types = await readFile(path('web/bitmar/src/types.ts'), 'utf8');
+  const types = await readFile(path('web/bitmar/src/api/types.ts'), 'utf8');
   const described = (option) => new RegExp(`/\\*\\*([^]*?)\\*/\\s*(?:readonly )?${option}\\?:`).exec(types)?.[1].split('/**').at(-1) ?? '';
   const wanted = { prompt: /63/, maxTokens: /Default 24/, numBeams: /at most 8.*Default 1/s, lengthPenalty: /-10 to 10/, temperature: /0 to 1,000. 0, the default/, topP: /1, the default/, seed: /2\^53 - 1. Default 0/, threads: /1 to 64.*default 2/s, interval: /Default 0/, kvCache: /default/ };
   for (const [option, pattern] of Object.entries(wanted)) assert.match(described(option), pattern, option);
-  assert.match(await readFile(path('web/bitmar/src/memory-types.ts'), 'utf8'), /at most 63 bytes of UTF-8/);
+  assert.match(await readFile(path('web/bitmar/src/memory/types.ts'), 'utf8'), /at most 63 bytes of UTF-8/);
 });

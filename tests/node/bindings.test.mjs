@@ -11,7 +11,7 @@ const KINDS = { double: 'number', float: 'number', int: 'number', bool: 'boolean
 
 /** The members of an interface of the package: name -> { kinds of the arguments, fields of the result's type }. */
 async function declared() {
-  const sources = ['engine.ts', 'memory-types.ts'];
+  const sources = ['engine.ts', 'memory/types.ts'];
   const files = await Promise.all(sources.map(async (name) => ts.createSourceFile(name, await readFile(path(`web/bitmar/src/${name}`), 'utf8'), ts.ScriptTarget.Latest)));
   const interfaces = new Map(files.flatMap((file) => file.statements.filter(ts.isInterfaceDeclaration).map((one) => [one.name.text, one])));
   const kind = ({ kind }) => ({ [ts.SyntaxKind.NumberKeyword]: 'number', [ts.SyntaxKind.BooleanKeyword]: 'boolean', [ts.SyntaxKind.StringKeyword]: 'string' })[kind] ?? 'any';

@@ -247,8 +247,8 @@ for (const worker of [true, false]) {
 }
 
 test('what the engine cannot convert ends its own call only', async () => {
-  const { hostHere } = await import(path('web/bitmar/dist/host-here.js'));
-  const { nodePlatform } = await import(path('web/bitmar/dist/platform-node.js'));
+  const { hostHere } = await import(path('web/bitmar/dist/worker/host-here.js'));
+  const { nodePlatform } = await import(path('web/bitmar/dist/platform/node.js'));
   const replies = [];
   let heard = () => {};
   const host = hostHere((reply) => (replies.push(reply), heard()), nodePlatform.decodePhoto);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { code, path } from './helpers.mjs';
 
-const archives = await import(path('web/bitmar/dist/memory-archive.js'));
+const archives = await import(path('web/bitmar/dist/memory/archive.js'));
 const { writeArchive } = archives;
 const readArchive = (bytes) => archives.readArchive(new Blob([bytes]));
 

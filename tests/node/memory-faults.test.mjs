@@ -1,38 +1,21 @@
 // What once lost a memory, or kept it from being saved, under node: each is the small form of a fault that somebody found.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmod, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
 import { BitMar } from 'bitmar';
 import { code, otherTinyModel, path, picture, png, TINY } from './helpers.mjs';
+import { base, everything, filesIn, folder, labels, models, nextSession } from './memory-helpers.mjs';
 
 const NOW = 1_800_000_000_000;
 const photo = (i) => picture(40 + 9 * i, 20 + ((i * 37) % 60), i + 1);
 const thumbnail = (i, size = 6) => new Blob([png(picture(size, size, i + 1))], { type: 'image/png' });
 
-let base, folder, models;
-beforeEach(async () => {
-  base = await mkdtemp(join(tmpdir(), 'bitmar-faults-'));
-  folder = join(base, 'memory');
-  models = [];
-});
-afterEach(async () => {
-  for (const model of models) model.dispose();
-  await rm(base, { recursive: true, maxRetries: 3 });
-});
-
 /** Another session with the memory in that folder. */
-async function open(options = {}, directory = TINY) {
-  models.pop()?.dispose();
-  models.push(await BitMar.load(directory, { worker: false, memory: { folder, slots: 64, autosaveMs: 1e6, earlier: 'leave', ...options } }));
-  return models[0].memory;
-}
-const everything = async (memory) => (await memory.list({ limit: 100_000 })).episodes;
-const labels = async (memory) => (await everything(memory)).map(({ label }) => label).sort();
+const open = (options = {}, directory = TINY) => nextSession({ slots: 64, earlier: 'leave', ...options }, directory);
 
 /** That many episodes with thumbnails, each saved by itself. */
 async function fill(memory, count = 3) {
@@ -49,11 +32,6 @@ async function begunAnew(memory) {
   empty.dispose();
 }
 
-/** All files below the folder. */
-async function filesIn(place) {
-  const entries = await readdir(place, { recursive: true, withFileTypes: true });
-  return Promise.all(entries.filter((entry) => entry.isFile()).map((entry) => readFile(join(entry.parentPath ?? entry.path, entry.name))));
-}
 const isKept = async (bytes) => (await filesIn(folder)).some((file) => file.equals(bytes));
 
 describe('a memory that another model has put aside', () => {
@@ -122,7 +100,7 @@ describe('what cannot be read is not taken for nothing', () => {
   function withoutRights(run) {
     const script = `
       import { BitMar } from ${JSON.stringify(path('web/bitmar/dist/index-node.js'))};
-      import ${JSON.stringify(path('web/bitmar/dist/store-file.js'))};
+      import ${JSON.stringify(path('web/bitmar/dist/store/file.js'))};
       import { picture } from ${JSON.stringify(path('tests/node/helpers.mjs'))};
       const { memory } = await BitMar.load(${JSON.stringify(TINY)}, { worker: false, memory: { folder: ${JSON.stringify(folder)}, slots: 64, autosaveMs: 1e6 } });
       if (process.getuid() === 0) process.setuid(65534);

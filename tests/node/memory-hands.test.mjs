@@ -1,43 +1,23 @@
 // What several hands do to one memory: forgetting, another writer where the lock was lost, exports beside imports, stores of the caller's.
 import assert from 'node:assert/strict';
-import { appendFile, cp, mkdtemp, readdir, readFile, rename, rm, unlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { appendFile, cp, readdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 
-import { BitMar } from 'bitmar';
 import { code, otherTinyModel, picture, TINY } from './helpers.mjs';
+import { base, filesIn, folder, labels, models, session } from './memory-helpers.mjs';
 
-let base, folder, models;
-beforeEach(async () => {
-  base = await mkdtemp(join(tmpdir(), 'bitmar-hands-'));
-  folder = join(base, 'memory');
-  models = [];
-});
-afterEach(async () => {
-  for (const model of models) model.dispose();
-  await rm(base, { recursive: true, force: true, maxRetries: 3 });
-});
-
-async function open(options = {}, model = TINY) {
-  const loaded = await BitMar.load(model, { memory: { slots: 64, folder, autosaveMs: 1e8, ...options } });
-  models.push(loaded);
-  return loaded.memory;
-}
+const open = (options = {}, model = TINY) => session({ slots: 64, ...options }, model);
 /** Closes the last one, and gives its lock time to go. */
 async function close() {
   models.pop().dispose();
   await new Promise((resolve) => setTimeout(resolve, 50));
 }
 const thing = (seed) => picture(20 + 7 * seed, 30 + ((11 * seed) % 40), seed + 1);
-const labels = async (memory) => (await memory.list({ limit: 1000 })).episodes.map(({ label }) => label).sort();
 const thumbnail = (text) => new Blob([text], { type: 'image/png' });
 
 /** Every file below a folder, as text. */
-async function texts(from = folder) {
-  const names = await readdir(from, { recursive: true, withFileTypes: true });
-  return Promise.all(names.filter((each) => each.isFile()).map((each) => readFile(join(each.parentPath ?? each.path, each.name), 'latin1')));
-}
+const texts = async (from = folder) => (await filesIn(from)).map((file) => file.toString('latin1'));
 
 describe('what was forgotten, or had to make room', () => {
   test('is in no file after the next save: no label, caption or thumbnail', async () => {

@@ -1,11 +1,11 @@
 // Saving and loading, with an engine that is a list and a store that fails on demand.
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { after, afterEach, before, describe, test } from 'node:test';
 
 import { code, path } from './helpers.mjs';
 
-const { MemoryKeeper } = await import(path('web/bitmar/dist/memory-keeper.js'));
-const { BitMarError } = await import(path('web/bitmar/dist/errors.js'));
+const { MemoryKeeper } = await import(path('web/bitmar/dist/memory/keeper.js'));
+const { BitMarError } = await import(path('web/bitmar/dist/api/errors.js'));
 
 const encode = (value) => new TextEncoder().encode(JSON.stringify(value));
 const decode = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
@@ -148,7 +148,7 @@ function keeperOf(disk, options = {}) {
   });
   const write = (id, text, bytes) => {
     host.set(id, text);
-    keeper.attach(id, text, bytes && thumbnail(bytes));
+    keeper.attached.attach(id, text, bytes && thumbnail(bytes));
     keeper.changed();
   };
   return { keeper, host, seen, write };
@@ -158,7 +158,7 @@ async function episodesOn(disk) {
   const { keeper, host } = keeperOf(disk);
   await keeper.open();
   keeper.close();
-  return { episodes: [...host.episodes], captions: [...keeper.captions] };
+  return { episodes: [...host.episodes], captions: [...keeper.attached.captions] };
 }
 const same = (...entries) => ({ episodes: entries, captions: entries });
 
@@ -228,7 +228,7 @@ describe('the keeper', () => {
     write(2, 'b', 20);
     await assert.rejects(keeper.save(), code('storage_full'));
     write(3, 'c');
-    keeper.remove(1);
+    keeper.attached.remove(1);
     await assert.rejects(keeper.save(), code('storage_full'));
     assert.equal(keeper.status.durable, false);
     assert.equal(keeper.status.error.code, 'storage_full');
@@ -296,7 +296,7 @@ describe('the keeper', () => {
     await keeper.save();
     assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b']));
     assert.deepEqual([...disk.thumbnails.keys()], [2]);
-    assert.equal(keeper.budget.bytes, 20);
+    assert.equal(keeper.attached.budget.bytes, 20);
     // Also where nothing has changed; and what is still there stays.
     Object.assign(disk, { snapshot: null, frames: [] });
     await keeper.save();
@@ -431,7 +431,7 @@ describe('the keeper', () => {
     disk.snapshot = encode({ ...decode(disk.snapshot), episodes: [[1, 'a']], dropped: 1 });
     const second = keeperOf(disk);
     await second.keeper.open();
-    assert.deepEqual([...second.keeper.captions], [[1, 'a']]);
+    assert.deepEqual([...second.keeper.attached.captions], [[1, 'a']]);
     await second.keeper.save();
     assert.deepEqual([[...disk.captions.keys()], [...disk.thumbnails.keys()]], [[1], [1]]);
     for (const one of [keeper, second.keeper]) one.close();
@@ -444,7 +444,7 @@ describe('the keeper', () => {
     for (let id = 1; id <= 8; id += 1) write(id, `${id}`, 300);
     await keeper.save();
     assert.deepEqual([...disk.thumbnails.keys()], [6, 7, 8]);
-    keeper.remove(7);
+    keeper.attached.remove(7);
     await keeper.save();
     assert.deepEqual([...disk.thumbnails.keys()], [6, 8]);
     const less = keeperOf(disk, { thumbnailBytes: 400 });
@@ -452,5 +452,96 @@ describe('the keeper', () => {
     await less.keeper.save();
     assert.deepEqual([...disk.thumbnails.keys()], [8]);
     for (const one of [keeper, less.keeper]) one.close();
+  });
+});
+
+/** As navigator.locks, which node lacks: of each name one holder, and a queue. */
+class Locks {
+  #queues = new Map();
+
+  async request(name, { ifAvailable = false, signal }, take) {
+    const queue = this.#queues.get(name) ?? [];
+    this.#queues.set(name, queue);
+    if (ifAvailable && queue.length) return take(null);
+    const turn = {};
+    turn.comes = new Promise((comes, gone) => {
+      turn.begin = comes;
+      signal?.addEventListener('abort', () => turn !== queue[0] && (queue.splice(queue.indexOf(turn), 1), gone(signal.reason)));
+    });
+    if (queue.push(turn) === 1) turn.begin();
+    await turn.comes;
+    await take({ name });
+    queue.shift();
+    queue[0]?.begin();
+  }
+}
+
+describe('keepers of several tabs', () => {
+  const keepers = [];
+  before(() => (globalThis.navigator = { locks: new Locks() }));
+  after(() => delete globalThis.navigator);
+  afterEach(() => keepers.splice(0).forEach((keeper) => keeper.close())); // an open one keeps the process alive
+
+  async function tab(disk) {
+    const told = [];
+    const one = keeperOf(disk, {
+      hasTabs: true,
+      openStore: async () => Object.assign(disk.store(), { group: 'tabs' }),
+      onStatus: ({ role, durable }) => told.push(`${role}${durable ? '' : ', not durable'}`),
+    });
+    keepers.push(one.keeper);
+    await one.keeper.open();
+    return { ...one, told };
+  }
+  const until = async (done) => {
+    for (let i = 0; i < 200 && !done(); i += 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.ok(done(), String(done));
+  };
+
+  test('one writes, the other follows and takes its place; what the first did last is there', async () => {
+    const disk = new Disk();
+    const [first, second] = [await tab(disk), await tab(disk)];
+    assert.deepEqual([first.told, second.told], [['writer'], ['reader']]);
+    first.write(1, 'a');
+    await first.keeper.save();
+    await until(() => second.host.episodes.size === 1);
+    const loads = second.host.asked.length;
+    first.write(2, 'b');
+    await first.keeper.save();
+    await until(() => second.host.episodes.size === 2);
+    assert.deepEqual(second.host.asked.slice(loads), ['load'], 'the frame alone');
+    assert.deepEqual([...second.keeper.attached.captions], [[1, 'a'], [2, 'b']]);
+
+    const before = [disk.snapshot, disk.frames.length];
+    second.write(9, 'a reader writes nothing');
+    assert.equal(second.keeper.dirty, false);
+    await second.keeper.save();
+    assert.deepEqual([disk.snapshot, disk.frames.length], before);
+
+    first.write(3, 'c');
+    const last = first.keeper.save();
+    await new Promise((resolve) => setTimeout(resolve));
+    first.keeper.close();
+    await last;
+    await until(() => second.keeper.status.role === 'writer');
+    assert.deepEqual(second.told, ['reader', 'writer']);
+    assert.deepEqual([...second.host.episodes], [[1, 'a'], [2, 'b'], [3, 'c']]);
+    second.write(4, 'd');
+    await second.keeper.save();
+    second.keeper.close();
+    assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b'], [3, 'c'], [4, 'd']));
+    assert.equal(disk.open, 0);
+  });
+
+  test('a follower that is closed never writes, and lets the next one have its turn', async () => {
+    const disk = new Disk();
+    const [first, second, third] = [await tab(disk), await tab(disk), await tab(disk)];
+    second.keeper.close();
+    first.keeper.close();
+    await until(() => third.keeper.status.role === 'writer');
+    assert.deepEqual([first.told, second.told, third.told], [['writer'], ['reader'], ['reader', 'writer']]);
+    await assert.rejects(second.keeper.save(), code('disposed'));
+    third.keeper.close();
+    assert.equal(disk.open, 0);
   });
 });

@@ -1,40 +1,21 @@
 // What the memory promises, with the engine and a folder: a flush saves or rejects, fewer slots forget nobody, an import is taken whole or
 // not at all, and a new model sees again what the one before it remembered.
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { crc32 } from 'node:zlib';
 
 import { BitMar } from 'bitmar';
 import { randomFrom } from '../chaos.mjs';
 import { code, MODEL, otherTinyModel, path, picture, png, TINY } from './helpers.mjs';
+import { base, everything, folder, models, nextSession as open } from './memory-helpers.mjs';
 
-const { writeArchive, readArchive } = await import(path('web/bitmar/dist/memory-archive.js'));
-const { FileStore } = await import(path('web/bitmar/dist/store-file.js'));
+const { writeArchive, readArchive } = await import(path('web/bitmar/dist/memory/archive.js'));
+const { FileStore } = await import(path('web/bitmar/dist/store/file.js'));
 const NOW = 1_800_000_000_000;
 const MAX_ID = 2 ** 52;
 const MAX_TIME = 8.64e15;
-
-let base, folder, models;
-beforeEach(async () => {
-  base = await mkdtemp(join(tmpdir(), 'bitmar-promise-'));
-  folder = join(base, 'memory');
-  models = [];
-});
-afterEach(async () => {
-  for (const model of models) model.dispose();
-  await rm(base, { recursive: true, maxRetries: 3 });
-});
-
-/** The memory in that folder, of another session: the one before is over. */
-async function open(memory = {}, directory = TINY) {
-  models.pop()?.dispose();
-  models.push(await BitMar.load(directory, { worker: false, memory: { folder, autosaveMs: 1e6, ...memory } }));
-  return models[0].memory;
-}
-const everything = async (memory) => (await memory.list({ limit: 100_000 })).episodes;
 
 // ---- Bytes as the engine writes them, with any contents ----
 

@@ -192,5 +192,5 @@ test('no eval, no addresses of other hosts in what is shipped; one place that ma
     for (const _ of text.matchAll(/createObjectURL/g)) blobs.push(file.replace(/^chunk-.*/, 'chunk'));
     for (const [address] of text.matchAll(/https?:\/\/[a-z0-9.-]+/g)) assert.fail(`${file}: ${address}`);
   }
-  assert.deepEqual(blobs, ['chunk', 'platform-browser.js']); // the bundle, and what it is made from, which is not packed
+  assert.deepEqual(blobs, ['chunk', 'platform/browser.js']); // the bundle, and what it is made from, which is not packed
 });

@@ -5,8 +5,8 @@ import { test } from 'node:test';
 
 import { path, picture, png, sample, SAMPLES } from './helpers.mjs';
 
-const { sizeOf } = await import(path('web/bitmar/dist/photo-size.js'));
-const { decodePhoto } = await import(path('web/bitmar/dist/photos-node.js'));
+const { sizeOf } = await import(path('web/bitmar/dist/platform/photo-size.js'));
+const { decodePhoto } = await import(path('web/bitmar/dist/platform/photos-node.js'));
 const blob = (...parts) => new Blob(parts.map((part) => (typeof part === 'string' ? Buffer.from(part, 'latin1') : Uint8Array.from(part))));
 
 test('of photos is that of their pixels', async () => {

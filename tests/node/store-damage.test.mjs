@@ -11,7 +11,7 @@ import { BitMar } from 'bitmar';
 import { randomFrom } from '../chaos.mjs';
 import { code, engineModule, engineOf, path, picture, png, TINY } from './helpers.mjs';
 
-const { FileStore } = await import(path('web/bitmar/dist/store-file.js'));
+const { FileStore } = await import(path('web/bitmar/dist/store/file.js'));
 const FLIPS = Number(process.env.BITMAR_FLIPS ?? 200);
 const SEED = Number(process.env.BITMAR_SEED ?? Date.now() % 1_000_000);
 const NOW = 1_800_000_000_000;
@@ -283,7 +283,7 @@ test('a folder that cannot be written opens with its episodes, to be read', { sk
   await chmod(folder, 0o555);
   // Root may write everything: a child does without it.
   const script = `
-    import ${JSON.stringify(path('web/bitmar/dist/store-file.js'))};
+    import ${JSON.stringify(path('web/bitmar/dist/store/file.js'))};
     import { BitMar } from ${JSON.stringify(path('web/bitmar/dist/index-node.js'))};
     import { picture } from ${JSON.stringify(path('tests/node/helpers.mjs'))};
     const { memory } = await BitMar.load(${JSON.stringify(TINY)}, { worker: false, memory: { folder: ${JSON.stringify(folder)} } });

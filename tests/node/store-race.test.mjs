@@ -12,7 +12,7 @@ import { code, path } from './helpers.mjs';
 
 const ROUNDS = Number(process.env.BITMAR_ROUNDS ?? 5);
 const CONTENDER = path('tests/node/fixtures/contender.mjs');
-const { FileStore } = await import(path('web/bitmar/dist/store-file.js'));
+const { FileStore } = await import(path('web/bitmar/dist/store/file.js'));
 
 /** A folder whose path is too long for a socket's, and another name for it. */
 async function places() {
@@ -97,7 +97,7 @@ describe('processes that want the same folder', () => {
     const base = await mkdtemp(join(tmpdir(), 'bitmar-alone-'));
     await cp(path('web/bitmar/dist'), join(base, 'dist'), { recursive: true, filter: (name) => !name.endsWith('wasm') });
     await cp(path('web/bitmar/package.json'), join(base, 'package.json'));
-    const { FileStore: Alone } = await import(join(base, 'dist/store-file.js'));
+    const { FileStore: Alone } = await import(join(base, 'dist/store/file.js'));
     const store = new Alone(join(base, 'memory'));
     await store.load();
     assert.equal(store.exclusive, false);

@@ -9,10 +9,10 @@ import { promisify } from 'node:util';
 
 import { code, path } from './helpers.mjs';
 
-const STORE = path('web/bitmar/dist/store-file.js');
+const STORE = path('web/bitmar/dist/store/file.js');
 const { FileStore } = await import(STORE);
-const { record, snapshotFile } = await import(path('web/bitmar/dist/store-records.js'));
-const { MemoryStore } = await import(path('web/bitmar/dist/store.js'));
+const { record, snapshotFile } = await import(path('web/bitmar/dist/store/records.js'));
+const { MemoryStore } = await import(path('web/bitmar/dist/store/in-memory.js'));
 
 const bytes = (...values) => Uint8Array.from(values);
 const attachments = (given = {}) => ({ cleared: false, removed: [], evicted: [], captions: new Map(), thumbnails: new Map(), ...given });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { path } from './helpers.mjs';
 
-const { ThumbnailBudget } = await import(path('web/bitmar/dist/thumbnails.js'));
+const { ThumbnailBudget } = await import(path('web/bitmar/dist/store/thumbnails.js'));
 
 test('thumbnails: the oldest make room', () => {
   const budget = new ThumbnailBudget(100);

@@ -6,6 +6,7 @@
 //   dist/worker.js, dist/worker-threads.js  the worker, without any import
 import { createHash } from 'node:crypto';
 import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { build, transform } from 'esbuild';
@@ -29,7 +30,7 @@ for (const name of ['simd.wasm', 'relaxed.wasm', 'relaxed-threads.wasm', 'relaxe
 // The scripts of the builds with one thread differ in nothing but a file's name that they never ask for: one does for both.
 const script = await readFile(built('bitmar-simd.mjs'), 'utf8');
 if (script.replaceAll('bitmar-simd', 'bitmar-relaxed') !== (await readFile(built('bitmar-relaxed.mjs'), 'utf8'))) {
-  throw new Error('The scripts of the builds simd and relaxed differ: src/loaders.ts and src/worker.ts take one for the other');
+  throw new Error('The scripts of the builds simd and relaxed differ: src/worker/loaders.ts and src/worker.ts take one for the other');
 }
 await writeFile(path('wasm/bitmar-simd.mjs'), (await transform(script, { format: 'esm', minify: true })).code);
 await copyFile(new URL('LICENSE', root), new URL('../LICENSE', import.meta.url));
@@ -61,13 +62,12 @@ const options = {
   external: ['bitmar-model'],
   logLevel: 'warning',
 };
-for (const name of await readdir(dist)) if (name.startsWith('chunk-')) await rm(path(name));
 await build({ ...options, entryPoints: [path('worker.js'), path('worker-threads.js')], define: { 'import.meta.url': 'self.location.href' } });
-await build({ ...options, entryPoints: [path('index.js'), path('service-worker.js')], splitting: true, chunkNames: 'chunk-[hash]', external: ['bitmar-model', './wasm/*'] });
+await build({ ...options, entryPoints: [path('index.js'), path('service-worker.js')], splitting: true, chunkNames: 'chunk-[hash]', external: ['bitmar-model', path('wasm/*')] });
 
 // ---- What node runs as it is: without the comments, which are in the repository ----
 const bundles = /^(chunk-.*|index|service-worker|worker|worker-threads)\.js$/;
-for (const name of await readdir(dist)) {
+for (const name of await readdir(dist, { recursive: true })) {
   if (!name.endsWith('.js') || bundles.test(name)) continue;
   await writeFile(path(name), (await transform(await readFile(path(name), 'utf8'), { format: 'esm', target: 'node20' })).code);
 }
@@ -77,7 +77,7 @@ const needed = new Set();
 async function need(name) {
   if (needed.has(name)) return;
   needed.add(name);
-  for (const [, other] of (await readFile(path(name), 'utf8')).matchAll(/from '\.\/(.+)\.js'/g)) await need(`${other}.d.ts`);
+  for (const [, other] of (await readFile(path(name), 'utf8')).matchAll(/from '(\..+)\.js'/g)) await need(posix.join(posix.dirname(name), `${other}.d.ts`));
 }
 for (const name of ['index.d.ts', 'index-node.d.ts', 'service-worker.d.ts', 'worker.d.ts', 'worker-threads.d.ts']) await need(name);
-for (const name of await readdir(dist)) if (name.endsWith('.d.ts') && !needed.has(name)) await rm(path(name));
+for (const name of await readdir(dist, { recursive: true })) if (name.endsWith('.d.ts') && !needed.has(name)) await rm(path(name));

@@ -5,11 +5,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { type Asked, type Output, parse, USAGE, UsageError, wantsJson } from './cli-arguments.js';
-import { readPhoto, withoutFolders } from './cli-photos.js';
-import { ProgressBar } from './cli-progress.js';
-import { serve } from './cli-serve.js';
-import { messageOf } from './errors.js';
+import { messageOf } from './api/errors.js';
+import { type Asked, type Output, parse, USAGE, UsageError, wantsJson } from './cli/arguments.js';
+import { readPhoto, withoutFolders } from './cli/photos.js';
+import { ProgressBar } from './cli/progress.js';
+import { serve } from './cli/serve.js';
 import { type Answer, BitMar, BitMarError, type Caption, type ErrorCode } from './index-node.js';
 
 type Arguments = ReturnType<typeof parse>;

@@ -1,7 +1,7 @@
 // The types of what wasm/bindings.cpp and wasm/photos.cpp export to JavaScript.
 
-import type { LoadReport, Recognition, Written } from './memory-types.js';
-import type { RawPixels } from './types.js';
+import type { RawPixels } from './api/types.js';
+import type { LoadReport, Recognition, Written } from './memory/types.js';
 
 export interface EngineOptions {
   prompt: string;

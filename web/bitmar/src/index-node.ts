@@ -1,7 +1,7 @@
 // The package in node.
 
-import { nodePlatform } from './platform-node.js';
-import { usePlatform } from './platform.js';
+import { nodePlatform } from './platform/node.js';
+import { usePlatform } from './platform/platform.js';
 
 usePlatform(nodePlatform);
 

@@ -1,7 +1,7 @@
 // The package in a browser.
 
-import { browserPlatform } from './platform-browser.js';
-import { usePlatform } from './platform.js';
+import { browserPlatform } from './platform/browser.js';
+import { usePlatform } from './platform/platform.js';
 
 usePlatform(browserPlatform);
 

@@ -1,7 +1,7 @@
-export { BitMar } from './bitmar.js';
-export { MOST_LABEL_BYTES } from './check.js';
-export { BitMarError, type ErrorCode } from './errors.js';
-export type * from './types.js';
-export type { Memory } from './memory.js';
-export * from './memory-types.js';
-export type { Attachments, EarlierStore, Store, StoredState, Thumbnail } from './store.js';
+export { BitMar } from './api/bitmar.js';
+export { MOST_LABEL_BYTES } from './api/limits.js';
+export { BitMarError, type ErrorCode } from './api/errors.js';
+export type * from './api/types.js';
+export type { Memory } from './api/memory.js';
+export * from './memory/types.js';
+export type { Attachments, EarlierStore, Store, StoredState, Thumbnail } from './store/store.js';

@@ -1,14 +1,14 @@
 // The package for service workers, which must not import() anything: all that the package imports on demand there is imported at once.
 
-import * as captionAll from './caption-all.js';
-import * as hostHere from './host-here.js';
-import { LOADERS } from './loaders.js';
-import * as memory from './memory-parts.js';
-import { ON_DEMAND } from './on-demand.js';
-import * as photoFiles from './photo-files.js';
-import { STORES } from './platform-browser.js';
-import * as indexedDb from './store-indexeddb.js';
+import * as captionAll from './api/caption-all.js';
+import { ON_DEMAND } from './api/on-demand.js';
+import * as memory from './memory/parts.js';
+import { STORES } from './platform/browser.js';
+import * as photoFiles from './platform/photo-files.js';
+import * as indexedDb from './store/indexeddb.js';
 import * as script from './wasm/bitmar-simd.mjs';
+import * as hostHere from './worker/host-here.js';
+import { LOADERS } from './worker/loaders.js';
 
 ON_DEMAND.hostHere = async () => hostHere;
 ON_DEMAND.memory = async () => memory;

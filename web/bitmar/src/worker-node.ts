@@ -2,10 +2,10 @@
 
 import { parentPort } from 'node:worker_threads';
 
-import { Host } from './host.js';
-import { LOADERS } from './loaders.js';
-import { decodePhoto } from './photos-node.js';
-import type { Request } from './protocol.js';
+import { decodePhoto } from './platform/photos-node.js';
+import { Host } from './worker/host.js';
+import { LOADERS } from './worker/loaders.js';
+import type { Request } from './worker/protocol.js';
 
 const port = parentPort!;
 const host = new Host((reply) => port.postMessage(reply), LOADERS, decodePhoto);

@@ -3,8 +3,8 @@
 
 import create from './wasm/bitmar-relaxed-threads.mjs';
 
-import { Host } from './host.js';
-import type { Request } from './protocol.js';
+import { Host } from './worker/host.js';
+import type { Request } from './worker/protocol.js';
 
 // In another thread Emscripten's script has taken over already.
 if (self.name !== 'em-pthread') {

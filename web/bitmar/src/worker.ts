@@ -3,8 +3,8 @@
 
 import create from './wasm/bitmar-simd.mjs';
 
-import { Host } from './host.js';
-import type { Request } from './protocol.js';
+import { Host } from './worker/host.js';
+import type { Request } from './worker/protocol.js';
 
 const one = async () => ({ default: create });
 const host = new Host((reply) => self.postMessage(reply), { simd: one, relaxed: one });

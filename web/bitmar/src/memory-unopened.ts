@@ -1,4 +1,0 @@
-import type { StorageStatus } from './memory-types.js';
-
-/** Where a memory lives before it is opened. */
-export const UNOPENED: StorageStatus = { durable: false, exclusive: true, role: 'writer', damaged: 0, error: null };
