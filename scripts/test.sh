@@ -187,7 +187,7 @@ test_bundlers() {
 
 test_browsers() {
   "$ROOT/scripts/setup.sh" npm
-  need firefox-esr /usr/bin/WebKitWebDriver:webkit2gtk-driver xvfb-run:xvfb xauth
+  need firefox-esr WebKitWebDriver:webkit2gtk-driver xvfb-run:xvfb xauth
   "$ROOT/scripts/build.sh" wasm web
   (cd "$ROOT/tests/browsers" && npm ci --ignore-scripts --no-audit --no-fund)
   say "Firefox ESR and WebKitGTK"

@@ -8,7 +8,7 @@ import { complaints, disposeNodeModel, launch, MODEL, nodeModel, path, serve } f
 
 const IMAGES = path('tests/golden/images');
 const FILES = (await readdir(IMAGES)).filter((name) => /\.(png|jpg)$/.test(name) && !/^(bomb|empty|huge)/.test(name));
-const { decodePhoto } = await import(path('web/bitmar/dist/photos-node.js'));
+const { decodePhoto } = await import(path('web/bitmar/dist/platform/photos-node.js'));
 
 describe('a file in Chromium and under node', () => {
   let server, browser, page, wrong;

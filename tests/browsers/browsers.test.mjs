@@ -109,7 +109,7 @@ for (const [name, launch] of Object.entries({ 'Firefox ESR': firefox, WebKitGTK:
           if (text && !/…|\.\.\./.test(text)) return text;
           await new Promise((resolve) => setTimeout(resolve, 200));
         }
-        return `nothing: ${document.body.innerText.slice(0, 300)}`;
+        return `nothing: ${document.body.textContent.slice(0, 300)}`;
       };
       await page.open(demo.url);
       const first = await page.run(caption);
