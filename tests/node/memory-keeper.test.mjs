@@ -544,4 +544,45 @@ describe('keepers of several tabs', () => {
     third.keeper.close();
     assert.equal(disk.open, 0);
   });
+
+  test('of two tabs that could not read what was kept, one begins anew: the other has the new memory, and saves to it', async () => {
+    const disk = new Disk();
+    disk.failure = 'invalid_state';
+    const [first, second] = [await tab(disk), await tab(disk)];
+    assert.equal(second.keeper.status.error.code, 'invalid_state');
+    disk.failure = undefined;
+    first.keeper.beginAnew(true);
+    first.write(1, 'a');
+    await first.keeper.save();
+    await until(() => second.host.episodes.size === 1);
+    assert.deepEqual([second.keeper.status.durable, second.keeper.status.error], [true, null]);
+    first.keeper.close();
+    await until(() => second.keeper.status.role === 'writer');
+    second.write(2, 'b');
+    await second.keeper.save();
+    second.keeper.close();
+    assert.deepEqual(await episodesOn(disk), same([1, 'a'], [2, 'b']));
+    assert.equal(disk.open, 0);
+  });
+
+  test('who takes the place of a writer and cannot read what was kept says so, and may begin anew', async () => {
+    const disk = new Disk();
+    const [first, second] = [await tab(disk), await tab(disk)];
+    first.write(1, 'a');
+    await first.keeper.save();
+    await until(() => second.host.episodes.size === 1);
+    disk.failure = 'invalid_state';
+    first.keeper.close();
+    await until(() => second.keeper.status.error?.code === 'invalid_state');
+    assert.equal(second.keeper.status.role, 'writer');
+    second.write(2, 'b');
+    await assert.rejects(second.keeper.save(), code('invalid_state'));
+    disk.failure = undefined;
+    second.keeper.beginAnew(false);
+    await second.keeper.save();
+    assert.ok(second.keeper.status.durable);
+    assert.equal(disk.aside.length, 1);
+    second.keeper.close();
+    assert.equal(disk.open, 0);
+  });
 });

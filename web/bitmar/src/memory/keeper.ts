@@ -216,10 +216,11 @@ export class MemoryKeeper {
     this.#tell({ durable: false, error: new BitMarError('read_only', 'The storage can be read and not written') });
   }
 
-  /** The engine's memory from the store. Whether anything was ever kept. */
+  /** The engine's memory from the store, also from one that could not be read before. Whether anything was ever kept. */
   async #load(): Promise<boolean> {
     const { shrink, host } = this.#options;
-    const state = checkedState(await this.#store.load());
+    const { place } = this.#state;
+    const state = checkedState(await keptIn(place).load());
     const { snapshot, frames, damaged = 0 } = state;
     const found = snapshot !== null || frames.length > 0;
     let report = { droppedSlots: 0, droppedFrames: 0, gaps: 0, sequence: 0 };
@@ -230,6 +231,7 @@ export class MemoryKeeper {
     this.#damaged = Math.max(this.#damaged, lost);
     this.#saver.loaded(state, report.sequence, lost);
     this.attached.load(state);
+    if (place.kind === 'spoiled' && this.#state.place === place) this.#moveTo({ kind: 'store', store: place.spoiled, member: place.member });
     if (found) await this.#dropOrphans();
     this.#options.onLoad();
     return found;
@@ -274,7 +276,7 @@ export class MemoryKeeper {
     const store = new MemoryStore();
     if (spoiled) {
       this.#saver.spoiled();
-      this.#moveTo({ kind: 'spoiled', store, spoiled: place.store, member: this.#member });
+      this.#moveTo({ kind: 'spoiled', store, spoiled: keptIn(place), member: this.#member });
     } else {
       for (const each of storesOf(place)) told(() => each.close());
       this.#leave();
@@ -344,10 +346,12 @@ export class MemoryKeeper {
   async #promote(): Promise<void> {
     if (this.#closed) return;
     try {
-      if (!(await this.#load())) await this.#bringOver(); // what the other did last may not have been told
+      const found = await this.#load(); // what the other did last may not have been told
       this.#become('writer');
+      if (!found) await this.#bringOver();
       this.#tellStore();
     } catch (error) {
+      this.#become('writer');
       this.#giveUp(error);
     }
   }
@@ -441,6 +445,11 @@ export class MemoryKeeper {
       });
     });
   }
+}
+
+/** Where what was kept lies, readable or not. */
+function keptIn(place: Place): Store {
+  return place.kind === 'spoiled' ? place.spoiled : place.store;
 }
 
 function storesOf(place: Place): Store[] {
