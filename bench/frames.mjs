@@ -1,7 +1,8 @@
 // Milliseconds from pixels to caption, greedy or by BEAMS, every build that the platform has, two threads where the build has threads:
 //   the bundled sample photos (480 pixels at most) over and over, in node and in Chromium, as the package reports them;
 //   in Chromium the first caption of a JPEG file after the model is loaded, in a page that has captioned nothing before;
-//   and a webcam's frames as they come: the sample photos as a film of 30 frames a second, another photo each.
+//   and a webcam's frames as they come: the sample photos as a film of 30 frames a second, another photo each;
+//   and, as a stand-in for a phone, the sample photos in a page whose thread Chromium slows down to a quarter, with the heap that it takes.
 // usage: npm run build && node bench/frames.mjs [ROUNDS] [simd|relaxed|relaxed-threads|all] [BEAMS]
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -77,6 +78,34 @@ async function webcamFrames({ build, count, numBeams }) {
 
 // ---- Here ----
 
+const SLOWER = 4; // than this machine
+
+/** Computed in the page's own thread, which alone is slowed down: that of a worker is not. */
+async function phone(page, blank, task) {
+  const session = await page.context().newCDPSession(page);
+  await page.goto(blank);
+  await session.send('Emulation.setCPUThrottlingRate', { rate: SLOWER });
+  const { rows, engineBytes } = await page.evaluate(async ({ build, rounds, samples, numBeams }) => {
+    const { BitMar } = await import('bitmar');
+    const model = await BitMar.load('/models/default/', { build, worker: false });
+    const pictures = await Promise.all(samples.map(async (name) => createImageBitmap(await (await fetch(`/web/demo/public/samples/${name}.jpg`)).blob())));
+    const rows = [];
+    for (let round = -1; round < rounds; round += 1) {
+      for (const picture of pictures) {
+        const start = performance.now();
+        const { timings } = await model.caption(picture, { numBeams });
+        if (round >= 0) rows.push([timings.visionMs, timings.textMs, performance.now() - start]);
+      }
+    }
+    globalThis.model = model; // the heap is measured with it
+    return { rows, engineBytes: Object.values(model.info.bytes).reduce((sum, bytes) => sum + bytes) };
+  }, task);
+  await session.send('HeapProfiler.enable');
+  await session.send('HeapProfiler.collectGarbage');
+  const { usedSize, backingStorageSize = 0 } = await session.send('Runtime.getHeapUsage');
+  return { rows, heap: { script: usedSize, buffers: backingStorageSize, engine: engineBytes } };
+}
+
 const show = (what, columns) => {
   const figures = Object.entries(columns).map(([name, { p50, p95 }]) => `${name} ${p50.toFixed(1)} / ${p95.toFixed(1)}`);
   console.log(`${what}: ${figures.join(', ')} ms (p50 / p95 of ${Object.values(columns)[0].count})`);
@@ -123,6 +152,13 @@ export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-thr
         await fresh.close();
       }
       report(`Chromium ${build}, first photo`, columns(stages, rows));
+    }
+    for (const build of builds.filter((name) => !name.endsWith('threads'))) {
+      const what = `Chromium ${build}, in a page slowed down ${SLOWER} times, photos`;
+      const { rows, heap } = await phone(await browser.page(), blank, { build, rounds: Math.min(rounds, 5), samples: SAMPLES, numBeams });
+      report(what, columns(stages, rows));
+      const megabytes = Object.entries(heap).map(([name, bytes]) => `${name} ${(bytes / 1e6).toFixed(1)}`);
+      console.log(`${what}: heap ${megabytes.join(', ')} MB`);
     }
     await browser.close();
     browser = await launch(...webcam(reel));
