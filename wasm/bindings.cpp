@@ -345,10 +345,20 @@ val result(const Engine& engine) {
   val object = result_of(caption);
   object.set("text", caption.text);
   object.set("confidence", caption.confidence ? val(*caption.confidence) : val::null());
+  val alternatives = val::array();
+  for (const bitmar::Alternative& other : caption.alternatives) {
+    val entry = val::object();
+    entry.set("text", other.text);
+    entry.set("logProbability", other.log_probability);
+    alternatives.call<void>("push", entry);
+  }
+  object.set("alternatives", alternatives);
   return object;
 }
 
 std::string kernels_name(const Engine& engine) { return engine.kernels_name(); }
+
+std::size_t parameters(Engine& engine) { return engine.model().weights().parameters; }
 
 val bytes(const Engine& engine) {
   const bitmar::MemoryReport report = engine.bytes();
@@ -394,5 +404,6 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .function("memoryRestorePixels", &memory_restore_pixels)
       .function("threads", &Engine::threads)
       .function("kernelsName", &kernels_name)
+      .function("parameters", &parameters)
       .function("bytes", &bytes);
 }

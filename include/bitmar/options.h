@@ -38,6 +38,12 @@ struct CaptionOptions {
   bool read_memory = false;                   // let the memory speak into this caption
 };
 
+// A caption that beam search found and did not choose.
+struct Alternative {
+  std::string text;            // UTF-8
+  double log_probability = 0;  // as CaptionResult's
+};
+
 struct CaptionResult {
   std::string text;            // UTF-8
   std::vector<int> tokens;     // without begin and end
@@ -45,9 +51,10 @@ struct CaptionResult {
   // From 0 to 1, that this is about the picture, as calibrated on validation photos; absent in models that were not,
   // without a picture, and before the caption's end.
   std::optional<double> confidence = {};
-  bool aborted = false;  // the callback stopped it
-  double vision_ms = 0;  // pixels to vision tokens
-  double text_ms = 0;    // prompt, fusion, memory, decoding
+  std::vector<Alternative> alternatives;  // of several beams, the best first; all say something else
+  bool aborted = false;                   // the callback stopped it
+  double vision_ms = 0;                   // pixels to vision tokens
+  double text_ms = 0;                     // prompt, fusion, memory, decoding
 };
 
 struct AskOptions {

@@ -267,6 +267,12 @@ std::optional<std::string_view> Engine::speak_beams() {
   result_.log_probability = search.log_probability();
   BitMar::check_finite(result_.log_probability);
   beam_text_ = tokenizer_.decode(result_.tokens);
+  for (int rank = 1; rank < search.found(); ++rank) {
+    const std::string text = tokenizer_.decode(search.tokens(rank));
+    const auto same = [&](const Alternative& other) { return other.text == text; };
+    if (text == beam_text_ || std::ranges::any_of(result_.alternatives, same)) continue;
+    result_.alternatives.push_back({text, search.log_probability(rank)});
+  }
   return beam_text_;
 }
 

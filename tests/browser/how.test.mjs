@@ -46,6 +46,9 @@ test('times, chances and reminders of a photo; computed only while it is open', 
   assert.ok(Math.abs(grown[2] - milliseconds(times[2])) <= 0.5, `${grown}`);
   assert.match(await page.textContent('#how-words'), /a chance of \d+%.*in \d+% of cases/);
 
+  const others = await page.$$eval('#how-alternatives li', (items) => items.map(({ textContent }) => textContent));
+  assert.ok(others.length >= 2 && !others.includes((await page.textContent('#caption')).trim()), `${others}`);
+
   // Seen before: the same photo is the first reminder, with its picture.
   const [first] = await page.$$eval('#how-reminders li', (items) => items.map((item) => [item.querySelector('strong').textContent, item.querySelector('img') !== null]));
   assert.deepEqual(first, ['100%', true]);

@@ -72,6 +72,15 @@ describe('captions', () => {
     assert.ok((await said({ lengthPenalty: -9 })).flat().length < (await said({ lengthPenalty: 9 })).flat().length);
   });
 
+  test('what else the beams found comes beside the caption', async () => {
+    const source = await sample('coffee');
+    const { text, logProbability, alternatives } = await model.caption(source, { numBeams: 8 });
+    assert.ok(alternatives.length >= 3, `${alternatives.length}`);
+    assert.equal(new Set([text, ...alternatives.map((other) => other.text)]).size, alternatives.length + 1);
+    for (const other of alternatives) assert.ok(other.logProbability < 0 && Math.abs(other.logProbability - logProbability) < 20);
+    assert.deepEqual((await model.caption(source)).alternatives, []);
+  });
+
   test('sampling is repeatable by its seed', async () => {
     const source = await sample('raccoon');
     const draw = async (seed) => (await model.caption(source, { temperature: 1, topP: 0.95, seed })).text;

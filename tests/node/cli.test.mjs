@@ -260,9 +260,10 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
     test('info: the kernels, the threads, and the bytes by purpose', async () => {
       const { status, stdout } = await bitmar('info', '--model', TINY, '--threads', '1');
       assert.equal(status, 0);
-      for (const row of [/^kernels +\w+/m, /^threads +1$/m, /^weights +\d+ bytes$/m, /^kv cache +\d+ bytes$/m, /^memory slots +\d+ bytes$/m, /^total +\d+ bytes$/m]) assert.match(stdout, row);
-      const { kernels, threads, bytes } = JSON.parse((await bitmar('info', '--json', '--model', TINY)).stdout);
+      for (const row of [/^kernels +\w+/m, /^threads +1$/m, /^parameters +\d+$/m, /^weights +\d+ bytes$/m, /^kv cache +\d+ bytes$/m, /^memory slots +\d+ bytes$/m, /^total +\d+ bytes$/m]) assert.match(stdout, row);
+      const { kernels, threads, parameters, bytes } = JSON.parse((await bitmar('info', '--json', '--model', TINY)).stdout);
       assert.ok(kernels && threads === 1);
+      assert.equal(parameters, 87_964);
       assert.deepEqual(Object.keys(bytes), ['weights', 'activations', 'kv_cache', 'memory_slots', 'scratch', 'total']);
       assert.match(stdout, new RegExp(`^weights +${bytes.weights} bytes$`, 'm'));
     });

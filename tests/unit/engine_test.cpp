@@ -53,6 +53,18 @@ TEST_F(EngineTest, PiecesMakeTheTextHoweverItIsDecoded) {
   }
 }
 
+TEST_F(EngineTest, TellsWhatElseTheBeamsFound) {
+  const auto said = engine->caption(image, {.max_tokens = 8, .num_beams = 4});
+  ASSERT_GT(said.alternatives.size(), 1u);
+  std::set<std::string> texts{said.text};
+  for (const Alternative& other : said.alternatives) {
+    EXPECT_TRUE(texts.insert(other.text).second) << other.text;
+    EXPECT_LT(other.log_probability, 0);
+  }
+  EXPECT_TRUE(engine->caption(image, {.max_tokens = 8}).alternatives.empty());
+  EXPECT_EQ(engine->caption(image, {.max_tokens = 8, .num_beams = 4}).alternatives.size(), said.alternatives.size());
+}
+
 TEST_F(EngineTest, StepsAreTheSameAsAWholeCaption) {
   const auto whole = engine->caption(image, {.prompt = "a dog"});
   engine->begin(image, {.prompt = "two cats"});  // dropped by the next

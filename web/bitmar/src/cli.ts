@@ -105,10 +105,10 @@ async function printAll(model: BitMar, { command, asked, texts, output, options 
 function infoText({ info }: BitMar, json: boolean): string {
   const { weights = 0, activations = 0, kvCache = 0, memorySlots = 0, scratch = 0 } = info.bytes;
   const bytes = { weights, activations, kv_cache: kvCache, memory_slots: memorySlots, scratch, total: weights + activations + kvCache + memorySlots + scratch };
-  const { kernels, threads } = info;
-  if (json) return JSON.stringify({ kernels, threads, bytes });
+  const { kernels, threads, parameters } = info;
+  if (json) return JSON.stringify({ kernels, threads, parameters, bytes });
   const row = (name: string, value: unknown) => `${name.replace('_', ' ').padEnd(14)} ${value}`;
-  return [row('kernels', kernels), row('threads', threads), ...Object.entries(bytes).map(([name, count]) => row(name, `${count} bytes`))].join('\n');
+  return [row('kernels', kernels), row('threads', threads), row('parameters', parameters), ...Object.entries(bytes).map(([name, count]) => row(name, `${count} bytes`))].join('\n');
 }
 
 async function run(parsed: Arguments): Promise<number> {

@@ -20,6 +20,7 @@ export interface EngineResult {
   tokens: number[];
   logProbability: number;
   confidence: number | null;
+  alternatives: { text: string; logProbability: number }[];
   visionMs: number;
   textMs: number;
 }
@@ -107,6 +108,7 @@ export interface Engine {
 
   threads(): number;
   kernelsName(): string;
+  parameters(): number;
   bytes(): Record<string, number>;
   delete(): void;
 }

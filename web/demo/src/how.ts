@@ -71,10 +71,12 @@ export class How {
     );
   }
 
-  #drawWords({ logProbability, tokens, confidence }: Caption): void {
+  #drawWords({ logProbability, tokens, confidence, alternatives }: Caption): void {
     const lines = [text('howEach', { percent: percent(Math.exp(logProbability / (tokens.length + 1))) })];
     if (confidence !== null) lines.push(text('howRight', { percent: percent(confidence) }));
     element('how-words').textContent = lines.join(' ');
+    element('how-others').hidden = alternatives.length === 0;
+    element('how-alternatives').replaceChildren(...alternatives.map((other) => Object.assign(document.createElement('li'), { textContent: other.text })));
   }
 
   /** What the model says of the same photo without its memory. */

@@ -180,6 +180,14 @@ export interface Timings {
   readonly totalMs: number;
 }
 
+/** A caption that beam search found and did not choose. */
+export interface Alternative {
+  /** One sentence in lower case. */
+  readonly text: string;
+  /** Natural logarithm of its probability. */
+  readonly logProbability: number;
+}
+
 /** A caption. */
 export interface Caption {
   /** One sentence in lower case. */
@@ -190,6 +198,8 @@ export interface Caption {
   readonly logProbability: number;
   /** The probability, 0 to 1, that the caption is about the picture, as calibrated on validation photos; null for models that were not calibrated. */
   readonly confidence: number | null;
+  /** Of several beams, what else was considered, the best first; none of one beam. */
+  readonly alternatives: readonly Alternative[];
   /** How long it took. */
   readonly timings: Timings;
   /** Where the picture was remembered, with `writeMemory` and `memory.write`. */
@@ -234,6 +244,8 @@ export interface ModelInfo {
   readonly threads: number;
   /** Name of the kernels that passed the self-check and are in use. */
   readonly kernels: string;
+  /** How many weights the model has. */
+  readonly parameters: number;
   /** Bytes of memory by purpose. */
   readonly bytes: Readonly<Record<string, number>>;
   /** Bytes of the model's files. */

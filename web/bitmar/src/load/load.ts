@@ -52,8 +52,8 @@ export async function loadSession(model: string | URL | ModelAddresses | ModelFi
   try {
     const texts = [files.config, files.tokenizer, files.preprocessor].map(bytesOf);
     const fileBytes = texts.reduce((sum, bytes) => sum + bytes, files.weights.length);
-    const { threads, kernels, canAsk, bytes } = await host.load({ int8KvCache, additiveMemory, ...files }, signal);
-    const info = { build, worker, threads, kernels, canAsk, bytes, fileBytes };
+    const { threads, kernels, parameters, canAsk, bytes } = await host.load({ int8KvCache, additiveMemory, ...files }, signal);
+    const info = { build, worker, threads, kernels, parameters, canAsk, bytes, fileBytes };
     return { session: new Session(host, hash, memory), info };
   } catch (error) {
     host.close();

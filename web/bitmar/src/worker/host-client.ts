@@ -106,8 +106,8 @@ export class HostClient {
     let started = 0;
     const request = { type: 'caption', id: this.#nextId++, picture, options, remember } as const;
     const done = (await this.#call(request, transferOf(picture), onToken, signal, () => (started = performance.now()))) as Done;
-    const { text, tokens, logProbability, confidence, visionMs, textMs, written } = done;
-    return { caption: { text, tokens, logProbability, confidence, timings: { visionMs, textMs, totalMs: performance.now() - started } }, written };
+    const { text, tokens, logProbability, confidence, alternatives, visionMs, textMs, written } = done;
+    return { caption: { text, tokens, logProbability, confidence, alternatives, timings: { visionMs, textMs, totalMs: performance.now() - started } }, written };
   }
 
   async ask(picture: Picture, question: string, options: EngineAskOptions, signal: AbortSignal | undefined): Promise<Answer> {

@@ -74,7 +74,7 @@ export class Host {
   async #load({ id, config, tokenizer, preprocessor, weights, int8KvCache, additiveMemory }: LoadRequest): Promise<void> {
     const engine = this.#module!.Engine.load(config, tokenizer, preprocessor, weights, { int8KvCache, additiveMemory, threads: this.#threads });
     this.#engine = engine;
-    this.#reply({ type: 'loaded', id, kernels: engine.kernelsName(), threads: engine.threads(), canAsk: engine.canAsk(), bytes: engine.bytes() });
+    this.#reply({ type: 'loaded', id, kernels: engine.kernelsName(), parameters: engine.parameters(), threads: engine.threads(), canAsk: engine.canAsk(), bytes: engine.bytes() });
   }
 
   async #caption({ id, picture, options, remember }: CaptionRequest): Promise<void> {

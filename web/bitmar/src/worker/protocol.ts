@@ -109,7 +109,7 @@ export type Request = StartRequest | LoadRequest | CaptionRequest | AskRequest |
 
 export type Reply =
   | { type: 'started'; id: number; held: boolean } // the lifeline
-  | { type: 'loaded'; id: number; kernels: string; threads: number; canAsk: boolean; bytes: Record<string, number> }
+  | { type: 'loaded'; id: number; kernels: string; parameters: number; threads: number; canAsk: boolean; bytes: Record<string, number> }
   | { type: 'token'; id: number; piece: string }
   | ({ type: 'done'; id: number; written: Written | null; copy: MemoryCopy | null } & EngineResult)
   | ({ type: 'answered'; id: number } & EngineAnswer)
