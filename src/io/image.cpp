@@ -46,10 +46,10 @@ ImageHeader read_header(ByteSpan file) {
   throw Error(ErrorCode::invalid_image, file.empty() ? "the file is empty" : "this is no image");
 }
 
-// Decoding takes its memory before it turns the image; a quarter turn is a copy.
+// Decoding takes its memory before it turns the image, to a copy; what has alpha is not made smaller before.
 void check_memory(const ImageHeader& h, std::size_t file_bytes) {
   const std::size_t pixels = static_cast<std::size_t>(h.width) * h.height;
-  const std::size_t bytes = file_bytes + std::max(h.memory, h.orientation >= 5 ? 6 * pixels : 0);
+  const std::size_t bytes = file_bytes + std::max(h.memory, h.orientation > 1 ? (h.alpha ? 7 : 6) * pixels : 0);
   if (bytes > kFreeMemory + kMemoryPerByte * h.coded) {
     throw Error(ErrorCode::image_too_large, "decoding the image takes " + std::to_string(bytes >> 20) +
                                                 " MB, too much for " + std::to_string(h.coded) + " bytes that code " +
@@ -63,13 +63,19 @@ Image upright(Pixels rgb, int w, int h, int o) {
   Image image{.width = o >= 5 ? h : w, .height = o >= 5 ? w : h, .rgb = Pixels::of_size(rgb.size())};
   const bool from_right = o == 2 || o == 3 || o == 7 || o == 8;
   const bool from_below = o == 3 || o == 4 || o == 6 || o == 7;
-  std::uint8_t* to = image.rgb.data();
-  for (int y = 0; y < image.height; ++y) {
-    for (int x = 0; x < image.width; ++x, to += 3) {
-      int column = o >= 5 ? y : x, row = o >= 5 ? x : y;
-      if (from_right) column = w - 1 - column;
-      if (from_below) row = h - 1 - row;
-      std::memcpy(to, rgb.data() + std::size_t{3} * (static_cast<std::size_t>(row) * w + column), 3);
+  // Tile by tile, since of a quarter turn each pixel of a line comes from another one.
+  constexpr int kTile = 32;
+  for (int top = 0; top < image.height; top += kTile) {
+    for (int left = 0; left < image.width; left += kTile) {
+      for (int y = top; y < std::min(top + kTile, image.height); ++y) {
+        for (int x = left; x < std::min(left + kTile, image.width); ++x) {
+          int column = o >= 5 ? y : x, row = o >= 5 ? x : y;
+          if (from_right) column = w - 1 - column;
+          if (from_below) row = h - 1 - row;
+          std::memcpy(image.rgb.data() + std::size_t{3} * (static_cast<std::size_t>(y) * image.width + x),
+                      rgb.data() + std::size_t{3} * (static_cast<std::size_t>(row) * w + column), 3);
+        }
+      }
     }
   }
   return image;
@@ -140,7 +146,7 @@ Image decode_image(ByteSpan file) {
     if (reason == kTooManyTables) throw Error(ErrorCode::image_too_large, "the image is too much work: " + reason);
     throw Error(ErrorCode::invalid_image, "the image is damaged: " + reason);
   };
-  const DecoderLimit limit(kDecoderSlack + std::max(2 * header.coded, header.largest));
+  const DecoderLimit limit(kDecoderSlack + std::max(2 * header.coded, header.largest), header.unpacked);
   // Before decoding: the decoder must not see a larger image than we did.
   if (!stbi_info_from_memory(file.data(), length, &width, &height, &channels)) fail();
   check_agreement();

@@ -14,9 +14,10 @@ struct ImageHeader {
   int orientation = 1;        // of EXIF, 1 to 8: how to turn it upright
   bool alpha = false;         // some pixels may be transparent
   std::size_t coded = 0;      // bytes of the file that code pixels
+  std::size_t unpacked = 0;   // bytes of a PNG's lines
   std::size_t largest = 0;    // bytes of the largest thing that the decoder allocates
   std::size_t memory = 0;     // bytes that it holds at once, at most
-  // What the decoder is given instead of a JPEG that other decoders read and it does not; empty: the file as it is.
+  // What the decoder is given instead of a file that it would not read as others do; empty: the file as it is.
   std::vector<std::uint8_t> mended;
 };
 

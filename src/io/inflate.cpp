@@ -182,14 +182,16 @@ Inflated read_codes(Bits& bits, Codes& codes) {
   return made ? Inflated::ok : Inflated::bad_codes;
 }
 
-bool make_room(Unpacked& to, std::size_t bytes) {
-  while (to.room - to.size < bytes) {
-    if (!to.grow(to)) return false;
-  }
-  return true;
-}
+// Where the bytes go.
+struct Output {
+  std::span<std::uint8_t> bytes;
+  std::size_t size = 0;
 
-Inflated unpack_block(Bits& bits, const Codes& codes, Unpacked& to) {
+  std::size_t room() const { return bytes.size() - size; }
+};
+
+// Ends as well where there is no more room.
+Inflated unpack_block(Bits& bits, const Codes& codes, Output& to) {
   // RFC 1951, 3.2.5
   constexpr std::uint16_t kLength[] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
                                        31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
@@ -206,20 +208,20 @@ Inflated unpack_block(Bits& bits, const Codes& codes, Unpacked& to) {
     if (bits.ended()) return Inflated::ends_early;
     if (symbol < 0 || symbol > kEndOfBlock + 29) return Inflated::bad_codes;
     if (symbol == kEndOfBlock) return Inflated::ok;
+    if (to.room() == 0) return Inflated::ok;
     if (symbol < kEndOfBlock) {
-      if (!make_room(to, 1)) return Inflated::no_room;
       to.bytes[to.size++] = static_cast<std::uint8_t>(symbol);
       continue;
     }
     const int l = symbol - kEndOfBlock - 1;
-    const std::size_t length = kLength[l] + bits.take(kLengthBits[l]);
+    const std::size_t said = kLength[l] + bits.take(kLengthBits[l]);
     const int d = codes.distance.decode(bits);
     if (d < 0 || d >= 30) return Inflated::bad_distance;
     const std::size_t distance = kDistance[d] + bits.take(kDistanceBits[d]);
     if (bits.ended()) return Inflated::ends_early;
     if (distance > to.size) return Inflated::bad_distance;
-    if (!make_room(to, length)) return Inflated::no_room;
-    std::uint8_t* const out = to.bytes + to.size;
+    const std::size_t length = std::min(said, to.room());
+    std::uint8_t* const out = to.bytes.data() + to.size;
     const std::uint8_t* const from = out - distance;
     if (distance >= length) {
       std::memcpy(out, from, length);
@@ -232,29 +234,32 @@ Inflated unpack_block(Bits& bits, const Codes& codes, Unpacked& to) {
   }
 }
 
-Inflated copy_block(Bits& bits, Unpacked& to) {
+Inflated copy_block(Bits& bits, Output& to) {
   bits.to_byte();
   std::array<std::uint8_t, 4> head;
   if (bits.copy(head.data(), head.size()) != head.size()) return Inflated::ends_early;
   const unsigned length = head[0] | head[1] << 8, complement = head[2] | head[3] << 8;
   if ((length ^ complement) != 0xFFFF) return Inflated::bad_block;
-  if (!make_room(to, length)) return Inflated::no_room;
-  const std::size_t copied = bits.copy(to.bytes + to.size, length);
+  const std::size_t wanted = std::min(std::size_t{length}, to.room());
+  const std::size_t copied = bits.copy(to.bytes.data() + to.size, wanted);
   to.size += copied;
-  return copied == length ? Inflated::ok : Inflated::ends_early;
+  return copied == wanted ? Inflated::ok : Inflated::ends_early;
 }
 
 }  // namespace
 
-Inflated inflate(std::span<const std::uint8_t> zlib, Unpacked& to) {
+Inflated inflate(std::span<const std::uint8_t> zlib, std::span<std::uint8_t> bytes, std::size_t& size) {
   constexpr unsigned kDeflate = 8, kDictionary = 0x20;
+  size = 0;
   if (zlib.size() < 2) return Inflated::ends_early;
   if ((zlib[0] << 8 | zlib[1]) % 31 != 0 || (zlib[0] & 15) != kDeflate || (zlib[1] & kDictionary))
     return Inflated::no_zlib;
   Bits bits(zlib.subspan(2));
+  Output to{bytes};
   Codes own;
   std::size_t tables = 0;
-  for (bool last = false; !last;) {
+  Inflated done = Inflated::ok;
+  for (bool last = false; !last && to.room() > 0 && done == Inflated::ok; size = to.size) {
     bits.refill();
     last = bits.take(1) != 0;
     const std::uint32_t kind = bits.take(2);
@@ -264,10 +269,9 @@ Inflated inflate(std::span<const std::uint8_t> zlib, Unpacked& to) {
       if (++tables > kFreeTables + to.size / kBytesPerTable) return Inflated::too_many_tables;
       if (const Inflated read = read_codes(bits, own); read != Inflated::ok) return read;
     }
-    const Inflated done = kind == 0 ? copy_block(bits, to) : unpack_block(bits, kind == 1 ? fixed_codes() : own, to);
-    if (done != Inflated::ok) return done;
+    done = kind == 0 ? copy_block(bits, to) : unpack_block(bits, kind == 1 ? fixed_codes() : own, to);
   }
-  return Inflated::ok;
+  return done;
 }
 
 }  // namespace bitmar

@@ -9,13 +9,6 @@
 
 namespace bitmar {
 
-// Bytes from malloc that grow: of the caller, whose decoder is C.
-struct Unpacked {
-  std::uint8_t* bytes;
-  std::size_t size, room;
-  bool (*grow)(Unpacked&);  // makes more room, or returns false and leaves all as it is
-};
-
 enum class Inflated {
   ok,
   ends_early,
@@ -24,11 +17,11 @@ enum class Inflated {
   bad_codes,
   bad_distance,
   too_many_tables,  // for so few bytes
-  no_room,
 };
 
-// Appends to `to`. The checksum at the end is not compared, as browsers do: PNG has its own. What follows it is
-// ignored.
-Inflated inflate(std::span<const std::uint8_t> zlib, Unpacked& to);
+// Fills `to` from its beginning; `size` is then how many bytes there are. What is more than there is room for is
+// not looked at, as what follows the end is not, nor the checksum, which browsers do not compare either: PNG has its
+// own.
+Inflated inflate(std::span<const std::uint8_t> zlib, std::span<std::uint8_t> to, std::size_t& size);
 
 }  // namespace bitmar

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,7 @@ enum Marker : unsigned {
   SOI = 0xD8,
   EOI = 0xD9,
   SOS = 0xDA,
+  DQT = 0xDB,
   APP0 = 0xE0,
   APP1 = 0xE1,
   APP14 = 0xEE,
@@ -50,7 +52,7 @@ class Frame {
   int width() const { return width_; }
   int height() const { return height_; }
   int scans() const { return scans_; }
-  int tables() const { return tables_; }
+  bool lacks_tables() const { return lacks_tables_; }  // that libjpeg has ready
   bool is_cmyk() const { return components_.size() == 4; }
 
   void read(unsigned marker, ByteSpan segment) {
@@ -67,7 +69,7 @@ class Frame {
     check_image_size(width_, height_);
     check_density(width_, height_, file_.size());
     for (std::size_t at = 6; at < segment.size(); at += 3) {
-      const Component c{segment[at], segment[at + 1] >> 4, segment[at + 1] & 15};
+      const Component c{segment[at], segment[at + 1] >> 4, segment[at + 1] & 15, segment[at + 2]};
       if (c.across < 1 || c.across > 4 || c.down < 1 || c.down > 4) fail("the JPEG has a broken frame");
       across_ = std::max(across_, c.across);
       down_ = std::max(down_, c.down);
@@ -86,9 +88,11 @@ class Frame {
                                       [&](const Component& c) { return c.id == segment[1 + 2 * i]; });
       if (found == components_.end()) fail("the JPEG has a broken scan");
       blocks += blocks_of(*found, count == 1);
+      if (found->quantisation > 3 || !quantisation_[found->quantisation]) fail("the JPEG lacks a quantisation table");
     }
     const unsigned first = segment[1 + 2 * count], last = segment[2 + 2 * count];
     if (last > 63 || first > last) fail("the JPEG has a broken scan");
+    check_tables_of(segment, count, first, segment[3 + 2 * count] >> 4);
     // No block has less than a bit for its mean and, of a baseline scan, one for its end.
     const std::uint64_t bits = !progressive_ ? 2 * blocks : first == 0 ? blocks : 0;
     if (bits > 8 * (std::uint64_t{coded} + 1)) fail("the JPEG claims more pixels than its bytes can hold");
@@ -98,16 +102,30 @@ class Frame {
     add_work(kWorkOfScan + blocks * (1 + band / 4));
   }
 
-  void add_huffman_table() {
+  // id: class and number, as in the file
+  void add_huffman_table(unsigned id) {
+    if ((id >> 4) > 1 || (id & 15) > 3) fail("the JPEG has a broken Huffman table");
+    huffman_[id >> 4][id & 15] = true;
     ++tables_;
     add_work(kWorkOfTable);
+  }
+
+  void add_quantisation_tables(ByteSpan segment) {
+    while (!segment.empty()) {
+      const std::size_t bytes = segment[0] >> 4 ? 129 : 65;
+      if ((segment[0] >> 4) > 1 || (segment[0] & 15) > 3 || segment.size() < bytes)
+        fail("the JPEG has a broken quantisation table");
+      quantisation_[segment[0] & 15] = true;
+      segment = segment.subspan(bytes);
+    }
   }
 
   // Of all scans; what else the file has beside them is no pixel.
   std::size_t coded() const { return coded_; }
   // Bytes of the largest plane of coefficients, or of the image.
   std::size_t largest() const {
-    return std::max(plane_pixels({.id = 0, .across = across_, .down = down_}) * sizeof(std::int16_t), image_bytes());
+    return std::max(plane_pixels({.id = 0, .across = across_, .down = down_, .quantisation = 0}) * sizeof(std::int16_t),
+                    image_bytes());
   }
   // The planes, of a progressive image with their coefficients, and the image made of them.
   std::size_t memory() const {
@@ -120,7 +138,21 @@ class Frame {
   struct Component {
     unsigned id;
     int across, down;  // blocks in a unit of interleaved ones
+    unsigned quantisation = 0;
   };
+
+  // Each component of a scan names a table for its mean, one for the rest, or both.
+  void check_tables_of(ByteSpan segment, std::size_t count, unsigned first, unsigned high) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const unsigned both = segment[2 + 2 * i], names[] = {both >> 4, both & 15};
+      const bool wanted[] = {first == 0 && high == 0, !progressive_ || first > 0};
+      for (int kind = 0; kind < 2; ++kind) {
+        if (!wanted[kind] || (names[kind] <= 3 && huffman_[kind][names[kind]])) continue;
+        if (progressive_ || names[kind] > 1) fail("the JPEG lacks a Huffman table");
+        lacks_tables_ = true;
+      }
+    }
+  }
 
   // 3 to 10 ns each: a visit to a block, or four of its coefficients. Twelve megapixels by ten scans, as a progressive
   // photo comes, are 14 million; beyond that there must be coded bytes that want to be read. The largest photo, of 40
@@ -149,23 +181,24 @@ class Frame {
   }
 
   ByteSpan file_;
-  bool progressive_ = false;
+  bool progressive_ = false, lacks_tables_ = false;
+  bool quantisation_[4] = {}, huffman_[2][4] = {};  // those that there are
   int width_ = 0, height_ = 0, across_ = 1, down_ = 1, scans_ = 0, tables_ = 0;
   std::vector<Component> components_;
   std::size_t coded_ = 0;
   std::uint64_t work_ = 0;
 };
 
-// stb_image 2.27 writes a table of more than 256 codes past its end.
+// stb_image 2.27 writes a table of more than 256 codes past its end, and takes the last of 256 for none.
 void check_huffman_tables(ByteSpan segment, Frame& frame) {
   constexpr std::size_t kLengths = 16, kHead = 1 + kLengths;
   while (!segment.empty()) {
     std::size_t codes = 0;
     if (segment.size() < kHead) fail("the JPEG has a broken Huffman table");
     for (std::size_t i = 1; i < kHead; ++i) codes += segment[i];
-    if (codes > 256 || segment.size() < kHead + codes) fail("the JPEG has a broken Huffman table");
+    if (codes > 255 || segment.size() < kHead + codes) fail("the JPEG has a broken Huffman table");
+    frame.add_huffman_table(segment[0]);
     segment = segment.subspan(kHead + codes);
-    frame.add_huffman_table();
   }
 }
 
@@ -256,21 +289,24 @@ bool for_each_segment(ByteSpan file, const F& f) {
     at += length;
     const std::size_t data = at;
     if (marker == SOS) at = skip_scan(file, at);
-    f(marker, file.subspan(begin, at - begin), segment, at - data);
+    std::size_t end = at;  // without restarts of nothing, which the decoder takes for segments
+    while (end >= data + 2 && file[end - 2] == 0xFF && file[end - 1] >= RST0 && file[end - 1] <= RST7) end -= 2;
+    stray |= end < at;
+    f(marker, file.subspan(begin, end - begin), segment, end - data);
   }
 }
 
 // A JPEG that the decoder reads as libjpeg reads the file: without notes and what lies between segments, with the
 // tables that are missing, and with Adobe's mark on four channels, which are CMYK.
-std::vector<std::uint8_t> mend(ByteSpan file, bool tables, bool mark) {
-  constexpr std::uint8_t kMark[] = {0xFF, APP14, 0, 14, 'A', 'd', 'o', 'b', 'e', 0, 100, 0, 0, 0, 0, 0};
+std::vector<std::uint8_t> mend(ByteSpan file, bool tables, std::optional<std::uint8_t> transform) {
   std::vector<std::uint8_t> mended;
   mended.reserve(file.size() + 512);
   mended.insert(mended.end(), {0xFF, SOI});
   if (tables) append_usual_tables(mended);
-  if (mark) mended.insert(mended.end(), std::begin(kMark), std::end(kMark));
+  if (transform)
+    mended.insert(mended.end(), {0xFF, APP14, 0, 14, 'A', 'd', 'o', 'b', 'e', 0, 100, 0, 0, 0, 0, *transform});
   for_each_segment(file, [&](unsigned marker, ByteSpan whole, ByteSpan, std::size_t) {
-    const bool note = marker == COM || (marker > APP0 && marker <= APP15 && marker != APP14);
+    const bool note = marker == COM || (marker > APP0 && marker <= APP15 && (marker != APP14 || transform));
     if (!note) mended.insert(mended.end(), whole.begin(), whole.end());
   });
   mended.insert(mended.end(), {0xFF, EOI});
@@ -282,7 +318,9 @@ std::vector<std::uint8_t> mend(ByteSpan file, bool tables, bool mark) {
 ImageHeader read_jpeg_header(ByteSpan file) {
   ImageHeader header;
   Frame frame(file);
-  bool seen_exif = false, seen_adobe = false, tables = true;
+  constexpr std::uint8_t kCmyk = 0, kYcck = 2;
+  bool seen_exif = false;
+  std::optional<std::uint8_t> transform;  // of Adobe's mark
   const bool stray = for_each_segment(file, [&](unsigned marker, ByteSpan, ByteSpan segment, std::size_t coded) {
     if (marker == DHT) {
       check_huffman_tables(segment, frame);
@@ -291,10 +329,11 @@ ImageHeader read_jpeg_header(ByteSpan file) {
     } else if (marker == APP1 && !seen_exif && has_text(segment, 0, std::string_view("Exif\0\0", 6))) {
       header.orientation = exif_orientation(segment.subspan(6));
       seen_exif = true;
-    } else if (marker == APP14 && has_text(segment, 0, "Adobe")) {
-      seen_adobe = true;
+    } else if (marker == APP14 && segment.size() >= 12 && has_text(segment, 0, "Adobe")) {
+      transform = segment[11];
+    } else if (marker == DQT) {
+      frame.add_quantisation_tables(segment);
     } else if (marker == SOS) {
-      if (!frame.scans()) tables = frame.tables() > 0;
       frame.add_scan(segment, coded);
     }
   });
@@ -305,8 +344,10 @@ ImageHeader read_jpeg_header(ByteSpan file) {
   header.coded = frame.coded();
   header.largest = frame.largest();
   header.memory = frame.memory();
-  const bool mark = frame.is_cmyk() && !seen_adobe;
-  if (stray || mark || !tables) header.mended = mend(file, !tables, mark);
+  // Of four channels libjpeg takes all but one transform for YCCK.
+  std::optional<std::uint8_t> mark;
+  if (frame.is_cmyk()) mark = transform.value_or(kCmyk) == kCmyk ? kCmyk : kYcck;
+  if (stray || mark || frame.lacks_tables()) header.mended = mend(file, frame.lacks_tables(), mark);
   return header;
 }
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "io/byte_reader.h"
 #include "io/crc32.h"
@@ -14,6 +16,7 @@ namespace bitmar {
 
 namespace {
 
+constexpr unsigned kPalette = 3;               // the type of colour
 constexpr std::uint64_t kMostUnpacked = 1032;  // bytes from one of deflate's (RFC 1951): 258 from two bits
 
 [[noreturn]] void fail(const char* message) { throw Error(ErrorCode::invalid_image, message); }
@@ -23,9 +26,28 @@ struct Layout {
   unsigned depth = 0, colour = 0, channels = 0;
   bool interlaced = false;
   std::uint64_t pixels = 0;
+  std::uint64_t unpacked = 0;  // bytes, a filter byte before each line
+
   bool has_alpha() const { return (colour & 4) != 0; }
-  std::uint64_t unpacked = 0;  // bytes, a filter byte before each line; of an interlaced image a few are left out
 };
+
+// Of columns and rows that begin at one of Adam7's places and come again (W3C PNG, section 8.2); the whole image's as
+// well.
+struct Pass {
+  unsigned left, top, across, down;
+};
+constexpr Pass kWhole[] = {{0, 0, 1, 1}};
+constexpr Pass kAdam7[] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4},
+                           {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
+
+std::uint64_t unpacked_bytes(std::uint64_t width, std::uint64_t height, unsigned bits, std::span<const Pass> passes) {
+  std::uint64_t bytes = 0;
+  for (const Pass& p : passes) {
+    const std::uint64_t w = (width + p.across - 1 - p.left) / p.across, h = (height + p.down - 1 - p.top) / p.down;
+    if (w > 0) bytes += (1 + (w * bits + 7) / 8) * h;
+  }
+  return bytes;
+}
 
 Layout read_layout(ByteSpan ihdr) {
   constexpr unsigned kChannels[] = {1, 0, 3, 1, 2, 0, 4};  // by colour type
@@ -35,7 +57,8 @@ Layout read_layout(ByteSpan ihdr) {
     fail("the PNG has a kind of pixels that no PNG may have");
   }
   layout.channels = kChannels[layout.colour];
-  layout.unpacked = (1 + (width * layout.channels * layout.depth + 7) / 8) * height;
+  const std::span<const Pass> passes = layout.interlaced ? std::span<const Pass>(kAdam7) : kWhole;
+  layout.unpacked = unpacked_bytes(width, height, layout.channels * layout.depth, passes);
   return layout;
 }
 
@@ -51,29 +74,44 @@ void check_packing(std::uint64_t unpacked, std::uint64_t packed) {
 }
 
 // What the decoder allocates, as it is written: the unpacked lines, the pixels made of them with the channel that a
-// transparent colour adds, and what these are converted to. The lines of an interlaced image have no exact size, and
-// some writers leave bytes behind the last line: where that is cheap, there is room for them.
+// transparent colour adds, and what these are converted to.
 void estimate_memory(const Layout& l, bool transparent, std::uint64_t packed, ImageHeader& header) {
-  constexpr unsigned kPalette = 3;
-  constexpr std::uint64_t kFewLines = 32 << 20;
   const std::uint64_t bytes = l.depth == 16 ? 2 : 1;
-  const std::uint64_t lines = l.interlaced || l.unpacked <= kFewLines ? 2 * l.unpacked : l.unpacked;
+  const std::uint64_t lines = l.unpacked;
   const std::uint64_t own = l.pixels * bytes * (l.channels + (transparent && l.colour != kPalette ? 1 : 0));
   const std::uint64_t rgb = (header.alpha ? 4 : 3) * l.pixels * bytes;
   const std::uint64_t made = l.interlaced ? own + own / 2 : own;
   const std::uint64_t then = own == rgb ? 0 : own + rgb;
+  header.unpacked = static_cast<std::size_t>(lines);
   header.largest = static_cast<std::size_t>(std::max({lines, own, rgb}));
   header.memory = static_cast<std::size_t>(
       std::max({2 * packed + lines, lines + made, l.colour == kPalette ? lines + own + rgb : then}));
+}
+
+// The file with a palette of 256 colours, black where it had none: the decoder does not check which one a pixel names.
+std::vector<std::uint8_t> with_whole_palette(ByteSpan file, std::size_t at, std::size_t length) {
+  constexpr std::size_t kColours = 256, kHead = 8, kChecksum = 4;  // the decoder does not look at the checksum
+  const std::size_t whole = 3 * kColours;
+  std::vector<std::uint8_t> mended;
+  mended.reserve(file.size() + whole - length);
+  const auto append = [&](ByteSpan bytes) { mended.insert(mended.end(), bytes.begin(), bytes.end()); };
+  append(file.first(at + kHead + length));
+  mended[at + 2] = static_cast<std::uint8_t>(whole >> 8);
+  mended[at + 3] = static_cast<std::uint8_t>(whole);
+  mended.resize(at + kHead + whole + kChecksum);
+  append(file.subspan(at + kHead + length + kChecksum));
+  return mended;
 }
 
 }  // namespace
 
 ImageHeader read_png_header(ByteSpan file) {
   constexpr std::size_t kSignature = 8, kOverhead = 12;  // length, type and checksum of a chunk
+  constexpr std::uint8_t kAncillary = 0x20;              // in the first letter of its type
   ImageHeader header;
   Layout layout;
-  std::uint64_t packed = 0;  // bytes of pixels
+  std::uint64_t packed = 0;                    // bytes of pixels
+  std::size_t palette = 0, palette_bytes = 0;  // where its chunk is, and its colours
   bool data = false, transparent = false, seen_exif = false;
   for (std::size_t at = kSignature;;) {
     if (at > file.size() || file.size() - at < kOverhead) fail("the PNG is truncated");
@@ -93,6 +131,10 @@ ImageHeader read_png_header(ByteSpan file) {
       check_density(header.width, header.height, file.size());
       layout = read_layout(chunk);
       header.alpha = layout.has_alpha();
+    } else if (has_text(typed, 0, "PLTE")) {
+      if (length > 768 || length % 3 != 0) fail("the PNG has a broken palette");
+      if (!palette) palette = at;
+      palette_bytes = palette == at ? length : palette_bytes;
     } else if (has_text(typed, 0, "tRNS")) {
       transparent = header.alpha = true;
     } else if (has_text(typed, 0, "eXIf") && !seen_exif) {
@@ -111,7 +153,11 @@ ImageHeader read_png_header(ByteSpan file) {
       header.coded = static_cast<std::size_t>(packed);
       check_density(header.width, header.height, header.coded);
       estimate_memory(layout, transparent, packed, header);
+      if (layout.colour == kPalette && palette && palette_bytes < 768)
+        header.mended = with_whole_palette(file, palette, palette_bytes);
       return header;
+    } else if (!(typed[0] & kAncillary)) {
+      fail("the PNG has a critical chunk that is not in its standard");
     }
     at += kOverhead + length;
   }

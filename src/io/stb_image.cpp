@@ -9,7 +9,8 @@
 
 namespace {
 
-thread_local std::size_t most = 0;  // bytes of an allocation
+thread_local std::size_t most = 0;           // bytes of an allocation
+thread_local std::size_t unpacked_size = 0;  // of a PNG
 
 // Zeroed, so that what a damaged file leaves out is black, and not what was in memory before.
 void* allocate(std::size_t size) { return size <= most ? std::calloc(size, 1) : nullptr; }
@@ -19,8 +20,11 @@ void* reallocate(void* memory, std::size_t size) { return size <= most ? std::re
 
 namespace bitmar {
 
-DecoderLimit::DecoderLimit(std::size_t bytes) : before_(most) { most = bytes; }
-DecoderLimit::~DecoderLimit() { most = before_; }
+DecoderLimit::DecoderLimit(std::size_t bytes, std::size_t unpacked) {
+  most = bytes;
+  unpacked_size = unpacked;
+}
+DecoderLimit::~DecoderLimit() { most = unpacked_size = 0; }
 
 }  // namespace bitmar
 
@@ -48,42 +52,32 @@ const char* words_for(Inflated result) {
       return "its pixels are not packed by deflate";
     case Inflated::too_many_tables:
       return kTooManyTables;
-    case Inflated::no_room:
-      return "outofmem";  // as the decoder's own
     default:
       return "its packed pixels are no deflate data";
   }
 }
 
-bool grow_twofold(Unpacked& to) {
-  const std::size_t room = 2 * to.room;
-  auto* const bytes = static_cast<std::uint8_t*>(STBI_REALLOC(to.bytes, room));
-  if (!bytes) return false;
-  to.bytes = bytes;
-  to.room = room;
-  return true;
-}
-
 }  // namespace
 
-// What the PNG decoder unpacks with; without a header are files of Apple's own kind, which png_header.cpp refuses.
-STBIDEF char* stbi_zlib_decode_malloc_guesssize_headerflag(const char* packed, int length, int expected, int* unpacked,
-                                                           int /*header*/) {
-  Unpacked to{nullptr, 0, static_cast<std::size_t>(expected), grow_twofold};
-  to.bytes = static_cast<std::uint8_t*>(STBI_MALLOC(to.room));
-  if (!to.bytes) {
+// What the PNG decoder unpacks with, to as many bytes as the header says. Without a header are files of Apple's own
+// kind, which png_header.cpp refuses.
+STBIDEF char* stbi_zlib_decode_malloc_guesssize_headerflag(const char* packed, int length, int /*expected*/,
+                                                           int* unpacked, int /*header*/) {
+  auto* const bytes = static_cast<std::uint8_t*>(STBI_MALLOC(unpacked_size));
+  if (!bytes) {
     stbi__err("outofmem", "");
     return nullptr;
   }
-  const Inflated result =
-      inflate({reinterpret_cast<const std::uint8_t*>(packed), static_cast<std::size_t>(length)}, to);
+  std::size_t size = 0;
+  const Inflated result = inflate({reinterpret_cast<const std::uint8_t*>(packed), static_cast<std::size_t>(length)},
+                                  {bytes, unpacked_size}, size);
   if (result != Inflated::ok) {
     stbi__err(words_for(result), "");
-    STBI_FREE(to.bytes);
+    STBI_FREE(bytes);
     return nullptr;
   }
-  *unpacked = static_cast<int>(to.size);
-  return reinterpret_cast<char*>(to.bytes);
+  *unpacked = static_cast<int>(size);
+  return reinterpret_cast<char*>(bytes);
 }
 
 }  // namespace bitmar

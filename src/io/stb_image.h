@@ -26,17 +26,14 @@ namespace bitmar {
 // A reason for failure beside the decoder's own: the image may be whole, but is too much work.
 inline constexpr char kTooManyTables[] = "its packed pixels have too many tables for so few bytes";
 
-// While it lives, no allocation of the decoder in this thread has more than so many bytes: a few hundred bytes of PNG
-// can unpack to gigabytes, and what an image needs is known beforehand.
+// While it lives, no allocation of the decoder in this thread has more than so many bytes, and PNG is unpacked to at
+// most `unpacked`: a few hundred bytes of it can make gigabytes, and what an image needs is known beforehand.
 class DecoderLimit {
  public:
-  explicit DecoderLimit(std::size_t bytes);
+  DecoderLimit(std::size_t bytes, std::size_t unpacked);
   DecoderLimit(const DecoderLimit&) = delete;
   DecoderLimit& operator=(const DecoderLimit&) = delete;
   ~DecoderLimit();
-
- private:
-  std::size_t before_;
 };
 
 }  // namespace bitmar

@@ -207,7 +207,7 @@ async function pngs(add) {
   photo('40-megapixels-palette', png(ihdr(8000, 5000, 8, 3), chunk('PLTE', Buffer.alloc(768)), text(350000), zeros(5000 * 8001)), 'image_too_large');
   photo('40-megapixels-rgba', png(ihdr(8000, 5000, 8, 6), text(600000), zeros(5000 * 32001)), 'image_too_large');
   photo('30-megapixels-rgba16', png(ihdr(6000, 5000, 16, 6), chunk('IDAT', Buffer.alloc(600000))), 'image_too_large');
-  photo('29-megapixels-interlaced', png(ihdr(5800, 5000, 8, 2, 1), chunk('IDAT', Buffer.alloc(500000))), 'image_too_large');
+  photo('29-megapixels-interlaced', png(ihdr(5800, 5000, 8, 2, 1), chunk('IDAT', Buffer.alloc(500000))), ...ANY_IMAGE);
   photo('blocks-of-nothing', png(ihdr(16, 12), chunk('IDAT', Buffer.concat([Buffer.from([0x78, 1]), emptyBlocks(10 << 20)]))), 'image_too_large');
   photo('blocks-stored', png(ihdr(16, 12), chunk('IDAT', Buffer.concat([Buffer.from([0x78, 1]), Buffer.alloc(10 << 20, Buffer.from([0, 0, 0, 255, 255]))]))), 'image_too_large');
   // As many as an image of that size may have bytes, before it and in its place.

@@ -31,6 +31,11 @@ test('of photos is that of their pixels', async () => {
 test('is what the header says, of every format that browsers decode', async () => {
   assert.deepEqual(await sizeOf(new Blob([png(picture(3, 4), { width: 20_000, height: 70_000 })])), { width: 20_000, height: 70_000 });
   assert.deepEqual(await sizeOf(blob('GIF89a', [0x10, 0x27, 0x40, 0x9c, 0, 0, 0])), { width: 10_000, height: 40_000 });
+  // A picture that is larger than the screen, behind a comment and a palette.
+  const frame = [0x2c, 10, 0, 20, 0, 0xb8, 0x0b, 0xd0, 0x07];
+  assert.deepEqual(await sizeOf(blob('GIF89a', [10, 0, 10, 0, 0x80, 0, 0], [1, 2, 3, 4, 5, 6], [0x21, 0xfe, 2, 65, 66, 0], frame)), { width: 3010, height: 2020 });
+  const comments = new Array(3000).fill([0xff, 0xfe, 0, 200, ...new Array(198).fill(0)]).flat();
+  assert.deepEqual(await sizeOf(blob([0xff, 0xd8], comments, [0xff, 0xc0, 0, 17, 8, 0x75, 0x30, 0x9c, 0x40, 3])), { width: 40_000, height: 30_000 }, 'behind 600 KB of notes');
   assert.deepEqual(await sizeOf(blob('RIFF....WEBPVP8X', [10, 0, 0, 0, 0, 0, 0, 0, 0xff, 0x3f, 0, 0xfe, 0x3f, 0])), { width: 16_384, height: 16_383 });
   assert.deepEqual(await sizeOf(blob('RIFF....WEBPVP8 ', [9, 0, 0, 0, 0, 0, 0, 0x9d, 1, 0x2a, 0x00, 0x20, 0x01, 0x10, 0, 0])), { width: 8192, height: 4097 });
   assert.deepEqual(await sizeOf(blob('RIFF....WEBPVP8L', [9, 0, 0, 0, 0x2f, 0xff, 0xff, 0xff, 0x0f, 0, 0])), { width: 16_384, height: 16_384 });
