@@ -88,7 +88,8 @@ void estimate_memory(const Layout& l, bool transparent, std::uint64_t packed, Im
       std::max({2 * packed + lines, lines + made, l.colour == kPalette ? lines + own + rgb : then}));
 }
 
-// The file with a palette of 256 colours, black where it had none: the decoder does not check which one a pixel names.
+// The file with a palette of 256 colours, its last one again where it had none, as Chromium takes them: the decoder
+// does not check which one a pixel names.
 std::vector<std::uint8_t> with_whole_palette(ByteSpan file, std::size_t at, std::size_t length) {
   constexpr std::size_t kColours = 256, kHead = 8, kChecksum = 4;  // the decoder does not look at the checksum
   const std::size_t whole = 3 * kColours;
@@ -98,6 +99,7 @@ std::vector<std::uint8_t> with_whole_palette(ByteSpan file, std::size_t at, std:
   append(file.first(at + kHead + length));
   mended[at + 2] = static_cast<std::uint8_t>(whole >> 8);
   mended[at + 3] = static_cast<std::uint8_t>(whole);
+  while (mended.size() < at + kHead + whole) mended.push_back(mended[mended.size() - 3]);
   mended.resize(at + kHead + whole + kChecksum);
   append(file.subspan(at + kHead + length + kChecksum));
   return mended;
@@ -132,7 +134,7 @@ ImageHeader read_png_header(ByteSpan file) {
       layout = read_layout(chunk);
       header.alpha = layout.has_alpha();
     } else if (has_text(typed, 0, "PLTE")) {
-      if (length > 768 || length % 3 != 0) fail("the PNG has a broken palette");
+      if (length < 3 || length > 768 || length % 3 != 0) fail("the PNG has a broken palette");
       if (!palette) palette = at;
       palette_bytes = palette == at ? length : palette_bytes;
     } else if (has_text(typed, 0, "tRNS")) {

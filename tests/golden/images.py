@@ -117,8 +117,8 @@ turned = np.asarray(rgb.transpose(T.ROTATE_90))
 (OUT / "interlaced-rgba.png").write_bytes(png(16, 12, passes(with_alpha), colour=6, interlaced=1))
 (OUT / "grey-alpha.png").write_bytes(png(16, 12, lines(with_alpha[..., [0, 3]]), colour=4))
 (OUT / "key.png").write_bytes(png(16, 12, lines(pixels), chunk(b"tRNS", struct.pack(">3H", *map(int, pixels[5, 3])))))
-numbers = x.astype(np.uint8)[..., None]  # the first colour, and those that a palette of one does not have
-(OUT / "palette-short.png").write_bytes(png(16, 12, lines(numbers), chunk(b"PLTE", bytes([200, 100, 50])), colour=3))
+numbers = x.astype(np.uint8)[..., None]  # the first two colours, and those that a palette of two does not have
+(OUT / "palette-short.png").write_bytes(png(16, 12, lines(numbers), chunk(b"PLTE", bytes([20, 40, 60, 200, 100, 50])), colour=3))
 rgb.save(OUT / "profile.jpg", icc_profile=profile(), **options)
 rgb.save(OUT / "restart.jpg", restart_marker_blocks=1, **options)
 cmyk = (OUT / "cmyk.jpg").read_bytes()

@@ -149,8 +149,8 @@ TEST(Image, RefusesHuffmanTablesThatTheDecoderCannotHold) {
   expect_error(file, ErrorCode::invalid_image, "Huffman");
 }
 
-TEST(Image, IsBlackWhereAPaletteEnds) {
-  expect_picture("palette-short.png", 0, [](int x, int) { return x == 0 ? Pixel{200, 100, 50} : Pixel{0, 0, 0}; });
+TEST(Image, GoesOnWithThePalettesLastColour) {
+  expect_picture("palette-short.png", 0, [](int x, int) { return x == 0 ? Pixel{20, 40, 60} : Pixel{200, 100, 50}; });
 }
 
 TEST(Image, TakesUnknownTransformsOfFourChannelsForYcck) {
