@@ -23,8 +23,7 @@ const columns = (names, rows) => Object.fromEntries(names.map((name, column) => 
 
 // ---- These three run in a page (the first also here): nothing from outside them ----
 
-async function photos(load, build, pictures, rounds, numBeams) {
-  const model = await load(build);
+async function photos(model, pictures, rounds, numBeams) {
   const rows = [];
   for (let round = -2; round < rounds; round++) {
     for (const picture of pictures) {
@@ -33,7 +32,6 @@ async function photos(load, build, pictures, rounds, numBeams) {
       if (round >= 0) rows.push([timings.visionMs, timings.textMs, performance.now() - start]);
     }
   }
-  model.dispose();
   return rows;
 }
 
@@ -80,26 +78,29 @@ async function webcamFrames({ build, count, numBeams }) {
 
 const SLOWER = 4; // than this machine
 
+/** photos() in a page, whose `model` it leaves. */
+function samplesIn(page, { build, rounds, numBeams, worker }) {
+  return page.evaluate(
+    async ({ source, build, rounds, samples, numBeams, worker }) => {
+      const { BitMar } = await import('bitmar');
+      const pictures = await Promise.all(
+        samples.map(async (name) => createImageBitmap(await (await fetch(`/web/demo/public/samples/${name}.jpg`)).blob())),
+      );
+      const measure = new Function(`return ${source}`)();
+      globalThis.model = await BitMar.load('/models/default/', { build, worker });
+      return measure(globalThis.model, pictures, rounds, numBeams);
+    },
+    { source: photos.toString(), build, rounds, samples: SAMPLES, numBeams, worker },
+  );
+}
+
 /** Computed in the page's own thread, which alone is slowed down: that of a worker is not. */
 async function phone(page, blank, task) {
   const session = await page.context().newCDPSession(page);
   await page.goto(blank);
   await session.send('Emulation.setCPUThrottlingRate', { rate: SLOWER });
-  const { rows, engineBytes } = await page.evaluate(async ({ build, rounds, samples, numBeams }) => {
-    const { BitMar } = await import('bitmar');
-    const model = await BitMar.load('/models/default/', { build, worker: false });
-    const pictures = await Promise.all(samples.map(async (name) => createImageBitmap(await (await fetch(`/web/demo/public/samples/${name}.jpg`)).blob())));
-    const rows = [];
-    for (let round = -1; round < rounds; round += 1) {
-      for (const picture of pictures) {
-        const start = performance.now();
-        const { timings } = await model.caption(picture, { numBeams });
-        if (round >= 0) rows.push([timings.visionMs, timings.textMs, performance.now() - start]);
-      }
-    }
-    globalThis.model = model; // the heap is measured with it
-    return { rows, engineBytes: Object.values(model.info.bytes).reduce((sum, bytes) => sum + bytes) };
-  }, task);
+  const rows = await samplesIn(page, { ...task, worker: false });
+  const engineBytes = await page.evaluate(() => Object.values(globalThis.model.info.bytes).reduce((sum, bytes) => sum + bytes)); // it is still there
   await session.send('HeapProfiler.enable');
   await session.send('HeapProfiler.collectGarbage');
   const { usedSize, backingStorageSize = 0 } = await session.send('Runtime.getHeapUsage');
@@ -119,8 +120,9 @@ export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-thr
   const files = await samplePhotos();
 
   if (builds.includes('simd')) {
-    const load = (build) => BitMar.load(path('models/default'), { build });
-    report('node simd, photos', columns(stages, await photos(load, 'simd', files.map((bytes) => new Blob([bytes])), rounds, numBeams)));
+    const model = await BitMar.load(path('models/default'), { build: 'simd' });
+    report('node simd, photos', columns(stages, await photos(model, files.map((bytes) => new Blob([bytes])), rounds, numBeams)));
+    model.dispose();
   }
   const server = await serve({ root: path('') });
   const blank = `${server.url}tests/browser/blank.html`;
@@ -130,17 +132,8 @@ export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-thr
     await page.goto(blank);
     const reel = await film(page, files, SECONDS_A_PHOTO);
     for (const build of builds) {
-      const rows = await page.evaluate(
-        async ({ source, build, rounds, samples, numBeams }) => {
-          const { BitMar } = await import('bitmar');
-          const pictures = await Promise.all(
-            samples.map(async (name) => createImageBitmap(await (await fetch(`/web/demo/public/samples/${name}.jpg`)).blob())),
-          );
-          const measure = new Function(`return ${source}`)();
-          return measure((chosen) => BitMar.load('/models/default/', { build: chosen }), build, pictures, rounds, numBeams);
-        },
-        { source: photos.toString(), build, rounds, samples: SAMPLES, numBeams },
-      );
+      const rows = await samplesIn(page, { build, rounds, numBeams });
+      await page.evaluate(() => globalThis.model.dispose());
       report(`Chromium ${build}, photos`, columns(stages, rows));
     }
     for (const build of builds) {
@@ -155,7 +148,7 @@ export async function frames({ rounds, builds = ['simd', 'relaxed', 'relaxed-thr
     }
     for (const build of builds.filter((name) => !name.endsWith('threads'))) {
       const what = `Chromium ${build}, in a page slowed down ${SLOWER} times, photos`;
-      const { rows, heap } = await phone(await browser.page(), blank, { build, rounds: Math.min(rounds, 5), samples: SAMPLES, numBeams });
+      const { rows, heap } = await phone(await browser.page(), blank, { build, rounds: Math.min(rounds, 5), numBeams });
       report(what, columns(stages, rows));
       const megabytes = Object.entries(heap).map(([name, bytes]) => `${name} ${(bytes / 1e6).toFixed(1)}`);
       console.log(`${what}: heap ${megabytes.join(', ')} MB`);

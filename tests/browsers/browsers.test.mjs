@@ -52,7 +52,7 @@ for (const [name, launch] of Object.entries({ 'Firefox ESR': firefox, WebKitGTK:
       });
     }
 
-    test('photo files, camera frames and canvases are captioned', async () => {
+    test('photo files and canvases are captioned', async () => {
       await blank();
       const cat = [...(await readFile(path('web/demo/public/samples/cat.jpg')))];
       const said = await page.run(async (cat) => {

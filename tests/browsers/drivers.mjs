@@ -9,11 +9,11 @@ import { join } from 'node:path';
 import puppeteer from 'puppeteer-core';
 import { Builder, Capabilities } from 'selenium-webdriver';
 
-export const FIREFOX = process.env.FIREFOX_PATH ?? '/usr/bin/firefox-esr';
+const FIREFOX = process.env.FIREFOX_PATH ?? '/usr/bin/firefox-esr';
 const WEBKIT = { driver: '/usr/bin/WebKitWebDriver', browser: process.env.MINIBROWSER_PATH ?? '/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser' };
 const SLOW = 180_000; // a busy machine
 
-/** { page, relaunch, close }: a browser with a profile that outlives a relaunch and a fake camera. */
+/** { page, relaunch, close }: a browser with a profile that outlives a relaunch. */
 export async function firefox() {
   const profile = await mkdtemp(join(tmpdir(), 'bitmar-firefox-'));
   const launch = () =>
@@ -23,7 +23,6 @@ export async function firefox() {
       headless: true,
       userDataDir: profile,
       protocolTimeout: SLOW,
-      extraPrefsFirefox: { 'media.navigator.streams.fake': true, 'media.navigator.permission.disabled': true },
     });
   let browser = await launch();
   return {
@@ -33,7 +32,6 @@ export async function firefox() {
         open: (url) => page.goto(url),
         reload: () => page.reload(),
         run: (f, ...args) => page.evaluate(f, ...args),
-        close: () => page.close(),
       };
     },
     async relaunch() {
@@ -54,7 +52,7 @@ export async function webkit() {
   const exited = once(driver, 'exit');
   const capabilities = new Capabilities({
     browserName: 'MiniBrowser',
-    'webkitgtk:browserOptions': { binary: WEBKIT.browser, args: ['--automation', '--enable-mock-capture-devices=true'] },
+    'webkitgtk:browserOptions': { binary: WEBKIT.browser, args: ['--automation'] },
   });
   const session = await retry(() => new Builder().disableEnvironmentOverrides().usingServer(`http://127.0.0.1:${port}`).withCapabilities(capabilities).build());
   await session.manage().setTimeouts({ script: SLOW, pageLoad: SLOW });
@@ -72,7 +70,6 @@ export async function webkit() {
           if (error) throw new Error(error);
           return value;
         },
-        close: async () => {},
       };
     },
     async close() {
