@@ -123,6 +123,51 @@ val ask_features(Engine& engine, const val& features, const std::string& questio
   });
 }
 
+// ---- How a caption comes about ----
+
+// An array of what `entry` makes of each item.
+template <class Items, class Entry>
+val array_of(const Items& items, const Entry& entry) {
+  val list = val::array();
+  for (const auto& item : items) {
+    val object = val::object();
+    entry(item, object);
+    list.call<void>("push", object);
+  }
+  return list;
+}
+
+val explain_pixels(Engine& engine, const val& pixels, double width, double height, const std::string& text,
+                   const val& options) {
+  return guarded([&] {
+    const auto bytes = bytes_of(pixels);
+    const bitmar::Explanation told =
+        engine.explain(view_of(bytes, width, height), text,
+                       {.prompt = options["prompt"].as<std::string>(),
+                        .read_memory = options["readMemory"].as<bool>(),
+                        .expected = whole<int>(options["expected"].as<double>(), "expected")});
+    val object = val::object();
+    object.set("side", told.side);
+    object.set("words", array_of(told.words, [](const bitmar::ExplainedWord& word, val& entry) {
+                 entry.set("text", word.text);
+                 entry.set("probability", word.probability);
+                 entry.set("patches", copy_of(word.patches));
+                 entry.set("prompt", word.prompt);
+                 entry.set("memory", word.memory);
+                 entry.set("before", word.before);
+               }));
+    object.set("expected", array_of(told.expected, [](const bitmar::ExpectedWord& word, val& entry) {
+                 entry.set("text", word.text);
+                 entry.set("probability", word.probability);
+               }));
+    object.set("memory", array_of(told.memory, [](const bitmar::EpisodeRead& read, val& entry) {
+                 entry.set("id", static_cast<double>(read.id));
+                 entry.set("share", read.share);
+               }));
+    return object;
+  });
+}
+
 // ---- Memory ----
 
 using bitmar::EpisodicMemory;
@@ -345,14 +390,10 @@ val result(const Engine& engine) {
   val object = result_of(caption);
   object.set("text", caption.text);
   object.set("confidence", caption.confidence ? val(*caption.confidence) : val::null());
-  val alternatives = val::array();
-  for (const bitmar::Alternative& other : caption.alternatives) {
-    val entry = val::object();
-    entry.set("text", other.text);
-    entry.set("logProbability", other.log_probability);
-    alternatives.call<void>("push", entry);
-  }
-  object.set("alternatives", alternatives);
+  object.set("alternatives", array_of(caption.alternatives, [](const bitmar::Alternative& other, val& entry) {
+               entry.set("text", other.text);
+               entry.set("logProbability", other.log_probability);
+             }));
   return object;
 }
 
@@ -383,6 +424,7 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .function("canAsk", &Engine::can_ask)
       .function("askPixels", &ask_pixels)
       .function("askFeatures", &ask_features)
+      .function("explainPixels", &explain_pixels)
       .function("embedPixels", &embed_pixels)
       .function("embedText", &embed_text)
       .function("memoryConfigure", &memory_configure)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bitmar/error.h"
+#include "bitmar/explanation.h"
 #include "bitmar/image.h"
 #include "bitmar/memory.h"
 #include "bitmar/model.h"

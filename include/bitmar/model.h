@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bitmar/error.h"
+#include "bitmar/explanation.h"
 #include "bitmar/image.h"
 #include "bitmar/memory.h"
 #include "bitmar/options.h"
@@ -68,6 +69,12 @@ class Model {
   // spaces; the memory has no part in it. Throws unsupported where the model cannot answer (info().can_ask),
   // invalid_argument for an empty question or the options.
   Answer ask(const ImageView& image, std::string_view question, const AskOptions& options = {});
+
+  // How `text` comes about as the caption of an image: what each word looks at, what is expected of the picture, and
+  // what the memory gives. Of a caption, with its own prompt and read_memory; or of any text of up to 63 tokens in the
+  // default model, whose words the model is then made to say. It computes all anew, and takes about as long as a
+  // caption without beams. Throws text_too_long and invalid_text for the texts, invalid_argument for the options.
+  Explanation explain(const ImageView& image, std::string_view text, const ExplainOptions& options = {});
 
   // A vector of unit length, 128 numbers in the default model, in the space that images and texts share and that
   // recall() searches: the dot product of two is their cosine similarity. Of an image, of an image read with a text in

@@ -36,6 +36,10 @@ Answer Model::ask(const ImageView& image, std::string_view question, const AskOp
   return engine_->ask(image, question, options);
 }
 
+Explanation Model::explain(const ImageView& image, std::string_view text, const ExplainOptions& options) {
+  return engine_->explain(image, text, options);
+}
+
 std::vector<float> Model::embed(const ImageView& image, std::string_view text) {
   const std::span<const float> unit = engine_->embed(&image, text);
   return {unit.begin(), unit.end()};

@@ -33,7 +33,7 @@ int EpisodicMemory::find(std::uint64_t id) const {
 // ---- Reading ----
 
 bool EpisodicMemory::read(std::span<const float> query, std::span<float> out) {
-  const int count = index_.within(query, settings_.read_threshold, found_);
+  const int count = read_ = index_.within(query, settings_.read_threshold, found_);
   if (count == 0) return false;
   for (int j = 0; j < count; ++j) weights_[j] = found_[j].similarity / settings_.temperature;
   kernels_.softmax(weights_.data(), count);

@@ -57,6 +57,10 @@ class EpisodicMemory {
   // out [C] = sum over the slots of at least read_threshold of softmax(query . key / temperature) value; false when
   // there is none. Changes no statistics.
   bool read(std::span<const float> query, std::span<float> out);
+  // The slots that the last read() was made of, in their order, and the share of each; the shares sum to 1. Valid until
+  // the memory is read, written or changed again.
+  std::span<const Match> slots_read() const { return found_.first(read_); }
+  std::span<const float> shares_read() const { return weights_.first(read_); }
 
   // The most similar slots of at least `least`, best first, the lower slot first among equals; returns how many of
   // `out` were filled. Exact: as if every similarity had been computed.
@@ -173,6 +177,7 @@ class EpisodicMemory {
   std::span<float> weights_;          // [K], of one read or write
   std::span<float> blended_;          // [C], of one write
   int size_ = 0;                      // occupied slots
+  int read_ = 0;                      // slots of the last read
   std::uint64_t next_id_ = 1, sequence_ = 0;
   std::uint64_t cleared_ = 0;  // the number of the change that emptied the memory
 };

@@ -47,8 +47,11 @@ void BagOfWords::summarise_rows(const float* rows, int count, int n, float* out)
 void BagOfWords::expect(const float* scores) {
   const int vocabulary = static_cast<int>(value_.size());
   for (int v = 0; v < vocabulary; ++v) {
-    const float p = 1 / (1 + exponential(-(scores[v] + weights_.bias[v])));
-    value_[v] = weights_.rarity[v] * p;
+    value_[v] = 1 / (1 + exponential(-(scores[v] + weights_.bias[v])));
+  }
+  workspace_.observe("bag_of_words.probabilities", value_.data(), 1, vocabulary);
+  for (int v = 0; v < vocabulary; ++v) {
+    value_[v] *= weights_.rarity[v];
     square_[v] = weights_.rarity[v] * weights_.rarity[v];
   }
   const float length = std::max(std::sqrt(workspace_.kernels.dot(value_.data(), value_.data(), vocabulary)), 1e-6f);

@@ -91,6 +91,8 @@ std::optional<std::span<const float>> BitMar::retrieve(const Context& context) {
   Stages& s = *stages_;
   s.contexts.check(context);
   if (!memory_->read(context.query, s.found)) return std::nullopt;
+  const std::span<const float> shares = memory_->shares_read();
+  s.workspace.observe("memory_shares", shares.data(), 1, static_cast<int>(shares.size()));
   linear(s.workspace, weights_.memory.out_proj, s.found.data(), 1, s.retrieved.data());
   rms_norm(s.workspace, s.retrieved.data(), weights_.memory.out_norm, 1, s.retrieved.data());
   s.workspace.observe("retrieved", s.retrieved.data(), 1, config_.hidden_size);

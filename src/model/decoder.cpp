@@ -6,6 +6,12 @@
 
 namespace bitmar {
 
+namespace {
+
+std::string name_of(int layer) { return "decoder.layers." + std::to_string(layer); }
+
+}  // namespace
+
 void Decoder::plan(const DecoderConfig& config, int longest, int beams, const DecoderWeights& weights, Needs& needs) {
   needs.scores = std::max(needs.scores, static_cast<std::size_t>(longest) + config.num_sinks + config.window_size);
   for (const DecoderLayerWeights& layer : weights.layers) {
@@ -80,7 +86,8 @@ void Decoder::attend_beam(int layer, int beam_index, const Beam& beam) {
        conditioning_size_},
       {turned, cache_.keys(layer), cache_.values(layer), beam.rows, static_cast<int>(beam.rows.size())},
   }};
-  attend(workspace_, ranges, heads_, width_ / heads_, mixed_.data() + at);
+  const std::string name = workspace_.observer ? name_of(layer) + ".attention" : std::string();
+  attend(workspace_, ranges, heads_, width_ / heads_, mixed_.data() + at, name);
 }
 
 void Decoder::run_layers(float* x, std::span<const Beam> beams) {
@@ -104,7 +111,7 @@ void Decoder::run_layers(float* x, std::span<const Beam> beams) {
     rms_norm(w, x, layer.ffn_norm, m, normed_.data());
     feed_forward(w, layer.ffn, normed_.data(), m, hidden_.data(), out_.data());
     w.kernels.add(out_.data(), m * width_, x);
-    if (w.observer) w.observe("decoder.layers." + std::to_string(i), x, m, width_);
+    if (w.observer) w.observe(name_of(i), x, m, width_);
   }
   rms_norm(w, x, weights_.norm, m, x);
 }

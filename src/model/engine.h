@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bitmar/explanation.h"
 #include "bitmar/image.h"
 #include "bitmar/model.h"
 #include "bitmar/options.h"
@@ -51,6 +52,11 @@ class Engine {
   // unsupported where the model cannot answer, invalid_argument for an empty question, text_too_long.
   Answer ask(const ImageView& image, std::string_view question, const AskOptions& options = {});
   Answer ask_features(std::span<const float> grid, std::string_view question, const AskOptions& options = {});
+
+  // ---- How a caption comes about (explain.cpp) ----
+  // `text` as the caption of an image, word by word: any text, also one that the model would not say. It ends the
+  // caption under way. Throws text_too_long and invalid_text for text and prompt, invalid_argument for the options.
+  Explanation explain(const ImageView& image, std::string_view text, const ExplainOptions& options = {});
 
   // ---- Memory ----
   // Unit vector [C] of an image, a text, or both: what recall() compares. At least one must be given. Valid until the
@@ -108,6 +114,8 @@ class Engine {
   std::optional<std::string_view> speak_beams();
   CaptionResult run(const TokenCallback& on_piece);
   double confidence(const ConfidenceConfig& fit, const Picture& picture);
+  std::vector<EpisodeRead> episodes_read();
+  std::vector<ExpectedWord> words_expected(const Guide& guide, std::span<const float> probabilities, int most) const;
   // Key and value of an episode are the query of the first and the value of the second.
   struct EpisodeContexts {
     Context subject, with_text;

@@ -67,7 +67,8 @@ void linear(const Workspace& w, const Linear& layer, const float* x, int rows, f
   linear(w, layer, quantise(w, x, rows, layer.in), y);
 }
 
-void attend(const Workspace& w, std::span<const KeyRange> ranges, int heads, int head, float* out) {
+void attend(const Workspace& w, std::span<const KeyRange> ranges, int heads, int head, float* out,
+            std::string_view name) {
   const Kernels& kernels = w.kernels;
   float* const scores = w.scores.data();
   const int width = heads * head;
@@ -94,6 +95,7 @@ void attend(const Workspace& w, std::span<const KeyRange> ranges, int heads, int
     const int count = static_cast<int>(score - scores);
     for (int i = 0; i < count; ++i) scores[i] *= scale;
     kernels.softmax(scores, count);
+    if (!name.empty()) w.observe(name, scores, 1, count);
     score = scores;
     for (const KeyRange& r : ranges) {
       const KvRows& v = r.values;

@@ -99,8 +99,10 @@ struct KeyRange {
   std::span<const int> rows;  // which rows; of an empty list the first `count`
   int count;
 };
-// out [width] = per head softmax(q . k / sqrt(head)) v over all ranges together
-void attend(const Workspace& w, std::span<const KeyRange> ranges, int heads, int head, float* out);
+// out [width] = per head softmax(q . k / sqrt(head)) v over all ranges together. An observer sees the softmax of each
+// head [1, keys], if it has a name.
+void attend(const Workspace& w, std::span<const KeyRange> ranges, int heads, int head, float* out,
+            std::string_view name = {});
 
 struct RotaryTable {
   std::span<const float> cos, sin;  // [positions, head / 2]

@@ -27,6 +27,9 @@ class Guide {
     return {sums.value + value_[token], sums.square + square_[token]};
   }
 
+  // What a token brings, before the length of all of them counts.
+  float value(int token) const { return value_[token]; }
+
   double cosine(std::span<const int> tokens) const {
     Sums sums;
     for (std::size_t i = 0; i < tokens.size(); ++i) sums = with(sums, tokens.first(i), tokens[i]);

@@ -154,6 +154,26 @@ def record(model: BitMar, sink: dict, prefix: str):
     return handles
 
 
+@contextlib.contextmanager
+def attending(model: BitMar, conditioning: int, sink: dict, prefix: str):
+    """Puts what each layer of the decoder attends to into sink: of every token and head the conditioning and the tokens up to it, one after another."""
+    plain = [layer.attention.attend for layer in model.decoder.layers]
+
+    def watched(i):
+        def attend(scores, values):
+            shares = scores.softmax(-1)[0].numpy()
+            sink[f"{prefix}decoder.layers.{i}.attention"] = np.concatenate(
+                [shares[head, token, :conditioning + token + 1] for token in range(shares.shape[1]) for head in range(shares.shape[0])])
+            return plain[i](scores, values)
+        return attend
+
+    for i, layer in enumerate(model.decoder.layers):
+        layer.attention.attend = watched(i)
+    yield
+    for layer in model.decoder.layers:
+        del layer.attention.attend
+
+
 @torch.no_grad()
 def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=None, asked=False) -> tuple[dict, float]:
     """Every stage for one input, a question's if `asked`; also the closest call between tokens."""
@@ -176,7 +196,9 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
         keep("vision_tokens", vision[0])
         summary = model.bag_of_words.summary(features, vision)
         keep("bag_of_words.state", model.bag_of_words.state(summary)[0])
-        wanted = model.bag_of_words.wanted(model.bag_of_words_logits(summary))[0]
+        expected = model.bag_of_words_logits(summary)
+        keep("bag_of_words.probabilities", expected[0].sigmoid())
+        wanted = model.bag_of_words.wanted(expected)[0]
         keep("bag_of_words", wanted * model.bag_of_words.rarity)
     tokens = torch.tensor([[start, *prompt]])
     text, real = model.encode_text(tokens)
@@ -190,6 +212,7 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
     retrieved = None
     if slots is not None:
         retrieved, _ = model.memory.read(query, *slots)
+        keep("memory_shares", (query @ slots[0].t() / model.memory.temperature).softmax(-1)[0])
         keep("retrieved", retrieved[0])
     sequence, mask = model.condition(retrieved, fused, real, vision)
     keep("conditioning", sequence[0])
@@ -203,7 +226,8 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
 
     said = model.generate(sequence, mask, limit, start=start)[0]
     handles = record(model, out, name + "/")
-    logits = model.logits(torch.tensor([[start, *said]]), sequence, mask)[0]
+    with attending(model, sequence.shape[1], out, name + "/"):
+        logits = model.logits(torch.tensor([[start, *said]]), sequence, mask)[0]
     for handle in handles:
         handle.remove()
     keep("logits", logits)

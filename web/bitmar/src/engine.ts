@@ -1,6 +1,6 @@
 // The types of what wasm/bindings.cpp and wasm/photos.cpp export to JavaScript.
 
-import type { RawPixels } from './api/types.js';
+import type { Explanation, RawPixels } from './api/types.js';
 import type { LoadReport, Recognition, Written } from './memory/types.js';
 
 export interface EngineOptions {
@@ -40,6 +40,12 @@ export interface EngineAnswer {
   textMs: number;
 }
 
+export interface EngineExplainOptions {
+  prompt: string;
+  readMemory: boolean;
+  expected: number;
+}
+
 /** An entry of the memory; its vectors stay in the engine. */
 export interface EngineEpisode {
   id: number;
@@ -76,6 +82,9 @@ export interface Engine {
   /** A whole answer; it drops a caption that is unfinished. Throws 'unsupported' where the model cannot. */
   askPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, question: string, options: EngineAskOptions): EngineAnswer;
   askFeatures(features: Float32Array, question: string, options: EngineAskOptions): EngineAnswer;
+
+  /** How a text comes about as the picture's caption; it drops a caption that is unfinished. */
+  explainPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, text: string, options: EngineExplainOptions): Explanation;
 
   /** How many slots; only while it holds nothing. */
   memoryConfigure(slots: number): void;

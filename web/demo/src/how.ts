@@ -1,9 +1,11 @@
-// "See how it works": where the time of a caption goes, how likely its words are, and what the memory has to do with it.
+// "See how it works": what the model looked at, how likely its words are, what the memory has to do with them, and where the time goes.
 
 import type { Caption, Match, Source } from 'bitmar';
+import { Attention, bar, line } from './attention.js';
 import { NUM_BEAMS } from './captions.js';
 import { element } from './dom.js';
 import type { Engine } from './engine.js';
+import { drawTernary } from './ternary.js';
 import { number, text } from './text.js';
 
 /** As many as are looked for; those beyond are too unlike to be of interest. */
@@ -22,6 +24,8 @@ export class How {
   #matches: readonly Match[] = [];
   #urls: string[] = [];
   #turn = 0; // the newest drawing wins
+  readonly #attention = new Attention();
+  #looking: AbortController | undefined;
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -46,12 +50,15 @@ export class How {
   /** Nothing is computed or drawn while the panel is closed. */
   #draw(): void {
     const turn = (this.#turn += 1);
+    this.#looking?.abort();
+    this.#attention.clear();
     if (!panel.open) return;
+    drawTernary(import.meta.env.MODEL_FOLDER).catch(this.#engine.failed);
     element('how-parts').hidden = !this.#caption;
     if (!this.#caption) return;
     this.#drawTime(this.#caption);
     this.#drawWords(this.#caption);
-    Promise.all([this.#drawReminders(turn), this.#drawWithout(this.#caption, turn)]).catch(this.#engine.failed);
+    Promise.all([this.#drawAttention(this.#caption), this.#drawReminders(turn), this.#drawWithout(this.#caption, turn)]).catch(this.#engine.failed);
   }
 
   #drawTime({ timings: { visionMs, textMs, totalMs }, tokens }: Caption): void {
@@ -63,11 +70,7 @@ export class How {
     ] as const;
     element('how-bar').replaceChildren(...parts.map(([name, time]) => bar(name, time)));
     element('how-times').replaceChildren(
-      ...parts.map(([name, time, words]) => {
-        const item = document.createElement('li');
-        item.append(bar(name), Object.assign(document.createElement('span'), { textContent: words }), Object.assign(document.createElement('strong'), { textContent: ms(time) }));
-        return item;
-      }),
+      ...parts.map(([name, time, words]) => line(bar(name), words, ms(time))),
     );
   }
 
@@ -77,6 +80,15 @@ export class How {
     element('how-words').textContent = lines.join(' ');
     element('how-others').hidden = alternatives.length === 0;
     element('how-alternatives').replaceChildren(...alternatives.map((other) => Object.assign(document.createElement('li'), { textContent: other.text })));
+  }
+
+  /** A live picture is another one by now. */
+  async #drawAttention({ text: said }: Caption): Promise<void> {
+    const source = this.#source;
+    element('how-live').hidden = source !== undefined;
+    if (!source) return;
+    const { signal } = (this.#looking = new AbortController());
+    await this.#engine.use((model) => this.#attention.show(model, source, said, signal));
   }
 
   /** What the model says of the same photo without its memory. */
@@ -107,13 +119,6 @@ export class How {
       }),
     );
   }
-}
-
-/** With `size`, that much of a bar; else a sample of its colour. */
-function bar(name: string, size?: number): HTMLElement {
-  const part = Object.assign(document.createElement('span'), { className: `how-${name}` });
-  if (size !== undefined) part.style.flexGrow = String(size);
-  return part;
 }
 
 function reminder({ label, caption, similarity }: Match, url: string | undefined): HTMLLIElement {

@@ -15,6 +15,8 @@ import type {
   Captioned,
   CaptionOptions,
   EmbedQuery,
+  ExplainOptions,
+  Explanation,
   LoadOptions,
   ModelAddresses,
   ModelFiles,
@@ -151,6 +153,18 @@ export class BitMar {
     checkImageOrText('embed', image, text);
     const picture = isSet(image) ? await platform().capture(image!, signal) : null;
     return this.#session.host.memory('embed', { picture, text: text ?? null }, signal);
+  }
+
+  /**
+   * How a text comes about as the caption of a picture: what the model looks at for each word, what it expects of the picture, and what the
+   * memory gives. Of a caption, with the `prompt` and the `readMemory` that it had; or of any other text of up to 63 tokens.
+   *
+   *     const { text } = await model.caption(photo);
+   *     const { words } = await model.explain(photo, text);
+   */
+  async explain(source: Source, text: string, options: ExplainOptions = {}): Promise<Explanation> {
+    checkOptions(options, 'explain');
+    return this.#session.explain(source, text, options);
   }
 
   /** As `dispose()`, for `using model = await BitMar.load()`. Only where the platform knows `Symbol.dispose`. */

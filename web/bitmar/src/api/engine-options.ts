@@ -1,9 +1,9 @@
 // What a caption's or an answer's options are to the engine, checked.
 
-import type { EngineAskOptions, EngineOptions } from '../engine.js';
+import type { EngineAskOptions, EngineExplainOptions, EngineOptions } from '../engine.js';
 import { checkNumber, checkText, checkWhole, unlike } from './check.js';
-import { MOST_BEAMS, MOST_TOKENS } from './limits.js';
-import type { AskOptions, CaptionOptions } from './types.js';
+import { MOST_BEAMS, MOST_EXPECTED, MOST_TOKENS } from './limits.js';
+import type { AskOptions, CaptionOptions, ExplainOptions } from './types.js';
 
 export function engineOptions(options: CaptionOptions): Omit<EngineOptions, 'readMemory'> {
   const { prompt = '', maxTokens = 24, numBeams = 1, lengthPenalty, temperature = 0, topP = 1, seed = 0 } = options;
@@ -21,4 +21,10 @@ export function engineAskOptions({ numBeams = 1, maxTokens }: AskOptions): Engin
   checkWhole('numBeams', numBeams, 1, MOST_BEAMS);
   if (maxTokens !== undefined) checkWhole('maxTokens', maxTokens, 1, MOST_TOKENS);
   return { numBeams, maxTokens: maxTokens ?? null };
+}
+
+export function engineExplainOptions({ prompt = '', expected = 12 }: ExplainOptions): Omit<EngineExplainOptions, 'readMemory'> {
+  checkText('prompt', prompt);
+  checkWhole('expected', expected, 0, MOST_EXPECTED);
+  return { prompt, expected };
 }

@@ -8,6 +8,8 @@ export const MOST_LABEL_BYTES = 63;
 /** The engine's, of captions and answers. */
 export const MOST_TOKENS = 1 << 20;
 export const MOST_BEAMS = 8;
+/** Words expected of a picture to tell of. */
+export const MOST_EXPECTED = 1000;
 
 /** Of a timer, in milliseconds: longer ones fire at once. */
 export const LONGEST_TIMER_MS = 2 ** 31 - 1;

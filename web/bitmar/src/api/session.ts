@@ -7,11 +7,11 @@ import { MemoryChangeEvent, MemoryStorageEvent, type StorageStatus, type WriteOp
 import { UNOPENED } from '../memory/unopened.js';
 import { platform } from '../platform/platform.js';
 import { beforeSending, type HostClient } from '../worker/host-client.js';
-import { checkTime } from './check.js';
-import { engineOptions } from './engine-options.js';
+import { checkText, checkTime } from './check.js';
+import { engineExplainOptions, engineOptions } from './engine-options.js';
 import { aborted, BitMarError, disposed, isAborted, unlessAborted } from './errors.js';
 import { demand } from './on-demand.js';
-import type { Caption, CaptionOptions, Source } from './types.js';
+import type { Caption, CaptionOptions, ExplainOptions, Explanation, Source } from './types.js';
 
 /** The keeper comes with the first call that needs it. */
 type Keeping =
@@ -138,6 +138,16 @@ export class Session {
     if (!written) return caption;
     await this.wrote('write', written, caption.text, small);
     return { ...caption, episode: written };
+  }
+
+  async explain(source: Source, text: string, options: ExplainOptions): Promise<Explanation> {
+    const { signal, readMemory } = options;
+    if (isAborted(signal)) throw aborted(signal);
+    checkText('text', text);
+    const checked = engineExplainOptions(options);
+    const picture = await platform().capture(source, signal);
+    if (readMemory) await beforeSending(picture, () => unlessAborted(this.open(), signal ?? undefined));
+    return this.host.memory('explain', { picture, text, options: { ...checked, readMemory: readMemory ?? this.opened } }, signal);
   }
 
   /** Of the memory, what waits to be saved is lost. */

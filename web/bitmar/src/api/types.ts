@@ -232,6 +232,49 @@ export interface Answer {
   readonly timings: Timings;
 }
 
+/** Options of `explain()`. */
+export interface ExplainOptions {
+  /** As the caption's own. */
+  prompt?: string | undefined;
+  /** As the caption's own, with the same default. */
+  readMemory?: boolean | undefined;
+  /** How many words to tell that are expected of the picture, 0 to 1000. Default 12. */
+  expected?: number | undefined;
+  /** Rejects with the code 'aborted'. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * A word of a caption with the signs behind it, and what the model looked at when it chose the word: the attention of the decoder, the mean over its
+ * layers and their heads. `patches`, `prompt`, `memory` and `before` sum to 1.
+ */
+export interface ExplainedWord {
+  /** Without spaces. */
+  readonly text: string;
+  /** Of the word after all before it, 0 to 1. */
+  readonly probability: number;
+  /** Of the parts of the picture, `side` x `side`, row by row from its top. */
+  readonly patches: Float32Array;
+  /** Of the prompt, of which a beginning is always there. */
+  readonly prompt: number;
+  /** Of what the memory gave. */
+  readonly memory: number;
+  /** Of the words before it, and the caption's beginning. */
+  readonly before: number;
+}
+
+/** How a text comes about as the caption of a picture. */
+export interface Explanation {
+  /** Parts of the picture on each side. */
+  readonly side: number;
+  /** The text's words, in their order. */
+  readonly words: readonly ExplainedWord[];
+  /** The words that are expected of the picture, and the probability, 0 to 1, that a caption of it has them; the ones first that count most. None in models that expect no words. */
+  readonly expected: readonly { readonly text: string; readonly probability: number }[];
+  /** With `readMemory`: the episodes that the memory's part was made of, the largest share first. The shares sum to 1. */
+  readonly memory: readonly { readonly id: number; readonly share: number }[];
+}
+
 /** What was loaded, and how it runs. */
 export interface ModelInfo {
   /** The model answers questions: `model.ask`. */

@@ -24,6 +24,10 @@ const answers: Answers = {
     return { matches: engine.memoryRecall(query, k, minScore), recognised: engine.memoryRecognise(query) };
   },
   embed: (engine, { text }, image) => embed(engine, image, text),
+  explain(engine, { text, options }, image) {
+    const { data, width, height } = pixels(image);
+    return engine.explainPixels(data, width, height, text, options);
+  },
   teach(engine, { label, nowMs }, image) {
     const { data, width, height } = pixels(image);
     return engine.memoryTeachPixels(data, width, height, label, nowMs);
@@ -55,5 +59,5 @@ function embed(engine: Engine, image: Image, text: string | null): Float32Array 
 
 function pixels(image: Image): RawPixels {
   if (image && 'data' in image) return image;
-  throw new BitMarError('invalid_argument', 'Features can be captioned and written; recall, teach and embed need a picture');
+  throw new BitMarError('invalid_argument', 'Features can be captioned and written; recall, teach, embed and explain need a picture');
 }

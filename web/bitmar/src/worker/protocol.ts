@@ -1,8 +1,8 @@
 // Every message between the page and the worker. Calls are numbered; the worker computes one at a time.
 
 import type { ErrorCode } from '../api/errors.js';
-import type { Build } from '../api/types.js';
-import type { EngineAnswer, EngineAskOptions, EngineEpisode, EngineLoadReport, EngineMemoryStats, EngineOptions, EngineResult } from '../engine.js';
+import type { Build, Explanation } from '../api/types.js';
+import type { EngineAnswer, EngineAskOptions, EngineEpisode, EngineExplainOptions, EngineLoadReport, EngineMemoryStats, EngineOptions, EngineResult } from '../engine.js';
 import type { Recognition, Written } from '../memory/types.js';
 
 /** A source, caught at the moment of the call. */
@@ -58,7 +58,7 @@ interface Saved {
   frames: readonly Uint8Array[];
 }
 
-/** What can be asked of the memory: the question and its answer. */
+/** What can be asked of the memory, and of a picture beside captions and answers: the question and its answer. */
 export interface MemoryCalls {
   configure: [question: { slots: number }, answer: null];
   load: [question: Saved & { shrink: boolean }, answer: EngineLoadReport];
@@ -76,6 +76,8 @@ export interface MemoryCalls {
   ];
   /** In the space that the memory searches. */
   embed: [question: { picture: Picture | null; text: string | null }, answer: Float32Array];
+  /** How a text comes about as a caption, and what the memory gives to it. */
+  explain: [question: { picture: Picture; text: string; options: EngineExplainOptions }, answer: Explanation];
   teach: [question: { picture: Picture; label: string; nowMs: number }, answer: Written];
   touch: [question: { id: number; nowMs: number }, answer: null];
   label: [question: { id: number; label: string | null }, answer: null];

@@ -1,0 +1,159 @@
+// What Engine::explain() tells of a caption, and that captions know nothing of it.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "io/error.h"
+#include "tiny_model.h"
+
+namespace bitmar {
+namespace {
+
+struct ExplainTest : testing::Test {
+  Golden golden;
+  std::unique_ptr<Engine> engine = load_tiny();
+  std::vector<std::uint8_t> pixels = golden.values<std::uint8_t>("pixels");
+  ImageView image{pixels.data(), 32, 32, 3};
+
+  void remember(int count) {
+    const auto keys = golden.values<float>("memory_keys"), values = golden.values<float>("memory_values");
+    const std::size_t width = engine->memory().settings().width;
+    for (int i = 0; i < count; ++i) {
+      engine->memory().restore(7 - i, {.id = static_cast<std::uint64_t>(i) + 11},
+                               std::span(keys).subspan(i * width, width), std::span(values).subspan(i * width, width));
+    }
+  }
+};
+
+float whole(const ExplainedWord& word) {
+  return std::accumulate(word.patches.begin(), word.patches.end(), word.prompt + word.memory + word.before);
+}
+
+TEST_F(ExplainTest, AttentionIsDividedAmongAllThatIsThere) {
+  remember(4);
+  for (const bool memory : {false, true}) {
+    const Explanation told = engine->explain(image, "a dog, on the sand", {.prompt = "two", .read_memory = memory});
+    EXPECT_EQ(told.side, 2);
+    ASSERT_EQ(told.words.size(), 5u);
+    EXPECT_EQ(told.words[1].text, "dog,");
+    EXPECT_EQ(told.words[4].text, "sand");
+    for (const ExplainedWord& word : told.words) {
+      EXPECT_EQ(word.patches.size(), 4u);
+      EXPECT_NEAR(whole(word), 1, 1e-5);
+      EXPECT_EQ(word.memory > 0, memory);
+      EXPECT_GT(word.prompt, 0);
+      EXPECT_GT(word.before, 0);
+      EXPECT_GT(word.probability, 0);
+      EXPECT_LT(word.probability, 1);
+    }
+    EXPECT_EQ(told.memory.size(), memory ? 4u : 0u);
+  }
+}
+
+// The words' probabilities are those that the caption was found with.
+TEST_F(ExplainTest, ProbabilitiesAreThoseOfTheCaption) {
+  for (const std::string prompt : {"", "a dog"}) {
+    const std::string text = "a dog runs";
+    const Explanation told = engine->explain(image, text, {.prompt = prompt});
+    BitMar& model = engine->model();
+    std::vector<int> tokens = engine->tokenizer().encode(prompt), said = engine->tokenizer().encode(text);
+    tokens.insert(tokens.begin(), 1), said.insert(said.begin(), 1);
+    std::vector<std::uint8_t> rgb = pixels;
+    const Picture picture = model.encode(rgb.data());
+    model.prefill(model.fuse(&picture, tokens), &picture, std::nullopt);
+    double wanted = 0, got = 0;
+    for (std::size_t i = 1; i < said.size(); ++i) {
+      const auto logits = model.decode(said[i - 1]);
+      double sum = 0;
+      for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - logits[said[i]]);
+      wanted -= std::log(sum);
+    }
+    for (const ExplainedWord& word : told.words) got += std::log(word.probability);
+    EXPECT_NEAR(got, wanted, 1e-4);
+  }
+}
+
+TEST_F(ExplainTest, ExpectedWordsAreThoseThatCountMost) {
+  const Explanation told = engine->explain(image, "a dog", {.expected = 5});
+  ASSERT_EQ(told.expected.size(), 5u);
+  std::set<std::string> texts;
+  const Explanation more = engine->explain(image, "a dog", {.expected = kMostExpected});
+  for (std::size_t i = 0; i < told.expected.size(); ++i) {
+    EXPECT_TRUE(texts.insert(told.expected[i].text).second);
+    EXPECT_EQ(more.expected[i].text, told.expected[i].text);
+    EXPECT_GT(told.expected[i].probability, 0);
+    EXPECT_LT(told.expected[i].probability, 1);
+  }
+  EXPECT_GT(more.expected.size(), 5u);
+  EXPECT_TRUE(engine->explain(image, "a dog", {.expected = 0}).expected.empty());
+}
+
+TEST_F(ExplainTest, EpisodesComeByTheirShare) {
+  EXPECT_TRUE(engine->explain(image, "a dog", {.read_memory = true}).memory.empty());
+  remember(5);
+  const Explanation told = engine->explain(image, "a dog", {.read_memory = true});
+  ASSERT_EQ(told.memory.size(), 5u);
+  // PyTorch's, of slots 7, 6, 5, 4 and 3, which have the ids 11, 12 ...
+  const auto shares = golden.values<float>("plain/memory_shares");
+  float sum = 0, last = 1;
+  for (const EpisodeRead& read : told.memory) {
+    EXPECT_NEAR(read.share, shares[read.id - 11], 1e-5);
+    EXPECT_LE(read.share, last);
+    sum += last = read.share;
+  }
+  EXPECT_NEAR(sum, 1, 1e-5);
+}
+
+TEST_F(ExplainTest, ChangesNoCaption) {
+  remember(3);
+  const CaptionOptions options{.max_tokens = 8, .num_beams = 3, .read_memory = true};
+  const CaptionResult before = engine->caption(image, options);
+  const Explanation told = engine->explain(image, before.text, {.read_memory = true});
+  EXPECT_THROW(engine->remember(0, ""), Error);  // the caption's picture was given up
+  const CaptionResult after = engine->caption(image, options);
+  EXPECT_EQ(after.tokens, before.tokens);
+  EXPECT_EQ(after.log_probability, before.log_probability);
+  EXPECT_EQ(after.confidence, before.confidence);
+  const Explanation again = engine->explain(image, before.text, {.read_memory = true});
+  ASSERT_EQ(again.words.size(), told.words.size());
+  for (std::size_t i = 0; i < told.words.size(); ++i) {
+    EXPECT_EQ(again.words[i].patches, told.words[i].patches);
+    EXPECT_EQ(again.words[i].probability, told.words[i].probability);
+  }
+}
+
+TEST_F(ExplainTest, ThreadsChangeNothing) {
+  const auto several = load_tiny(kernels(), {.threads = 3});
+  const Explanation one = engine->explain(image, "a dog on the sand"),
+                    three = several->explain(image, "a dog on the sand");
+  ASSERT_EQ(one.words.size(), three.words.size());
+  for (std::size_t i = 0; i < one.words.size(); ++i) EXPECT_EQ(one.words[i].patches, three.words[i].patches);
+}
+
+TEST_F(ExplainTest, NoTextHasNoWords) {
+  const Explanation told = engine->explain(image, "");
+  EXPECT_TRUE(told.words.empty());
+  EXPECT_FALSE(told.expected.empty());
+}
+
+TEST_F(ExplainTest, RefusesWhatIsWrong) {
+  const auto code = [&](std::string_view text, const ExplainOptions& options) {
+    try {
+      engine->explain(image, text, options);
+    } catch (const Error& error) {
+      return std::string(to_string(error.code()));
+    }
+    return std::string("nothing");
+  };
+  EXPECT_EQ(code("a dog", {.expected = -1}), "invalid_argument");
+  EXPECT_EQ(code("a dog", {.expected = kMostExpected + 1}), "invalid_argument");
+  EXPECT_EQ(code("a dog runs on the grass and on the sand and in the water", {}), "text_too_long");
+  EXPECT_EQ(code("a dog", {.prompt = std::string(kMostText + 1, 'a')}), "text_too_long");
+  EXPECT_EQ(code("\xff", {}), "invalid_text");
+  EXPECT_EQ(code("a dog", {}), "nothing");
+}
+
+}  // namespace
+}  // namespace bitmar
