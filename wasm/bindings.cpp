@@ -168,6 +168,32 @@ val explain_pixels(Engine& engine, const val& pixels, double width, double heigh
   });
 }
 
+// ---- How likely a text is ----
+
+val scores_of(const std::vector<bitmar::Score>& scores) {
+  return array_of(scores, [](const bitmar::Score& score, val& entry) {
+    entry.set("logProbability", score.log_probability);
+    entry.set("perToken", score.per_token);
+    entry.set("perByte", score.per_byte);
+    entry.set("tokens", val::array(score.tokens));
+    entry.set("logProbabilities", val::array(score.log_probabilities));
+  });
+}
+
+val score_pixels(Engine& engine, const val& pixels, double width, double height, const std::string& prefix,
+                 const val& continuations) {
+  return guarded([&] {
+    const auto bytes = bytes_of(pixels);
+    const bitmar::ImageView view = view_of(bytes, width, height);
+    return scores_of(engine.score(&view, prefix, emscripten::vecFromJSArray<std::string>(continuations)));
+  });
+}
+
+val score_text(Engine& engine, const std::string& prefix, const val& continuations) {
+  return guarded(
+      [&] { return scores_of(engine.score(nullptr, prefix, emscripten::vecFromJSArray<std::string>(continuations))); });
+}
+
 // ---- Memory ----
 
 using bitmar::EpisodicMemory;
@@ -425,6 +451,8 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .function("askPixels", &ask_pixels)
       .function("askFeatures", &ask_features)
       .function("explainPixels", &explain_pixels)
+      .function("scorePixels", &score_pixels)
+      .function("scoreText", &score_text)
       .function("embedPixels", &embed_pixels)
       .function("embedText", &embed_text)
       .function("memoryConfigure", &memory_configure)

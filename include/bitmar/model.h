@@ -70,6 +70,13 @@ class Model {
   // invalid_argument for an empty question or the options.
   Answer ask(const ImageView& image, std::string_view question, const AskOptions& options = {});
 
+  // How likely each continuation is after `prefix`, which may be empty, and after an image if there is one. All are
+  // read as they stand, so that a continuation that begins a word begins with a space. Longer streams than the
+  // decoder's window keep its first tokens and its last, as captions do. Throws invalid_argument where there is no
+  // continuation or one is empty, text_too_long (kMostText bytes), invalid_text.
+  std::vector<Score> score(std::string_view prefix, std::span<const std::string> continuations);
+  std::vector<Score> score(const ImageView& image, std::string_view prefix, std::span<const std::string> continuations);
+
   // How `text` comes about as the caption of an image: what each word looks at, what is expected of the picture, and
   // what the memory gives. Of a caption, with its own prompt and read_memory; or of any text of up to 63 tokens in the
   // default model, whose words the model is then made to say. It computes all anew, and takes about as long as a

@@ -73,6 +73,17 @@ struct Answer {
   double text_ms = 0;          // question, fusion, decoding
 };
 
+// How likely a continuation is: the decoder's own probabilities of its tokens, each after all before it. Its end is not
+// counted.
+struct Score {
+  std::vector<int> tokens;
+  std::vector<double> log_probabilities;  // of each token, natural logarithms
+  double log_probability = 0;             // their sum
+  // Normalised, to compare continuations of unlike lengths: by the number of tokens, and of bytes of the continuation's
+  // UTF-8 as it was given.
+  double per_token = 0, per_byte = 0;
+};
+
 // Called after every token with the text that it completes: never half a character, often nothing, and
 // with beam search nothing before the end. false stops the computation. It must not call the model.
 using TokenCallback = std::function<bool(std::string_view piece)>;

@@ -70,6 +70,10 @@ class BitMar {
 
   // ---- 5. Decoding: a token in, logits of the next out, valid until the next call ----
   std::span<const float> decode(int token);  // [V]
+  // A place in the stream, to decode several continuations from, one after another; false where the decoder's window
+  // has slid since, so that the stream must be begun anew.
+  KvCache::Mark mark() const { return stages_->decoder.mark(); }
+  bool rewind(const KvCache::Mark& mark) { return stages_->decoder.rewind(mark); }
   // Several continuations side by side. -> [beams, V]
   std::span<const float> decode(std::span<const int> tokens, std::span<const Decoder::Beam> beams);
 

@@ -31,6 +31,10 @@ class Decoder {
   // The same for a single stream that never ends: sinks and sliding window.
   void step(float* x);
 
+  // A place in that stream, to go on from in several ways; false where the window has slid since.
+  KvCache::Mark mark() const { return cache_.mark(); }
+  bool rewind(const KvCache::Mark& mark) { return cache_.rewind(mark); }
+
  private:
   void attend_beam(int layer, int beam_index, const Beam& beam);
   void run_layers(float* x, std::span<const Beam> beams);

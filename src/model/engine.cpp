@@ -170,11 +170,15 @@ void Engine::start(const CaptionOptions& o) {
   decoder_.reset();
 }
 
-std::vector<int> Engine::prompt_tokens(int first, std::string_view text) const {
+void Engine::check_text_size(std::string_view text) {
   if (text.size() > kMostText) {
     throw Error(ErrorCode::text_too_long, "a text has at most " + std::to_string(kMostText) + " bytes, this one has " +
                                               std::to_string(text.size()));
   }
+}
+
+std::vector<int> Engine::prompt_tokens(int first, std::string_view text) const {
+  check_text_size(text);
   std::vector<int> tokens = tokenizer_.encode(text);
   tokens.insert(tokens.begin(), first);
   model_.check_prompt(tokens);
@@ -337,10 +341,14 @@ std::span<const float> Engine::embed(const ImageView* image, std::string_view te
 
 // The caption under way is gone with its image.
 Picture Engine::encode_other(const ImageView& image) {
+  end_caption();
+  return encode(image);
+}
+
+void Engine::end_caption() {
   check_not_calling_back();
   state_ = State::idle;
   subject_.reset();
-  return encode(image);
 }
 
 void Engine::resize_memory(int slots) {

@@ -53,6 +53,12 @@ class Engine {
   Answer ask(const ImageView& image, std::string_view question, const AskOptions& options = {});
   Answer ask_features(std::span<const float> grid, std::string_view question, const AskOptions& options = {});
 
+  // ---- How likely a text is (score.cpp) ----
+  // Each continuation after `prefix`, and after an image or none (nullptr). The text encoder reads the beginning alone;
+  // the decoder reads the prefix. It ends the caption under way. Throws invalid_argument where there is no continuation
+  // or one is empty, text_too_long above kMostText bytes, invalid_text.
+  std::vector<Score> score(const ImageView* image, std::string_view prefix, std::span<const std::string> continuations);
+
   // ---- How a caption comes about (explain.cpp) ----
   // `text` as the caption of an image, word by word: any text, also one that the model would not say. It ends the
   // caption under way. Throws text_too_long and invalid_text for text and prompt, invalid_argument for the options.
@@ -103,9 +109,11 @@ class Engine {
          const Kernels& kernels);
 
   void check_not_calling_back() const;
+  static void check_text_size(std::string_view text);
   void start(const CaptionOptions& options);
   void start_answer(std::string_view question, const AskOptions& options);
   Picture encode(const ImageView& image);
+  void end_caption();
   Picture encode_other(const ImageView& image);
   void begin_caption(const std::optional<Picture>& picture);
   void prefill(const Picture* picture, std::optional<Guide> expected);
@@ -114,6 +122,7 @@ class Engine {
   std::optional<std::string_view> speak_beams();
   CaptionResult run(const TokenCallback& on_piece);
   double confidence(const ConfidenceConfig& fit, const Picture& picture);
+  std::span<const float> begin_stream(const Picture* picture, std::span<const int> tokens);
   std::vector<EpisodeRead> episodes_read();
   std::vector<ExpectedWord> words_expected(const Guide& guide, std::span<const float> probabilities, int most) const;
   // Key and value of an episode are the query of the first and the value of the second.

@@ -63,6 +63,16 @@ void KvCache::start() {
   sink_.start();
 }
 
+bool KvCache::rewind(const Mark& mark) {
+  // From S+W on every position takes the row of an earlier one, and the sinks move.
+  if (position_ >= shape_.rows() && position_ > mark.position) return false;
+  position_ = mark.position;
+  size_ = mark.size;
+  own_row_ = mark.own_row;
+  now_ = mark.now;
+  return true;
+}
+
 void KvCache::advance() {
   ++position_;
   if (position_ > 0) now_.advance();

@@ -40,6 +40,16 @@ class KvCache {
   void advance();  // after start(): the first token; otherwise one more. Call before put().
   long long position() const { return position_; }
 
+  // A place in the stream, to come back to and go on from in another way.
+  struct Mark {
+    long long position;
+    int size, own_row;
+    RotaryPhase now;
+  };
+  Mark mark() const { return {position_, size_, own_row_, now_}; }
+  // False, and nothing has changed, where something has been put since over what the stream had there.
+  bool rewind(const Mark& mark);
+
   // The rows that the current token attends to, its own included, in storage order. [n <= S+W]
   std::span<const int> rows() const { return {all_rows_.data(), static_cast<std::size_t>(size_)}; }
   int own_row() const { return own_row_; }

@@ -101,6 +101,31 @@ for (const [name, launch] of Object.entries({ 'Firefox ESR': firefox, WebKitGTK:
       assert.equal(await page.run(recall, PICTURE), 'stripes');
     });
 
+    test('the page captions a webcam, and turns it off', async (t) => {
+      if (!browser.webcam) return t.skip('this browser has no webcam to pretend');
+      await page.open(demo.url);
+      const seen = await page.run(async () => {
+        const until = async (holds) => {
+          for (const deadline = Date.now() + 120_000; !holds(); ) {
+            if (Date.now() > deadline) throw new Error(`Never: ${holds}; ${document.body.textContent.replace(/\s+/g, ' ').slice(0, 300)}`);
+            await new Promise((resolve) => setTimeout(resolve, 100));
+          }
+        };
+        const [button, video, caption] = ['#camera', '#video', '#caption'].map((id) => document.querySelector(id));
+        await until(() => !button.disabled && document.querySelector('#announce').textContent);
+        button.click();
+        await until(() => !video.hidden && video.videoWidth > 0 && document.querySelector('#live:not([hidden])')?.dataset.state === 'live');
+        const [track] = video.srcObject.getTracks();
+        await until(() => caption.textContent.trim() && !/…/.test(caption.textContent));
+        const said = caption.textContent.trim();
+        button.click();
+        await until(() => track.readyState === 'ended' && video.hidden);
+        return said;
+      });
+      assert.match(seen, /\w+ \w+/);
+      t.diagnostic(seen);
+    });
+
     test('the page captions a sample, and again offline', async () => {
       const caption = async () => {
         const deadline = Date.now() + 120_000;

@@ -23,9 +23,11 @@ export async function firefox() {
       headless: true,
       userDataDir: profile,
       protocolTimeout: SLOW,
+      extraPrefsFirefox: { 'media.navigator.streams.fake': true, 'media.navigator.permission.disabled': true },
     });
   let browser = await launch();
   return {
+    webcam: true, // a made-up one, which may be used without asking
     async page() {
       const page = await browser.newPage();
       return {

@@ -63,6 +63,7 @@ CONFIG = {
 }
 PROMPT = "a dog"
 QUESTION = "is the dog on sand?"
+PREFIX, CONTINUATIONS = "a boy", (" runs", " in a red shirt", " is on the water")
 CORPUS = ["a dog runs on the grass", "two dogs play with a ball in the snow", "a man in a red shirt rides a bike",
           "a girl on the beach", "the dog is on the sand", "a boy and a girl are in the water"]
 STEPS, BEAMS = 10, 3
@@ -249,7 +250,23 @@ def run_case(model: BitMar, name: str, prompt: list[int], pixels=None, slots=Non
     return out, min(gaps)
 
 
-def build(seed: int, prompt: list[int], question: list[int]):
+@torch.no_grad()
+def scores(model: BitMar, prefix: list[int], continuations: list[list[int]], pixels=None) -> list[np.ndarray]:
+    """ln p of each token of each continuation after the prefix"""
+    vision = None if pixels is None else model.compressor(model.vision(torch.tensor(pixels).permute(2, 0, 1)[None]))
+    begin = torch.tensor([[CONFIG["bos_token_id"]]])
+    text, real = model.encode_text(begin)
+    fused, _ = model.fuse(text, real, vision)
+    sequence, mask = model.condition(None, fused, real, vision)
+    out = []
+    for own in continuations:
+        tokens = torch.tensor([[*begin[0], *prefix, *own]])
+        likely = model.logits(tokens[:, :-1], sequence, mask)[0].log_softmax(-1).gather(1, tokens[0, 1:, None])[:, 0]
+        out.append(likely[-len(own):].numpy())
+    return out
+
+
+def build(seed: int, prompt: list[int], question: list[int], prefix: list[int], continuations: list[list[int]]):
     """All cases of one seed, or None where an edge is near or the captions are too dull to prove much."""
     rng = np.random.default_rng(seed)
     model, side = tiny_model(seed), CONFIG["vision"]["image_size"]
@@ -268,6 +285,8 @@ def build(seed: int, prompt: list[int], question: list[int]):
             for kind, seen in lengths.items():
                 seen.append(len(case[f"{arguments[0]}/{kind}"]))
             tensors |= case
+        for name, seen in (("image", pixels), ("text", None)):
+            tensors |= {f"score_{name}/{i}": likely for i, likely in enumerate(scores(model, prefix, continuations, seen))}
     # The same picture is seen three times.
     stages = ("stem", "acc.vision", "vision.", "features", "acc.compressor", "vision_tokens", "bag_of_words", "acc.bag_of_words")
     again = tuple(f"{case}/{stage}" for case in ("plain", "ask") for stage in stages)
@@ -292,14 +311,17 @@ def main() -> None:
         vocabulary, merges = tokenizer.train([line for line in CORPUS for _ in range(2)], CONFIG["vocab_size"] - len(tokenizer.ADDED))
         assert len(vocabulary) == CONFIG["ask"]["token_id"], len(vocabulary)
         tokenizer.write(file, vocabulary, merges, tokenizer.ADDED)
-    prompt, question = map(tokenizer.Tokenizer(file).encode, (PROMPT, QUESTION))
+    encode = tokenizer.Tokenizer(file).encode
+    prompt, question, prefix = map(encode, (PROMPT, QUESTION, PREFIX))
     for seed in itertools.count(args.seed):
         with contextlib.suppress(NearEdge):
-            if made := build(seed, prompt, question):
+            if made := build(seed, prompt, question, prefix, [encode(text) for text in CONTINUATIONS]):
                 break
     model, tensors = made
     tensors["prompt_text"] = np.frombuffer(PROMPT.encode(), np.uint8)
     tensors["question_text"] = np.frombuffer(QUESTION.encode(), np.uint8)
+    tensors["score_prefix"] = np.frombuffer(PREFIX.encode(), np.uint8)
+    tensors |= {f"score_continuation/{i}": np.frombuffer(text.encode(), np.uint8) for i, text in enumerate(CONTINUATIONS)}
     export_model(model, file, args.out)
     save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, args.out / "golden.safetensors")
     size = sum(f.stat().st_size for f in args.out.iterdir())

@@ -1,6 +1,6 @@
 // The types of what wasm/bindings.cpp and wasm/photos.cpp export to JavaScript.
 
-import type { Explanation, RawPixels } from './api/types.js';
+import type { Explanation, RawPixels, Score } from './api/types.js';
 import type { LoadReport, Recognition, Written } from './memory/types.js';
 
 export interface EngineOptions {
@@ -85,6 +85,10 @@ export interface Engine {
 
   /** How a text comes about as the picture's caption; it drops a caption that is unfinished. */
   explainPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, text: string, options: EngineExplainOptions): Explanation;
+
+  /** How likely each continuation is after the prefix, and after the picture; it drops a caption that is unfinished. */
+  scorePixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, prefix: string, continuations: readonly string[]): Score[];
+  scoreText(prefix: string, continuations: readonly string[]): Score[];
 
   /** How many slots; only while it holds nothing. */
   memoryConfigure(slots: number): void;

@@ -21,6 +21,8 @@ import type {
   ModelAddresses,
   ModelFiles,
   ModelInfo,
+  Score,
+  ScoreOptions,
   Source,
   VideoElement,
   VideoOptions,
@@ -139,6 +141,27 @@ export class BitMar {
    */
   captions(video: VideoElement, options: VideoOptions = {}): AsyncGenerator<Caption, void, void> {
     return captions(this, video as HTMLVideoElement, options);
+  }
+
+  /**
+   * How likely each text is after a prefix, which may be empty, and after a picture if there is one. All are read as they stand: a continuation that
+   * begins a word begins with a space. Best to compare continuations of one prefix: what the decoder keeps of it is computed once.
+   *
+   *     const [cat, dog] = await model.score('a photo of a', [' cat', ' dog'], { image: photo });
+   */
+  async score(prefix: string, continuations: readonly string[], options: ScoreOptions = {}): Promise<Score[]> {
+    checkOptions(options, 'score');
+    const { image, signal } = options;
+    if (isAborted(signal)) throw aborted(signal);
+    checkText('prefix', prefix);
+    if (!Array.isArray(continuations) || continuations.length === 0) throw unlike('continuations', 'an array of texts', continuations);
+    for (const [i, text] of continuations.entries()) {
+      checkText(`continuations[${i}]`, text);
+      if (text === '') throw unlike(`continuations[${i}]`, 'a text with something in it', text);
+    }
+    const texts = [...continuations];
+    const picture = isSet(image) ? await platform().capture(image!, signal) : null;
+    return this.#session.host.memory('score', { picture, prefix, continuations: texts }, signal);
   }
 
   /**

@@ -275,6 +275,28 @@ export interface Explanation {
   readonly memory: readonly { readonly id: number; readonly share: number }[];
 }
 
+/** Options of `score()`. */
+export interface ScoreOptions {
+  /** What the texts are about. */
+  image?: Source | undefined;
+  /** Rejects with the code 'aborted'. */
+  signal?: AbortSignal | undefined;
+}
+
+/** How likely a text is after another: the decoder's own probabilities, as natural logarithms. */
+export interface Score {
+  /** Of the whole text; its end is not counted. */
+  readonly logProbability: number;
+  /** The same, divided by the number of tokens. */
+  readonly perToken: number;
+  /** The same, divided by the number of bytes of the text as UTF-8. */
+  readonly perByte: number;
+  /** The model's own numbers of the pieces of the text. */
+  readonly tokens: readonly number[];
+  /** Of each token, after all before it. */
+  readonly logProbabilities: readonly number[];
+}
+
 /** What was loaded, and how it runs. */
 export interface ModelInfo {
   /** The model answers questions: `model.ask`. */

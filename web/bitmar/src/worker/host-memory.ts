@@ -28,6 +28,11 @@ const answers: Answers = {
     const { data, width, height } = pixels(image);
     return engine.explainPixels(data, width, height, text, options);
   },
+  score(engine, { prefix, continuations }, image) {
+    if (!image) return engine.scoreText(prefix, continuations);
+    const { data, width, height } = pixels(image);
+    return engine.scorePixels(data, width, height, prefix, continuations);
+  },
   teach(engine, { label, nowMs }, image) {
     const { data, width, height } = pixels(image);
     return engine.memoryTeachPixels(data, width, height, label, nowMs);
@@ -59,5 +64,5 @@ function embed(engine: Engine, image: Image, text: string | null): Float32Array 
 
 function pixels(image: Image): RawPixels {
   if (image && 'data' in image) return image;
-  throw new BitMarError('invalid_argument', 'Features can be captioned and written; recall, teach, embed and explain need a picture');
+  throw new BitMarError('invalid_argument', 'Features can be captioned and written; recall, teach, embed, explain and score need a picture');
 }

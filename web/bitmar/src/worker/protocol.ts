@@ -1,7 +1,7 @@
 // Every message between the page and the worker. Calls are numbered; the worker computes one at a time.
 
 import type { ErrorCode } from '../api/errors.js';
-import type { Build, Explanation } from '../api/types.js';
+import type { Build, Explanation, Score } from '../api/types.js';
 import type { EngineAnswer, EngineAskOptions, EngineEpisode, EngineExplainOptions, EngineLoadReport, EngineMemoryStats, EngineOptions, EngineResult } from '../engine.js';
 import type { Recognition, Written } from '../memory/types.js';
 
@@ -78,6 +78,8 @@ export interface MemoryCalls {
   embed: [question: { picture: Picture | null; text: string | null }, answer: Float32Array];
   /** How a text comes about as a caption, and what the memory gives to it. */
   explain: [question: { picture: Picture; text: string; options: EngineExplainOptions }, answer: Explanation];
+  /** How likely texts are. */
+  score: [question: { picture: Picture | null; prefix: string; continuations: readonly string[] }, answer: Score[]];
   teach: [question: { picture: Picture; label: string; nowMs: number }, answer: Written];
   touch: [question: { id: number; nowMs: number }, answer: null];
   label: [question: { id: number; label: string | null }, answer: null];
