@@ -83,6 +83,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     a.command = Arguments::Command::ask;
   } else if (command == "embed") {
     a.command = Arguments::Command::embed;
+  } else if (command == "score") {
+    a.command = Arguments::Command::score;
   } else if (command == "info") {
     a.command = Arguments::Command::info;
   } else {
@@ -135,6 +137,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
       a.texts.push_back(value());
     } else if (word == "--texts") {
       add_lines(value(), a.texts);
+    } else if (word == "--prefix") {
+      a.prefix = value();
     } else if (word == "--max-tokens") {
       a.ask.max_tokens = a.options.max_tokens = number<int>(word, value());
     } else if (word == "--beams") {
@@ -162,9 +166,14 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   if (a.command == Arguments::Command::caption && a.photos.empty()) throw UsageError("which photo?");
   if (a.command == Arguments::Command::embed && a.photos.empty() && a.texts.empty())
     throw UsageError("which photo or text?");
-  if (a.command != Arguments::Command::embed && !a.texts.empty()) throw UsageError("only embed takes a text");
+  const bool score = a.command == Arguments::Command::score;
+  if (score && a.texts.empty()) throw UsageError("which text?");
+  if (!score && !a.prefix.empty()) throw UsageError("only score takes a prefix");
+  if (!score && a.command != Arguments::Command::embed && !a.texts.empty())
+    throw UsageError("only embed and score take a text");
   if (a.command == Arguments::Command::info && !a.photos.empty()) throw UsageError("info takes no photo");
   expand_folders(a);
+  if (score && a.photos.size() > 1) throw UsageError("score takes one photo");
   return a;
 }
 

@@ -22,6 +22,7 @@ inline constexpr const char* kUsage =
     "usage: bitmar caption PHOTO... [options]\n"
     "       bitmar ask PHOTO QUESTION [options]\n"
     "       bitmar embed [PHOTO...] [--text TEXT] [--texts FILE]\n"
+    "       bitmar score [PHOTO] [--prefix TEXT] --text TEXT... [--texts FILE]\n"
     "       bitmar info [--model DIR]\n"
     "       bitmar --version\n"
     "\n"
@@ -33,7 +34,9 @@ inline constexpr const char* kUsage =
     "  --json             one JSON object a photo instead of the caption or answer; errors too, on standard output\n"
     "  --jsonl            the same, one a line, each with its photo's path\n"
     "  --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line; - is stdin\n"
-    "  --text TEXT        a text to embed; --texts FILE: one a line\n"
+    "  --text TEXT        a text to embed or to score, as it stands: \" dog\" goes on with a word; --texts FILE: one a "
+    "line\n"
+    "  --prefix TEXT      what the texts to score go on from\n"
     "  --max-tokens N     at most this many tokens (24; of answers the model's own)\n"
     "  --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)\n"
     "  --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact\n"
@@ -43,11 +46,12 @@ inline constexpr const char* kUsage =
 enum class Output { text, json, jsonl };
 
 struct Arguments {
-  enum class Command { caption, ask, embed, info, version, help };
+  enum class Command { caption, ask, embed, score, info, version, help };
   Command command = Command::help;
   std::vector<std::string> photos;     // paths as they were given: as std::filesystem's they take 50 times the memory
   std::vector<std::string> questions;  // of ask, one a photo
-  std::vector<std::string> texts;
+  std::vector<std::string> texts;      // of embed and score
+  std::string prefix;                  // of score
   std::optional<std::filesystem::path> model;
   Output output = Output::text;
   LoadOptions load;

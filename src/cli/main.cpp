@@ -178,6 +178,23 @@ bool embed(const Arguments& arguments, const char* program) {
   return !turns.failed();
 }
 
+// One line a text.
+void score(const Arguments& arguments, const char* program) {
+  const auto engine = load(arguments, program);
+  Image image;
+  if (!arguments.photos.empty()) image = decode_image(read_photo(arguments.photos[0]));
+  const ImageView view = image.view();
+  const auto scores = engine->score(arguments.photos.empty() ? nullptr : &view, arguments.prefix, arguments.texts);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    print_line({{"text", arguments.texts[i]},
+                {"log_probability", scores[i].log_probability},
+                {"per_token", scores[i].per_token},
+                {"per_byte", scores[i].per_byte},
+                {"tokens", scores[i].tokens},
+                {"log_probabilities", scores[i].log_probabilities}});
+  }
+}
+
 void info(const Arguments& arguments, const char* program) {
   const auto engine = load(arguments, program);
   const MemoryReport bytes = engine->bytes();
@@ -217,6 +234,9 @@ int run(int argc, char** argv) {
       break;
     case Arguments::Command::embed:
       well = embed(arguments, argv[0]);
+      break;
+    case Arguments::Command::score:
+      score(arguments, argv[0]);
       break;
     case Arguments::Command::info:
       info(arguments, argv[0]);

@@ -257,6 +257,31 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       }
     });
 
+    test('score: how likely texts are, after a prefix and a photo', async (t) => {
+      const folder = await album(t);
+      await writeFile(join(folder, 'texts'), ' runs\n in the snow\n');
+      const model = await BitMar.load(TINY);
+      for (const photo of [undefined, CAT]) {
+        const image = photo && (await sample('cat'));
+        const wanted = await model.score('a dog', [' sits', ' runs', ' in the snow'], { image });
+        const { status, stdout } = await bitmar('score', ...(photo ? [photo] : []), '--prefix', 'a dog', '--text', ' sits', '--texts', join(folder, 'texts'), '--model', TINY);
+        assert.equal(status, 0);
+        const lines = jsonLines(stdout);
+        assert.deepEqual(lines.map(({ text }) => text), [' sits', ' runs', ' in the snow']);
+        for (const [i, { log_probability, per_token, per_byte, tokens, log_probabilities }] of lines.entries()) {
+          const { logProbability, perToken, perByte } = wanted[i];
+          assert.deepEqual(tokens, wanted[i].tokens);
+          assert.equal(log_probabilities.length, tokens.length);
+          for (const [found, expected] of [[log_probability, logProbability], [per_token, perToken], [per_byte, perByte]]) assert.ok(Math.abs(found - expected) < 1e-6, `${found}, ${expected}`);
+        }
+      }
+      model.dispose();
+      for (const args of [['score', '--model', TINY], ['score', CAT, CAT, '--text', 'a', '--model', TINY], ['caption', CAT, '--prefix', 'a', '--model', TINY]]) assert.equal((await bitmar(...args)).status, 2, args.join(' '));
+      const failed = await bitmar('score', '--text', ' a', '--text', '', '--json', '--model', TINY);
+      assert.equal(failed.status, 1);
+      assert.equal(jsonLines(failed.stdout)[0].error.code, 'invalid_argument');
+    });
+
     test('info: the kernels, the threads, and the bytes by purpose', async () => {
       const { status, stdout } = await bitmar('info', '--model', TINY, '--threads', '1');
       assert.equal(status, 0);

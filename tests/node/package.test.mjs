@@ -173,7 +173,8 @@ test('budgets: what a page downloads beside the model, what is installed, how mu
     const sizes = await Promise.all([...scripts, build === 'relaxed-threads' ? 'worker-threads.js' : 'worker.js', `wasm/bitmar-${build}.wasm`].map(gzip));
     const all = sizes.reduce((a, b) => a + b);
     t.diagnostic(`${build}: ${all} bytes of scripts and WebAssembly, gzip`);
-    assert.ok(all <= 160_000, `${build}: ${all}`);
+    // That with threads is for pages that are isolated, which they do to get it.
+    assert.ok(all <= (build === 'relaxed-threads' ? 165_000 : 160_000), `${build}: ${all}`);
   }
   const { unpackedSize } = await packed('bitmar');
   t.diagnostic(`${unpackedSize} bytes installed`);

@@ -65,11 +65,11 @@ const options = {
 await build({ ...options, entryPoints: [path('worker.js'), path('worker-threads.js')], define: { 'import.meta.url': 'self.location.href' } });
 await build({ ...options, entryPoints: [path('index.js'), path('service-worker.js')], splitting: true, chunkNames: 'chunk-[hash]', external: ['bitmar-model', path('wasm/*')] });
 
-// ---- What node runs as it is: without the comments, which are in the repository ----
+// ---- What node runs as it is: without comments and indentation, which are in the repository; names and lines are for who reads a stack ----
 const bundles = /^(chunk-.*|index|service-worker|worker|worker-threads)\.js$/;
 for (const name of await readdir(dist, { recursive: true })) {
   if (!name.endsWith('.js') || bundles.test(name)) continue;
-  await writeFile(path(name), (await transform(await readFile(path(name), 'utf8'), { format: 'esm', target: 'node20' })).code);
+  await writeFile(path(name), (await transform(await readFile(path(name), 'utf8'), { format: 'esm', target: 'node20', minifyWhitespace: true, lineLimit: 120 })).code);
 }
 
 // ---- Types: only those that a user's compiler asks for ----

@@ -101,6 +101,16 @@ async function printAll(model: BitMar, { command, asked, texts, output, options 
   return status;
 }
 
+/** A line a text. */
+async function printScores(model: BitMar, { asked, texts, prefix = '' }: Arguments): Promise<void> {
+  const [photo, ...more] = withoutFolders(asked);
+  if (more.length > 0) throw new UsageError('score takes one photo');
+  const scores = await model.score(prefix, texts, { image: photo && (await readPhoto(photo.photo)) });
+  for (const [i, { logProbability, perToken, perByte, tokens, logProbabilities }] of scores.entries()) {
+    print(JSON.stringify({ text: texts[i], log_probability: logProbability, per_token: perToken, per_byte: perByte, tokens, log_probabilities: logProbabilities }));
+  }
+}
+
 /** The same rows as natively, less the number of parameters. */
 function infoText({ info }: BitMar, json: boolean): string {
   const { weights = 0, activations = 0, kvCache = 0, memorySlots = 0, scratch = 0 } = info.bytes;
@@ -126,8 +136,9 @@ async function run(parsed: Arguments): Promise<number> {
   const model = await load(parsed);
   bar.clear();
   try {
-    if (parsed.command !== 'info') return await printAll(model, parsed);
-    print(infoText(model, parsed.output !== 'text'));
+    if (parsed.command === 'score') await printScores(model, parsed);
+    else if (parsed.command === 'info') print(infoText(model, parsed.output !== 'text'));
+    else return await printAll(model, parsed);
     return 0;
   } finally {
     model.dispose();

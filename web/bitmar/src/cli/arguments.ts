@@ -8,6 +8,7 @@ import { BitMarError, messageOf } from '../api/errors.js';
 export const USAGE = `usage: bitmar caption PHOTO... [options]
        bitmar ask PHOTO QUESTION [options]
        bitmar embed [PHOTO...] [--text TEXT] [--texts FILE]
+       bitmar score [PHOTO] [--prefix TEXT] --text TEXT... [--texts FILE]
        bitmar info [--model DIR]
        bitmar serve [--port N] [--no-open]
        bitmar --version
@@ -20,7 +21,8 @@ export const USAGE = `usage: bitmar caption PHOTO... [options]
   --json             one JSON object a photo instead of the caption or answer; errors too, on standard output
   --jsonl            the same, one a line, each with its photo's path
   --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line; - is stdin
-  --text TEXT        a text to embed; --texts FILE: one a line
+  --text TEXT        a text to embed or to score, as it stands: " dog" goes on with a word; --texts FILE: one a line
+  --prefix TEXT      what the texts to score go on from
   --max-tokens N     at most this many tokens (24; of answers the model's own)
   --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)
   --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact
@@ -52,6 +54,7 @@ const OPTIONS = {
   list: { type: 'string' },
   text: { type: 'string', multiple: true },
   texts: { type: 'string' },
+  prefix: { type: 'string' },
   'max-tokens': { type: 'string' },
   beams: { type: 'string' },
   'length-penalty': { type: 'string' },
@@ -66,7 +69,7 @@ const OPTIONS = {
   version: { type: 'boolean' },
 } as const;
 
-const COMMANDS = ['caption', 'ask', 'embed', 'info', 'serve', 'help', 'version'] as const;
+const COMMANDS = ['caption', 'ask', 'embed', 'score', 'info', 'serve', 'help', 'version'] as const;
 type Command = (typeof COMMANDS)[number];
 
 export function parse(args: string[]) {
@@ -81,12 +84,15 @@ export function parse(args: string[]) {
   const asked = command === 'ask' ? questionsOf(words, lines) : [...lines, ...words].map((photo) => ({ photo }));
   if (command === 'caption' && asked.length === 0) throw new UsageError('which photo?');
   if (command === 'embed' && asked.length + texts.length === 0) throw new UsageError('which photo or text?');
-  if (command !== 'embed' && texts.length > 0) throw new UsageError('only embed takes a text');
+  if (command === 'score' && texts.length === 0) throw new UsageError('which text?');
+  if (command !== 'score' && values.prefix !== undefined) throw new UsageError('only score takes a prefix');
+  if (command !== 'embed' && command !== 'score' && texts.length > 0) throw new UsageError('only embed and score take a text');
   if ((command === 'info' || command === 'serve') && asked.length > 0) throw new UsageError(`${command} takes no photo`);
   return {
     command,
     asked,
     texts,
+    prefix: values.prefix,
     output: outputOf(values),
     model: values.model,
     load: { kvCache: values['int8-kv'] ? 'int8' : 'float32', threads: number('--threads', values.threads, /^-?\d+$/) },
