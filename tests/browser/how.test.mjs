@@ -1,8 +1,10 @@
 // "See how it works", opened: figures of the caption on the stage, and what the memory has to do with it.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 
-import { complaints, disposeNodeModel, launch, nodeCaption, path, samplePhotos, serve, shownPixels } from './helpers.mjs';
+import { BitMar } from 'bitmar';
+import { complaints, disposeNodeModel, launch, MODEL, nodeCaption, path, samplePhotos, serve, shownPixels } from './helpers.mjs';
 
 let server, browser, photos;
 before(async () => {
@@ -19,10 +21,10 @@ after(async () => {
 const file = (buffer, i) => ({ name: `${i}.jpg`, mimeType: 'image/jpeg', buffer });
 const milliseconds = (text) => Number(/([\d.,]+)\s*ms$/.exec(text)[1]);
 
-async function open() {
+async function open({ url } = server) {
   const page = await browser.page();
-  const wrong = complaints(page, new URL(server.url).origin);
-  await page.goto(server.url);
+  const wrong = complaints(page, new URL(url).origin);
+  await page.goto(url);
   await page.waitForFunction(() => document.querySelector('#announce').textContent, undefined, { timeout: 20_000 });
   return { page, wrong };
 }
@@ -62,6 +64,59 @@ test('times, chances and reminders of a photo; computed only while it is open', 
   await page.close();
 });
 
+test('what each word looked at, what was expected, and the weights: what node explains', async (t) => {
+  const fresh = await serve({ root: path('web/demo/dist') }); // another origin, whose memory is empty
+  t.after(() => fresh.close());
+  const { page, wrong } = await open(fresh);
+  await page.setInputFiles('#file', file(photos[4], 'shown'));
+  await page.waitForFunction(() => document.querySelectorAll('#moments li').length === 1, undefined, { timeout: 20_000 });
+  assert.equal(await page.locator('#how-chips button').count(), 0, 'nothing is computed while it is closed');
+  await page.click('#how summary');
+  await page.waitForSelector('#how-looked:not([hidden])', { timeout: 20_000 });
+  const said = (await page.textContent('#caption')).trim().replace(/^(Perhaps|Maybe) /, '');
+  const chips = await page.locator('#how-chips button').allTextContents();
+  assert.ok(said.endsWith(chips.join(' ')), `${said}: ${chips}`);
+
+  // The page's memory holds this very photo by now, so that it is read.
+  const { base64, width, height } = await shownPixels(page);
+  const model = await BitMar.load(MODEL);
+  const picture = { data: new Uint8Array(Buffer.from(base64, 'base64')), width, height };
+  await model.memory.write(picture, { numBeams: 8 });
+  const { words, expected, memory } = await model.explain(picture, chips.join(' '));
+  model.dispose();
+  assert.equal(memory.length, 1);
+  assert.match(await page.textContent('#how-read'), /^It read one of 1 remembered pictures\..*100% at most\.$/);
+  assert.equal(await page.locator('#how-slots span').count(), 1);
+
+  const percent = (part) => part.toLocaleString('en', { style: 'percent', maximumSignificantDigits: 2 });
+  const drawn = () => page.evaluate(() => document.querySelector('#how-picture').toDataURL());
+  const pictures = new Set();
+  await page.locator('#how-chips button').first().click();
+  for (const [i, word] of words.entries()) {
+    assert.equal(await page.locator('#how-chips button[aria-pressed=true]').textContent(), word.text);
+    assert.match(await page.textContent('#how-chance'), new RegExp(`a chance of ${percent(word.probability)} `));
+    const seen = word.patches.reduce((sum, share) => sum + share, 0);
+    assert.deepEqual(await page.locator('#how-attention strong').allTextContents(), [seen, word.before, word.prompt, word.memory].map(percent));
+    pictures.add(await drawn());
+    if (i + 1 < words.length) await page.keyboard.press('ArrowRight');
+  }
+  assert.ok(pictures.size > 1, 'another word looks elsewhere');
+  const likely = expected.filter(({ probability }) => probability >= 0.05).sort((a, b) => b.probability - a.probability);
+  assert.deepEqual(await page.locator('#how-expected li').allTextContents(), likely.map(({ text, probability }) => `${text}${percent(probability)}`));
+
+  // Of the file's bytes, counted here in another way.
+  const weights = await readFile(`${MODEL}/model.safetensors`);
+  const header = JSON.parse(weights.subarray(8, 8 + Number(weights.readBigUInt64LE(0))));
+  const [from, to] = header['decoder.layers.0.attention.q_proj.weight'].data_offsets.map((at) => at + 8 + Number(weights.readBigUInt64LE(0)));
+  const counts = [0, 0, 0];
+  for (const byte of weights.subarray(from, to)) for (const shift of [0, 2, 4, 6]) counts[(byte >> shift) & 3] += 1;
+  await page.waitForSelector('#how-ternary[data-drawn]');
+  const shares = counts.map((count) => `${Math.round((100 * count) / (4 * (to - from)))}%`);
+  assert.match(await page.textContent('#how-ternary-counts'), new RegExp(`${shares[0]} are −1, ${shares[1]} are 0, ${shares[2]} are 1`));
+  assert.deepEqual(wrong, []);
+  await page.close();
+});
+
 test('with another picture, a live one and none', async () => {
   const { page, wrong } = await open();
   await page.click('#how summary');
@@ -73,6 +128,8 @@ test('with another picture, a live one and none', async () => {
   await page.click('#camera');
   await page.waitForFunction(() => document.body.classList.contains('is-live') && document.querySelector('#how-parts:not([hidden])'), undefined, { timeout: 20_000 });
   assert.equal(await page.isVisible('#how-without'), false, 'twice the work for each frame');
+  assert.equal(await page.isVisible('#how-looked'), false);
+  assert.match(await page.textContent('#how-live'), /^Freeze/);
   await page.setInputFiles('#file', { name: 'notes.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('no picture') });
   await page.waitForSelector('#nothing:not([hidden])');
   assert.equal(await page.isVisible('#how-parts'), false);

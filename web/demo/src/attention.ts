@@ -6,12 +6,12 @@ import { number, text } from './text.js';
 
 /** The most that is drawn of the picture, in pixels a side. */
 const LARGEST_SIDE = 640;
-/** How dark it is where the model does not look at all. */
+/** How dark it is where the model looks least. */
 const DARKEST = 0.82;
 /** A memory has room for more than anyone could tell apart. */
 const MOST_DOTS = 240;
 /** An expected word below this is hardly expected. */
-const LEAST_EXPECTED = 0.02;
+const LEAST_EXPECTED = 0.05;
 
 const canvas = element<HTMLCanvasElement>('how-picture');
 const chips = element('how-chips');
@@ -80,8 +80,8 @@ export class Attention {
     const context = canvas.getContext('2d')!;
     const veil = canvasOf(side, side);
     const image = new ImageData(side, side);
-    const most = Math.max(...patches);
-    patches.forEach((share, i) => image.data.set([0, 0, 0, Math.round(255 * DARKEST * (1 - share / most))], 4 * i));
+    const [least, most] = [Math.min(...patches), Math.max(...patches)];
+    patches.forEach((share, i) => image.data.set([0, 0, 0, Math.round((255 * DARKEST * (most - share)) / (most - least || 1))], 4 * i));
     veil.getContext('2d')!.putImageData(image, 0, 0);
     context.drawImage(this.#picture!, 0, 0);
     context.imageSmoothingQuality = 'high';
@@ -90,7 +90,7 @@ export class Attention {
   }
 
   #drawExpected({ expected }: Explanation): void {
-    const likely = expected.filter(({ probability }) => probability >= LEAST_EXPECTED);
+    const likely = expected.filter(({ probability }) => probability >= LEAST_EXPECTED).sort((a, b) => b.probability - a.probability);
     element('how-expected-part').hidden = likely.length === 0;
     element('how-expected').replaceChildren(
       ...likely.map(({ text: word, probability }) => {
