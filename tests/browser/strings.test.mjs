@@ -32,7 +32,7 @@ after(async () => {
 /** Everything with letters that a visitor sees or hears, hidden parts too, outside of the marks. */
 const unmarked = (page) =>
   page.evaluate(() => {
-    const english = '#caption, #announce, #examples, #gallery-photos, #moments .said, #moment-caption, #how-reminders, #how-alternatives, h1, small'; // the model's, the name, ms
+    const english = '#caption, #announce, #examples, #gallery-photos, #moments .said, #moment-caption, #how-reminders, #how-alternatives, #how-chips, #how-expected, h1, small'; // the model's, the name, ms
     const found = [document.title, document.querySelector('meta[name=description]').content];
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     for (let node; (node = walker.nextNode()); ) if (!node.parentElement.closest(english)) found.push(node.data);
