@@ -6,6 +6,7 @@ import unittest
 from collections import Counter
 from pathlib import Path
 
+import tokenizers
 import torch
 import torch.nn.functional as F
 from bitmar.data import tokenizer
@@ -42,8 +43,23 @@ class Vocabulary(unittest.TestCase):
         self.assertEqual(vocabulary[3:259], sorted(tokenizer.BYTES.values()))
         self.assertEqual(vocabulary[259:], ["".join(pair) for pair in merges])
         self.assertEqual(len(vocabulary), 290)
-        pairs = Counter(pair for line in self.LINES for piece in tokenizer.split(line) for pair in zip(piece, piece[1:]))
+        pairs = Counter(pair for line in self.LINES for piece in tokenizer.split(line.lower()) for pair in zip(piece, piece[1:]))
         self.assertEqual(pairs[merges[0]], max(pairs.values()))
+
+    def test_gpt2s_own_files_are_converted(self):
+        vocabulary, merges = tokenizer.train(["A Dog runs"] * 3, 280)
+        tokens = [*vocabulary[len(tokenizer.SPECIAL):], "Do", "<|endoftext|>"]  # its one special token is the last
+        with tempfile.TemporaryDirectory() as folder:
+            files = Path(folder)
+            (files / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}), encoding="utf-8")
+            (files / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), "D o", ""]), encoding="utf-8")
+            tokenizer.convert_gpt2(files, files / "tokenizer.json")
+            own = tokenizer.Tokenizer(files / "tokenizer.json")
+            library = tokenizers.Tokenizer.from_file(str(files / "tokenizer.json"))
+        for text in ("Dog", "A Dog runs", "<|endoftext|> Dog", "caf\u00e9 \U0001f600\n"):
+            self.assertEqual(own.decode(own.encode(text)), text)  # in its own case
+        self.assertEqual(own.encode("Dog runs"), library.encode("Dog runs").ids)
+        self.assertEqual(own.special, {"<|endoftext|>": len(tokens) - 1})
 
     def test_a_pair_that_is_there_once_is_none(self):
         self.assertEqual(tokenizer.train(["abc"], 300)[1], [])

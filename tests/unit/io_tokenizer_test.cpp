@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -158,6 +159,64 @@ TEST(Tokenizer, EqualsTheLibraryTokenizers) {
     EXPECT_EQ(tokenizer.decode(ids), text);
   }
   EXPECT_EQ(count, 34);
+}
+
+// Characters of every length, of all kinds that the pre-tokenizer and lower case tell apart, and any others.
+std::string random_text(std::mt19937& random) {
+  const std::u32string some =
+      U"  \n\t'aAbzZ09.,!\u00a0\u00c4\u00df\u0130\u0301\u03a3\u0416\u0e01\u2028\u3042\ufb01\U0001f600";
+  std::string text;
+  for (std::size_t left = random() % 40; left > 0; --left) {
+    char32_t c = some[random() % some.size()];
+    if (random() % 3 == 0) {
+      do c = static_cast<char32_t>(1 + random() % 0x10ffff);
+      while (c >= 0xd800 && c < 0xe000);
+    }
+    append_utf8(text, c);
+  }
+  return text;
+}
+
+// Of any text, once it is in lower case where the tokenizer says so.
+void expect_round_trips(const Tokenizer& tokenizer, bool lower, int texts) {
+  std::mt19937 random(7);
+  for (int i = 0; i < texts; ++i) {
+    const std::string text = random_text(random);
+    const std::vector<int> tokens = tokenizer.encode(text);
+    const std::string wanted = lower ? lower_case(text) : text;
+    ASSERT_EQ(tokenizer.decode(tokens), wanted);
+    StreamingDecoder stream(tokenizer);
+    std::string streamed;
+    for (const int token : tokens) streamed += stream.push(token);
+    ASSERT_EQ(streamed += stream.finish(), wanted);
+  }
+}
+
+TEST(Tokenizer, AnyTextComesBack) {
+  expect_round_trips(Tokenizer::parse(tiny()), true, 3000);
+  expect_round_trips(Tokenizer::parse(read(BITMAR_SOURCE_DIR "/models/default/tokenizer.json")), true, 3000);
+  expect_round_trips(Tokenizer::parse(read(BITMAR_SOURCE_DIR "/tests/golden/tokens/tokenizer.json")), false, 3000);
+}
+
+// BITMAR_GPT2: a folder with tokenizer.json, made of GPT-2's own files by `python -m bitmar.data.tokenizer --gpt2`, and
+// golden.jsonl,
+// {"text", "ids"} a line, of any other implementation.
+TEST(Tokenizer, IsGpt2s) {
+  const char* folder = std::getenv("BITMAR_GPT2");
+  if (!folder) GTEST_SKIP() << "BITMAR_GPT2 is not set";
+  const Tokenizer tokenizer = Tokenizer::parse(read(std::string(folder) + "/tokenizer.json"));
+  EXPECT_EQ(tokenizer.size(), 50257);
+  std::ifstream golden(std::string(folder) + "/golden.jsonl");
+  int count = 0;
+  for (std::string line; std::getline(golden, line); ++count) {
+    const json entry = json::parse(line);
+    const auto text = entry["text"].get<std::string>();
+    const auto ids = entry["ids"].get<std::vector<int>>();
+    EXPECT_EQ(tokenizer.encode(text), ids) << text;
+    EXPECT_EQ(tokenizer.decode(ids), text);
+  }
+  EXPECT_GT(count, 20);
+  expect_round_trips(tokenizer, false, 20'000);
 }
 
 TEST(Tokenizer, RefusesWhatIsNotUtf8) {

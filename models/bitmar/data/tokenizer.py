@@ -1,6 +1,7 @@
 """Byte-level BPE (Sennrich et al. 2016, bytes as in GPT-2), written as a Hugging Face tokenizer.json.
 
 usage: python -m bitmar.data.tokenizer --out tokenizer.json --size 4096 TEXT_OR_DATA...
+       python -m bitmar.data.tokenizer --out tokenizer.json --gpt2 FOLDER   (GPT-2's vocab.json and merges.txt, 50,257 tokens)
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ BYTES = byte_alphabet()
 
 
 def split(text: str) -> list[str]:
-    return ["".join(BYTES[b] for b in piece.encode()) for piece in PATTERN.findall(text.lower())]
+    return ["".join(BYTES[b] for b in piece.encode()) for piece in PATTERN.findall(text)]
 
 
 def train(lines: Iterable[str], size: int) -> tuple[list[str], list[tuple[str, str]]]:
@@ -61,21 +62,33 @@ def special_token(token_id: int, content: str) -> dict:
 def write(path: Path, vocabulary: list[str], merges: list[tuple[str, str]], markers: Sequence[str] = ()) -> None:
     """The file; `markers` are special tokens with the ids that follow the vocabulary's (texts.py)."""
     special = [*enumerate(SPECIAL), *enumerate(markers, len(vocabulary))]
+    write_document(path, {token: i for i, token in enumerate(vocabulary)}, [" ".join(pair) for pair in merges], special, lower_case=True)
+
+
+def write_document(path: Path, vocabulary: dict[str, int], merges: list[str], special: list[tuple[int, str]], lower_case: bool) -> None:
     document = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [special_token(i, token) for i, token in special],
-        "normalizer": {"type": "Lowercase"},
+        "normalizer": {"type": "Lowercase"} if lower_case else None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
         "post_processor": None,
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
         "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
                   "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-                  "vocab": {token: i for i, token in enumerate(vocabulary)},
-                  "merges": [" ".join(pair) for pair in merges]},
+                  "vocab": vocabulary, "merges": merges},
     }
     Path(path).write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+
+
+def convert_gpt2(folder: Path, out: Path) -> None:
+    """GPT-2's own files, vocab.json and merges.txt, as a tokenizer.json. Its texts keep their case."""
+    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    merges = [line for line in lines if line and not line.startswith("#version")]
+    special = [(i, token) for token, i in vocabulary.items() if token == "<|endoftext|>"]
+    write_document(out, vocabulary, merges, special, lower_case=False)
 
 
 def extend(source: Path, out: Path, added: Sequence[str] = ADDED) -> None:
@@ -94,7 +107,7 @@ class Tokenizer:
     def __init__(self, path: Path):
         document = json.loads(Path(path).read_text())
         model, added = document["model"], document.get("added_tokens") or []
-        self.vocabulary = model["vocab"]
+        self.vocabulary, self.lower_case = model["vocab"], document.get("normalizer") is not None
         self.special = {entry["content"]: entry["id"] for entry in added}  # no text is encoded to these, and they decode to none
         self.tokens = {i: token for token, i in self.vocabulary.items()} | {i: "" for i in self.special.values()}
         self.ranks = {pair_of(merge): rank for rank, merge in enumerate(model["merges"])}
@@ -111,7 +124,7 @@ class Tokenizer:
         return tuple(self.vocabulary[s] for s in symbols)
 
     def encode(self, text: str) -> list[int]:
-        return [token for piece in split(text) for token in self._merge(piece)]
+        return [token for piece in split(text.lower() if self.lower_case else text) for token in self._merge(piece)]
 
     def decode(self, ids) -> str:
         text = "".join(self.tokens[i] for i in ids)
@@ -135,10 +148,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--extend", type=Path, help="a tokenizer.json to add the special tokens of texts.py to, instead of learning one")
+    parser.add_argument("--gpt2", type=Path, help="a folder with GPT-2's vocab.json and merges.txt, instead of learning one")
     parser.add_argument("sources", type=Path, nargs="*", help="folders that bitmar.prepare filled, or plain text, one caption a line")
     args = parser.parse_args()
     if args.extend:
         extend(args.extend, args.out)
+        return
+    if args.gpt2:
+        convert_gpt2(args.gpt2, args.out)
         return
     vocabulary, merges = train(lines_of(args.sources), args.size)
     write(args.out, vocabulary, merges, ADDED)
