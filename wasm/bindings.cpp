@@ -123,6 +123,12 @@ val ask_features(Engine& engine, const val& features, const std::string& questio
   });
 }
 
+// Ids and sequence numbers stay below 2^53.
+double number(std::uint64_t v) { return static_cast<double>(v); }
+
+// 0, which is nobody's id and the number before all changes, of what is none.
+std::uint64_t count_of(double v) { return v >= 0 && v <= 0x1p53 ? static_cast<std::uint64_t>(v) : 0; }
+
 // ---- How a caption comes about ----
 
 // An array of what `entry` makes of each item.
@@ -145,6 +151,7 @@ val explain_pixels(Engine& engine, const val& pixels, double width, double heigh
         engine.explain(view_of(bytes, width, height), text,
                        {.prompt = options["prompt"].as<std::string>(),
                         .read_memory = options["readMemory"].as<bool>(),
+                        .without_episode = count_of(options["withoutEpisode"].as<double>()),
                         .expected = whole<int>(options["expected"].as<double>(), "expected")});
     val object = val::object();
     object.set("side", told.side);
@@ -161,7 +168,7 @@ val explain_pixels(Engine& engine, const val& pixels, double width, double heigh
                  entry.set("probability", word.probability);
                }));
     object.set("memory", array_of(told.memory, [](const bitmar::EpisodeRead& read, val& entry) {
-                 entry.set("id", static_cast<double>(read.id));
+                 entry.set("id", number(read.id));
                  entry.set("share", read.share);
                }));
     return object;
@@ -181,28 +188,25 @@ val scores_of(const std::vector<bitmar::Score>& scores) {
 }
 
 val score_pixels(Engine& engine, const val& pixels, double width, double height, const std::string& prefix,
-                 const val& continuations) {
+                 const val& continuations, bool end) {
   return guarded([&] {
     const auto bytes = bytes_of(pixels);
     const bitmar::ImageView view = view_of(bytes, width, height);
-    return scores_of(engine.score(&view, prefix, emscripten::vecFromJSArray<std::string>(continuations)));
+    const auto texts = emscripten::vecFromJSArray<std::string>(continuations);
+    return scores_of(engine.score(&view, prefix, texts, {.end = end}));
   });
 }
 
-val score_text(Engine& engine, const std::string& prefix, const val& continuations) {
-  return guarded(
-      [&] { return scores_of(engine.score(nullptr, prefix, emscripten::vecFromJSArray<std::string>(continuations))); });
+val score_text(Engine& engine, const std::string& prefix, const val& continuations, bool end) {
+  return guarded([&] {
+    const auto texts = emscripten::vecFromJSArray<std::string>(continuations);
+    return scores_of(engine.score(nullptr, prefix, texts, {.end = end}));
+  });
 }
 
 // ---- Memory ----
 
 using bitmar::EpisodicMemory;
-
-// Ids and sequence numbers stay below 2^53.
-double number(std::uint64_t v) { return static_cast<double>(v); }
-
-// 0, which is nobody's id and the number before all changes, of what is none.
-std::uint64_t count_of(double v) { return v >= 0 && v <= 0x1p53 ? static_cast<std::uint64_t>(v) : 0; }
 
 val written_of(const EpisodicMemory::Written& written) {
   static constexpr const char* kOutcomes[] = {"blended", "added", "replaced"};

@@ -70,16 +70,19 @@ class Model {
   // invalid_argument for an empty question or the options.
   Answer ask(const ImageView& image, std::string_view question, const AskOptions& options = {});
 
-  // How likely each continuation is after `prefix`, which may be empty, and after an image if there is one. All are
-  // read as they stand, so that a continuation that begins a word begins with a space. Longer streams than the
-  // decoder's window keep its first tokens and its last, as captions do. Throws invalid_argument where there is no
-  // continuation or one is empty, text_too_long (kMostText bytes), invalid_text.
-  std::vector<Score> score(std::string_view prefix, std::span<const std::string> continuations);
-  std::vector<Score> score(const ImageView& image, std::string_view prefix, std::span<const std::string> continuations);
+  // How likely each continuation is after `prefix`, which may be empty, and after an image if there is one. Texts are
+  // read in lower case where the tokenizer does so, with all their spaces: what goes on with another word begins with a
+  // space, what begins a caption does not. Streams that are longer than the decoder's window keep their first tokens
+  // and their last, as captions do. What the decoder keeps of the prefix is computed once. Throws invalid_argument
+  // where there is no continuation or one is empty, text_too_long (kMostText bytes each), invalid_text.
+  std::vector<Score> score(std::string_view prefix, std::span<const std::string> continuations,
+                           const ScoreOptions& options = {});
+  std::vector<Score> score(const ImageView& image, std::string_view prefix, std::span<const std::string> continuations,
+                           const ScoreOptions& options = {});
 
   // How `text` comes about as the caption of an image: what each word looks at, what is expected of the picture, and
-  // what the memory gives. Of a caption, with its own prompt and read_memory; or of any text of up to 63 tokens in the
-  // default model, whose words the model is then made to say. It computes all anew, and takes about as long as a
+  // what the memory gives. Of a caption, with its own prompt and read_memory; or of any text shorter than the decoder's
+  // window, whose words the model is then made to say. The memory is read as it is now. It takes about as long as a
   // caption without beams. Throws text_too_long and invalid_text for the texts, invalid_argument for the options.
   Explanation explain(const ImageView& image, std::string_view text, const ExplainOptions& options = {});
 

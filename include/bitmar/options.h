@@ -73,10 +73,13 @@ struct Answer {
   double text_ms = 0;          // question, fusion, decoding
 };
 
-// How likely a continuation is: the decoder's own probabilities of its tokens, each after all before it. Its end is not
-// counted.
+struct ScoreOptions {
+  bool end = false;  // whether the text ends there counts as well, as in a caption's log_probability
+};
+
+// How likely a continuation is: the decoder's own probabilities of its tokens, each after all before it.
 struct Score {
-  std::vector<int> tokens;
+  std::vector<int> tokens;                // with the end, if that counts
   std::vector<double> log_probabilities;  // of each token, natural logarithms
   double log_probability = 0;             // their sum
   // Normalised, to compare continuations of unlike lengths: by the number of tokens, and of bytes of the continuation's

@@ -36,13 +36,14 @@ Answer Model::ask(const ImageView& image, std::string_view question, const AskOp
   return engine_->ask(image, question, options);
 }
 
-std::vector<Score> Model::score(std::string_view prefix, std::span<const std::string> continuations) {
-  return engine_->score(nullptr, prefix, continuations);
+std::vector<Score> Model::score(std::string_view prefix, std::span<const std::string> continuations,
+                                const ScoreOptions& options) {
+  return engine_->score(nullptr, prefix, continuations, options);
 }
 
 std::vector<Score> Model::score(const ImageView& image, std::string_view prefix,
-                                std::span<const std::string> continuations) {
-  return engine_->score(&image, prefix, continuations);
+                                std::span<const std::string> continuations, const ScoreOptions& options) {
+  return engine_->score(&image, prefix, continuations, options);
 }
 
 Explanation Model::explain(const ImageView& image, std::string_view text, const ExplainOptions& options) {

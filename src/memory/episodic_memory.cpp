@@ -32,8 +32,10 @@ int EpisodicMemory::find(std::uint64_t id) const {
 
 // ---- Reading ----
 
-bool EpisodicMemory::read(std::span<const float> query, std::span<float> out) {
-  const int count = read_ = index_.within(query, settings_.read_threshold, found_);
+bool EpisodicMemory::read(std::span<const float> query, std::span<float> out, int without) {
+  const auto all = found_.first(index_.within(query, settings_.read_threshold, found_));
+  const auto rest = std::ranges::remove(all, without, &Match::slot);
+  const int count = read_ = static_cast<int>(all.size() - rest.size());
   if (count == 0) return false;
   for (int j = 0; j < count; ++j) weights_[j] = found_[j].similarity / settings_.temperature;
   kernels_.softmax(weights_.data(), count);

@@ -55,8 +55,8 @@ class EpisodicMemory {
   // ---- Reading ----
 
   // out [C] = sum over the slots of at least read_threshold of softmax(query . key / temperature) value; false when
-  // there is none. Changes no statistics.
-  bool read(std::span<const float> query, std::span<float> out);
+  // there is none. Changes no statistics. `without`: a slot that is passed over; -1: none.
+  bool read(std::span<const float> query, std::span<float> out, int without = -1);
   // The slots that the last read() was made of, in their order, and the share of each; the shares sum to 1. Valid until
   // the memory is read, written or changed again.
   std::span<const Match> slots_read() const { return found_.first(read_); }

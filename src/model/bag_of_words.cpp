@@ -18,6 +18,7 @@ BagOfWords::BagOfWords(const Config& c, int tokens, const BagOfWordsWeights& wei
       tokens_(tokens),
       nothing_(c.pad_token_id),
       summary_(arena.take<float>(Purpose::activations, weights.proj.in)),
+      probabilities_(arena.take<float>(Purpose::activations, c.vocab_size)),
       value_(arena.take<float>(Purpose::activations, c.vocab_size)),
       square_(arena.take<float>(Purpose::activations, c.vocab_size)) {}
 
@@ -47,13 +48,11 @@ void BagOfWords::summarise_rows(const float* rows, int count, int n, float* out)
 void BagOfWords::expect(const float* scores) {
   const int vocabulary = static_cast<int>(value_.size());
   for (int v = 0; v < vocabulary; ++v) {
-    value_[v] = 1 / (1 + exponential(-(scores[v] + weights_.bias[v])));
-  }
-  workspace_.observe("bag_of_words.probabilities", value_.data(), 1, vocabulary);
-  for (int v = 0; v < vocabulary; ++v) {
-    value_[v] *= weights_.rarity[v];
+    probabilities_[v] = 1 / (1 + exponential(-(scores[v] + weights_.bias[v])));
+    value_[v] = weights_.rarity[v] * probabilities_[v];
     square_[v] = weights_.rarity[v] * weights_.rarity[v];
   }
+  workspace_.observe("bag_of_words.probabilities", probabilities_.data(), 1, vocabulary);
   const float length = std::max(std::sqrt(workspace_.kernels.dot(value_.data(), value_.data(), vocabulary)), 1e-6f);
   for (int v = 0; v < vocabulary; ++v) value_[v] *= weights_.rarity[v] / length;
   value_[nothing_] = square_[nothing_] = 0;  // it has made the others smaller; to say it is worth nothing

@@ -24,6 +24,7 @@ class BagOfWords {
   void expect(const float* scores);
   // Valid until the next expect().
   Guide guide() const { return {value_, square_}; }
+  std::span<const float> probabilities() const { return probabilities_; }  // [V], p
 
  private:
   void summarise_rows(const float* rows, int count, int n, float* out) const;
@@ -31,8 +32,8 @@ class BagOfWords {
   const BagOfWordsWeights& weights_;
   Workspace& workspace_;
   const int patches_, features_, tokens_, nothing_;
-  std::span<float> summary_;         // [2 features + 2 d]: mean and maximum of the grid, then of the tokens
-  std::span<float> value_, square_;  // [V]
+  std::span<float> summary_;  // [2 features + 2 d]: mean and maximum of the grid, then of the tokens
+  std::span<float> probabilities_, value_, square_;  // [V]
 };
 
 }  // namespace bitmar

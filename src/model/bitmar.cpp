@@ -87,10 +87,10 @@ Context BitMar::fuse(const Picture* picture, std::span<const int> tokens) {
   return s.contexts.finish(made).context();
 }
 
-std::optional<std::span<const float>> BitMar::retrieve(const Context& context) {
+std::optional<std::span<const float>> BitMar::retrieve(const Context& context, int without) {
   Stages& s = *stages_;
   s.contexts.check(context);
-  if (!memory_->read(context.query, s.found)) return std::nullopt;
+  if (!memory_->read(context.query, s.found, without)) return std::nullopt;
   const std::span<const float> shares = memory_->shares_read();
   s.workspace.observe("memory_shares", shares.data(), 1, static_cast<int>(shares.size()));
   linear(s.workspace, weights_.memory.out_proj, s.found.data(), 1, s.retrieved.data());

@@ -55,6 +55,8 @@ class BitMar {
   // The words predicted from a picture, for beam search and confidence to compare captions with. Valid until the next
   // call; absent in models without a bag-of-words head.
   std::optional<Guide> expect_words(const Picture& picture);
+  // The probabilities [V] behind that: valid as long, and only where there was something.
+  std::span<const float> word_probabilities() const { return stages_->bag_of_words->probabilities(); }
 
   // ---- 2. Prompt and fusion ----
   void check_prompt(std::span<const int> tokens) const;  // throws text_too_long, invalid_argument
@@ -62,7 +64,8 @@ class BitMar {
   Context fuse(const Picture* picture, std::span<const int> tokens);
 
   // ---- 3. Memory: r [d], valid until the next call; nothing where no episode is near enough ----
-  std::optional<std::span<const float>> retrieve(const Context& context);
+  // without: a slot that is passed over; -1: none
+  std::optional<std::span<const float>> retrieve(const Context& context, int without = -1);
 
   // ---- 4. Conditioning: [r ; F ; V] to every decoder layer; a new stream begins ----
   // picture: the context's, or nullptr where it has none
@@ -70,10 +73,9 @@ class BitMar {
 
   // ---- 5. Decoding: a token in, logits of the next out, valid until the next call ----
   std::span<const float> decode(int token);  // [V]
-  // A place in the stream, to decode several continuations from, one after another; false where the decoder's window
-  // has slid since, so that the stream must be begun anew.
-  KvCache::Mark mark() const { return stages_->decoder.mark(); }
-  bool rewind(const KvCache::Mark& mark) { return stages_->decoder.rewind(mark); }
+  // A place in the stream, to decode several continuations of at most `longest` tokens from, one after another.
+  KvCache::Mark mark(int longest) const { return stages_->decoder.mark(longest); }
+  void rewind(const KvCache::Mark& mark) { stages_->decoder.rewind(mark); }
   // Several continuations side by side. -> [beams, V]
   std::span<const float> decode(std::span<const int> tokens, std::span<const Decoder::Beam> beams);
 
@@ -90,7 +92,10 @@ class BitMar {
   void resize_memory(int slots);  // to an empty one; on std::bad_alloc everything is as it was
   Sampler& sampler() { return stages_->sampler; }
   BeamSearch& beam_search() { return stages_->beam_search; }
+  // From now on everything is computed, so that the observer sees it.
   void set_observer(Observer* observer);
+  // What is known already is not computed again: of a picture that was seen, the decoder alone is heard of.
+  void watch_decoder(Observer* observer) { stages_->workspace.observer = observer; }
   void forget_inputs();  // the next calls compute everything
 
  private:

@@ -31,9 +31,9 @@ class Decoder {
   // The same for a single stream that never ends: sinks and sliding window.
   void step(float* x);
 
-  // A place in that stream, to go on from in several ways; false where the window has slid since.
-  KvCache::Mark mark() const { return cache_.mark(); }
-  bool rewind(const KvCache::Mark& mark) { return cache_.rewind(mark); }
+  // A place in that stream, to go on from in several ways of at most `longest` tokens each, one after another.
+  KvCache::Mark mark(int longest) const { return cache_.mark(longest); }
+  void rewind(const KvCache::Mark& mark) { cache_.rewind(mark); }
 
  private:
   void attend_beam(int layer, int beam_index, const Beam& beam);

@@ -170,16 +170,17 @@ void Engine::start(const CaptionOptions& o) {
   decoder_.reset();
 }
 
-void Engine::check_text_size(std::string_view text) {
+// A text's, whatever the text encoder takes.
+std::vector<int> Engine::plain_tokens(std::string_view text) const {
   if (text.size() > kMostText) {
     throw Error(ErrorCode::text_too_long, "a text has at most " + std::to_string(kMostText) + " bytes, this one has " +
                                               std::to_string(text.size()));
   }
+  return tokenizer_.encode(text);
 }
 
 std::vector<int> Engine::prompt_tokens(int first, std::string_view text) const {
-  check_text_size(text);
-  std::vector<int> tokens = tokenizer_.encode(text);
+  std::vector<int> tokens = plain_tokens(text);
   tokens.insert(tokens.begin(), first);
   model_.check_prompt(tokens);
   return tokens;

@@ -57,7 +57,8 @@ class Engine {
   // Each continuation after `prefix`, and after an image or none (nullptr). The text encoder reads the beginning alone;
   // the decoder reads the prefix. It ends the caption under way. Throws invalid_argument where there is no continuation
   // or one is empty, text_too_long above kMostText bytes, invalid_text.
-  std::vector<Score> score(const ImageView* image, std::string_view prefix, std::span<const std::string> continuations);
+  std::vector<Score> score(const ImageView* image, std::string_view prefix, std::span<const std::string> continuations,
+                           const ScoreOptions& options = {});
 
   // ---- How a caption comes about (explain.cpp) ----
   // `text` as the caption of an image, word by word: any text, also one that the model would not say. It ends the
@@ -109,7 +110,7 @@ class Engine {
          const Kernels& kernels);
 
   void check_not_calling_back() const;
-  static void check_text_size(std::string_view text);
+  std::vector<int> plain_tokens(std::string_view text) const;
   void start(const CaptionOptions& options);
   void start_answer(std::string_view question, const AskOptions& options);
   Picture encode(const ImageView& image);
@@ -122,9 +123,8 @@ class Engine {
   std::optional<std::string_view> speak_beams();
   CaptionResult run(const TokenCallback& on_piece);
   double confidence(const ConfidenceConfig& fit, const Picture& picture);
-  std::span<const float> begin_stream(const Picture* picture, std::span<const int> tokens);
   std::vector<EpisodeRead> episodes_read();
-  std::vector<ExpectedWord> words_expected(const Guide& guide, std::span<const float> probabilities, int most) const;
+  std::vector<ExpectedWord> words_expected(const Guide& guide, int most) const;
   // Key and value of an episode are the query of the first and the value of the second.
   struct EpisodeContexts {
     Context subject, with_text;

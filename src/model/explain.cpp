@@ -1,5 +1,5 @@
-// Engine::explain(): the forward pass once more over a text that is given, with an observer that keeps what it attends
-// to. Captions themselves know nothing of it.
+// Engine::explain(): the decoder once more over a text that is given, with an observer that keeps what it attends to.
+// Captions themselves know nothing of it.
 #include <algorithm>
 #include <numeric>
 #include <string>
@@ -7,50 +7,42 @@
 
 #include "io/error.h"
 #include "io/heap_sort.h"
+#include "io/unicode.h"
 #include "model/engine.h"
 #include "model/observer.h"
 #include "runtime/elementary.h"
+#include "runtime/sampler.h"
 
 namespace bitmar {
 
 namespace {
 
-// What the decoder attended to in one step, and what was expected of the picture.
+// What the decoder attends to.
 class Onlooker final : public Observer {
  public:
-  explicit Onlooker(BitMar& model) : model_(model) { model_.set_observer(this); }
-  ~Onlooker() override { model_.set_observer(nullptr); }
+  explicit Onlooker(BitMar& model) : model_(model) { model_.watch_decoder(this); }
+  ~Onlooker() override { model_.watch_decoder(nullptr); }
   Onlooker(const Onlooker&) = delete;
 
   void accumulators(std::string_view, const std::int32_t*, int, int) override {}
-  void values(std::string_view stage, const float* values, int rows, int columns) override {
-    if (stage == "bag_of_words.probabilities") probabilities.assign(values, values + columns);
-    if (stage == "conditioning") conditioning = rows;
+  void values(std::string_view stage, const float* values, int, int columns) override {
     if (!stage.starts_with("decoder.") || !stage.ends_with(".attention")) return;
     attention_.resize(columns);
     for (int i = 0; i < columns; ++i) attention_[i] += values[i];
     ++heads_;
   }
-  // [keys], the mean over layers and heads: the conditioning first. The next step begins anew.
+  // [keys] of one step, the mean over layers and heads: the conditioning first. The next step begins anew.
   std::vector<float> take_attention() {
     for (float& share : attention_) share /= static_cast<float>(heads_);
     heads_ = 0;
     return std::exchange(attention_, {});
   }
 
-  std::vector<float> probabilities;  // [V], empty in models without a bag-of-words head
-  int conditioning = 0;              // rows of it
-
  private:
   BitMar& model_;
   std::vector<float> attention_;
   int heads_ = 0;
 };
-
-std::string without_spaces(std::string text) {
-  std::erase(text, ' ');
-  return text;
-}
 
 // Adds what was attended to for a token to its word's.
 void look(ExplainedWord& word, std::span<const float> attention, int memory, int prompt, int patches) {
@@ -83,46 +75,54 @@ Explanation Engine::explain(const ImageView& image, std::string_view text, const
     throw Error(ErrorCode::invalid_argument, "expected must be from 0 to " + std::to_string(kMostExpected));
   }
   const std::vector<int> prompt = prompt_tokens(config().bos_token_id, options.prompt);
-  const std::vector<int> tokens = prompt_tokens(config().bos_token_id, text);
+  std::vector<int> tokens = plain_tokens(text);
+  const int window = config().decoder.num_sinks + config().decoder.window_size;
+  if (static_cast<int>(tokens.size()) >= window) {
+    throw Error(ErrorCode::text_too_long, "a text to explain has fewer than " + std::to_string(window) + " tokens");
+  }
+  tokens.insert(tokens.begin(), config().bos_token_id);
 
   const Picture picture = encode_other(image);
-  Onlooker onlooker(model_);
   const std::optional<Guide> guide = model_.expect_words(picture);
   const Context context = model_.fuse(&picture, prompt);
-  const auto retrieved = options.read_memory ? model_.retrieve(context) : std::nullopt;
+  const auto retrieved =
+      options.read_memory ? model_.retrieve(context, memory().find(options.without_episode)) : std::nullopt;
   Explanation explanation;
+  explanation.side = config().vision.grid_size / config().compressor.pool_size;
   if (retrieved) explanation.memory = episodes_read();
+  if (guide) explanation.expected = words_expected(*guide, options.expected);
   model_.prefill(context, &picture, retrieved);
 
-  const int patches = static_cast<int>(picture.tokens.size()) / config().hidden_size;
-  explanation.side = config().vision.grid_size / config().compressor.pool_size;
-  const int memory = retrieved ? 1 : 0;
+  Onlooker onlooker(model_);
+  const int patches = explanation.side * explanation.side;
   std::vector<float> scratch(config().vocab_size);
   std::vector<int> of_word;
   double likely = 0;
   const auto end_word = [&] {
     if (of_word.empty()) return;
     ExplainedWord& word = explanation.words.back();
-    word.text = without_spaces(tokenizer_.decode(of_word));
+    word.text = single_spaces(tokenizer_.decode(of_word));
+    if (word.text.empty()) return explanation.words.pop_back();  // spaces at the end
     word.probability = natural_exp(likely);
     divide(word, static_cast<int>(of_word.size()));
-    of_word.clear();
-    likely = 0;
   };
   for (std::size_t i = 1; i < tokens.size(); ++i) {
     const std::span<const float> logits = model_.decode(tokens[i - 1]);
-    if (of_word.empty() || tokenizer_.bytes(tokens[i]).starts_with(' ')) {
+    // Spaces belong to the word behind them.
+    const bool spaced = std::string_view(" \n\r\t").find(tokenizer_.bytes(tokens[i]).front()) != std::string_view::npos;
+    if (of_word.empty() || (spaced && !single_spaces(tokenizer_.decode(of_word)).empty())) {
       end_word();
       explanation.words.emplace_back();
+      of_word.clear();
+      likely = 0;
     }
-    look(explanation.words.back(), onlooker.take_attention(), memory, onlooker.conditioning - memory - patches,
+    look(explanation.words.back(), onlooker.take_attention(), retrieved ? 1 : 0, static_cast<int>(prompt.size()),
          patches);
     likely += LogSoftmax(model_.kernels(), logits, scratch).of(logits[tokens[i]]);
     BitMar::check_finite(likely);
     of_word.push_back(tokens[i]);
   }
   end_word();
-  if (guide) explanation.expected = words_expected(*guide, onlooker.probabilities, options.expected);
   return explanation;
 }
 
@@ -138,8 +138,7 @@ std::vector<EpisodeRead> Engine::episodes_read() {
 }
 
 // Of the tokens that begin a word, those whose presence agrees most with the picture.
-std::vector<ExpectedWord> Engine::words_expected(const Guide& guide, std::span<const float> probabilities,
-                                                 int most) const {
+std::vector<ExpectedWord> Engine::words_expected(const Guide& guide, int most) const {
   std::vector<int> tokens;
   for (int token = 0; token < config().vocab_size; ++token) {
     const std::string_view bytes = tokenizer_.bytes(token);
@@ -152,7 +151,7 @@ std::vector<ExpectedWord> Engine::words_expected(const Guide& guide, std::span<c
   tokens.resize(std::min(tokens.size(), static_cast<std::size_t>(most)));
   std::vector<ExpectedWord> words;
   for (const int token : tokens)
-    words.push_back({without_spaces(tokenizer_.decode({&token, 1})), probabilities[token]});
+    words.push_back({single_spaces(tokenizer_.decode({&token, 1})), model_.word_probabilities()[token]});
   return words;
 }
 

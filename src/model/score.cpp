@@ -1,4 +1,5 @@
 // Engine::score(): the decoder's own likelihood of texts that are given.
+#include <algorithm>
 #include <string>
 
 #include "io/error.h"
@@ -8,32 +9,33 @@
 namespace bitmar {
 
 std::vector<Score> Engine::score(const ImageView* image, std::string_view prefix,
-                                 std::span<const std::string> continuations) {
+                                 std::span<const std::string> continuations, const ScoreOptions& options) {
   if (continuations.empty()) throw Error(ErrorCode::invalid_argument, "there is no continuation to score");
-  const auto tokens_of = [this](std::string_view text) {
-    check_text_size(text);
-    return tokenizer_.encode(text);
-  };
-  std::vector<int> read = tokens_of(prefix);
-  read.insert(read.begin(), config().bos_token_id);
   std::vector<Score> scores(continuations.size());
+  std::size_t longest = 0;
   for (std::size_t i = 0; i < scores.size(); ++i) {
     if (continuations[i].empty()) throw Error(ErrorCode::invalid_argument, "a continuation is empty");
-    scores[i].tokens = tokens_of(continuations[i]);
+    scores[i].tokens = plain_tokens(continuations[i]);
+    if (options.end) scores[i].tokens.push_back(config().eos_token_id);
+    longest = std::max(longest, scores[i].tokens.size());
   }
+  std::vector<int> read = plain_tokens(prefix);
+  read.insert(read.begin(), config().bos_token_id);
 
-  const std::optional<Picture> picture = image ? std::make_optional(encode_other(*image)) : std::nullopt;
   if (!image) end_caption();
+  const std::optional<Picture> picture = image ? std::make_optional(encode_other(*image)) : std::nullopt;
   const Picture* const seen = picture ? &*picture : nullptr;
-  const auto begun = begin_stream(seen, read);
-  const std::vector<float> first(begun.begin(), begun.end());
-  const KvCache::Mark mark = model_.mark();
+  model_.prefill(model_.fuse(seen, bos()), seen, std::nullopt);
+  std::span<const float> logits;
+  for (const int token : read) logits = model_.decode(token);
+  // All continuations share what the decoder keeps of the prefix.
+  const std::vector<float> first(logits.begin(), logits.end());
+  const KvCache::Mark mark = model_.mark(static_cast<int>(longest));
   std::vector<float> scratch(config().vocab_size);
   for (std::size_t i = 0; i < scores.size(); ++i) {
-    // All continuations share what the decoder keeps of the prefix, unless one was so long that it is gone.
-    if (!model_.rewind(mark)) begin_stream(seen, read);
     Score& score = scores[i];
-    std::span<const float> logits = first;
+    model_.rewind(mark);
+    logits = first;
     for (std::size_t at = 0; at < score.tokens.size(); ++at) {
       if (at > 0) logits = model_.decode(score.tokens[at - 1]);
       const double likely = LogSoftmax(model_.kernels(), logits, scratch).of(logits[score.tokens[at]]);
@@ -45,14 +47,6 @@ std::vector<Score> Engine::score(const ImageView* image, std::string_view prefix
     score.per_byte = score.log_probability / static_cast<double>(continuations[i].size());
   }
   return scores;
-}
-
-// A new stream that has read these tokens. -> the logits of the next one
-std::span<const float> Engine::begin_stream(const Picture* picture, std::span<const int> tokens) {
-  model_.prefill(model_.fuse(picture, bos()), picture, std::nullopt);
-  std::span<const float> logits;
-  for (const int token : tokens) logits = model_.decode(token);
-  return logits;
 }
 
 }  // namespace bitmar

@@ -63,14 +63,35 @@ void KvCache::start() {
   sink_.start();
 }
 
-bool KvCache::rewind(const Mark& mark) {
+KvCache::Mark KvCache::mark(int longest) const {
+  Mark mark{position_, size_, own_row_, now_, sink_, {}, {}};
   // From S+W on every position takes the row of an earlier one, and the sinks move.
-  if (position_ >= shape_.rows() && position_ > mark.position) return false;
+  if (position_ + longest < shape_.rows()) return mark;
+  for (const Store* store : {&keys_, &values_}) {
+    for (const auto part : {store->floats, store->scales})
+      mark.floats.insert(mark.floats.end(), part.begin(), part.end());
+    mark.bytes.insert(mark.bytes.end(), store->bytes.begin(), store->bytes.end());
+  }
+  return mark;
+}
+
+void KvCache::rewind(const Mark& mark) {
   position_ = mark.position;
   size_ = mark.size;
   own_row_ = mark.own_row;
   now_ = mark.now;
-  return true;
+  sink_ = mark.sink;
+  if (mark.floats.empty()) return;
+  auto floats = mark.floats.begin();
+  auto bytes = mark.bytes.begin();
+  for (Store* store : {&keys_, &values_}) {
+    for (const auto part : {store->floats, store->scales}) {
+      std::copy_n(floats, part.size(), part.begin());
+      floats += static_cast<std::ptrdiff_t>(part.size());
+    }
+    std::copy_n(bytes, store->bytes.size(), store->bytes.begin());
+    bytes += static_cast<std::ptrdiff_t>(store->bytes.size());
+  }
 }
 
 void KvCache::advance() {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kernels/kernels.h"
 #include "runtime/arena.h"
@@ -40,15 +41,17 @@ class KvCache {
   void advance();  // after start(): the first token; otherwise one more. Call before put().
   long long position() const { return position_; }
 
-  // A place in the stream, to come back to and go on from in another way.
+  // A place in the stream, to come back to and go on from in other ways, each of at most so many tokens. Where they
+  // make the window slide, it holds a copy of all rows.
   struct Mark {
     long long position;
     int size, own_row;
-    RotaryPhase now;
+    RotaryPhase now, sink;
+    std::vector<float> floats;  // keys, then values
+    std::vector<std::int8_t> bytes;
   };
-  Mark mark() const { return {position_, size_, own_row_, now_}; }
-  // False, and nothing has changed, where something has been put since over what the stream had there.
-  bool rewind(const Mark& mark);
+  Mark mark(int longest) const;
+  void rewind(const Mark& mark);
 
   // The rows that the current token attends to, its own included, in storage order. [n <= S+W]
   std::span<const int> rows() const { return {all_rows_.data(), static_cast<std::size_t>(size_)}; }

@@ -177,3 +177,31 @@ test('arrays of another realm: those of a frame', async () => {
   await page.close();
   assert.equal(text, expected.text);
 });
+
+// As in Electron: pages are files there, and may read files. Browsers allow a file nothing by default.
+test('a page that is a file and may read files: in a worker and without one; a memory that is kept', async (t) => {
+  const browser = await launch('--allow-file-access-from-files');
+  t.after(() => browser.close());
+  const file = (name) => new URL(name, 'file://').href;
+  const page = await browser.page();
+  for (const worker of [true, false]) {
+    await page.goto(file(path('tests/browser/plain.html')));
+    const found = await page.evaluate(
+      async ({ address, folder, data, worker }) => {
+        const { BitMar } = await import(address);
+        const model = await BitMar.load(folder, { worker });
+        const picture = { data: new Uint8Array(data), width: 40, height: 40 };
+        const { text, tokens } = await model.caption(picture);
+        const { recognised } = await model.memory.recall({ image: picture });
+        await model.memory.teach(picture, 'stripes');
+        await model.memory.flush();
+        const { storage } = model.memory;
+        const { worker: used } = model.info;
+        model.dispose();
+        return { said: { text, tokens }, used, known: recognised?.label ?? null, storage: storage.role };
+      },
+      { address: file(path('web/bitmar/dist/index.js')), folder: file(`${path('models/default')}/`), data: [...PIXELS], worker },
+    );
+    assert.deepEqual(found, { said: expected, used: worker, known: worker ? null : 'stripes', storage: 'writer' });
+  }
+});

@@ -276,6 +276,9 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
         }
       }
       model.dispose();
+      // As it stands, also where it looks like a number or an option; lists and texts in their order.
+      const given = await bitmar('score', '--text', '-5', '--texts', join(folder, 'texts'), '--text=-x', '--text', '-.5', '--model', TINY);
+      assert.deepEqual(jsonLines(given.stdout).map(({ text }) => text), ['-5', ' runs', ' in the snow', '-x', '-.5']);
       for (const args of [['score', '--model', TINY], ['score', CAT, CAT, '--text', 'a', '--model', TINY], ['caption', CAT, '--prefix', 'a', '--model', TINY]]) assert.equal((await bitmar(...args)).status, 2, args.join(' '));
       const failed = await bitmar('score', '--text', ' a', '--text', '', '--json', '--model', TINY);
       assert.equal(failed.status, 1);

@@ -45,8 +45,13 @@ describe('explanations', () => {
     const wanted = await model.explain(image, 'a dog');
     assert.deepEqual(await here.explain(image, 'a dog'), wanted);
     assert.deepEqual(await model.explain(new Blob([png(image)]), 'a dog'), wanted);
-    assert.deepEqual(await model.explain(new Blob([png(image)]), ' a  dog '), await model.explain(image, ' a  dog '));
     here.dispose();
+  });
+
+  test('have words, whatever spaces are between and around them', async () => {
+    const texts = async (text) => (await model.explain(source, text)).words.map((word) => word.text);
+    assert.deepEqual(await texts(' a  dog\nsits '), ['a', 'dog', 'sits']);
+    assert.deepEqual(await texts('  '), []);
   });
 
   test('are those of captions: their probability, and as much as they read of the memory', async () => {
@@ -68,6 +73,11 @@ describe('explanations', () => {
     assert.equal(memory[0].id, id);
     near(sum(memory.map(({ share }) => share)), 1);
     assert.ok(words.every((word) => word.memory > 0));
+    // A caption's own episode, which it did not have.
+    const { text, episode } = await trained.caption(await sample('coffee'), { writeMemory: true });
+    const ids = async (options) => (await trained.explain(await sample('coffee'), text, options)).memory.map((read) => read.id);
+    assert.ok((await ids({})).includes(episode.id));
+    assert.ok(!(await ids({ withoutEpisode: episode.id })).includes(episode.id));
     trained.dispose();
   });
 
@@ -89,7 +99,7 @@ describe('explanations', () => {
   });
 
   test('refuse what is wrong, and the next call works', async () => {
-    const long = 'a dog runs on the grass and on the sand and in the water';
+    const long = 'a dog runs on the grass and on the sand and in the water'.repeat(2); // of a window of 32
     for (const [args, ...codes] of [
       [[source, long], 'text_too_long'],
       [[source, 'a'.repeat(70_000)], 'text_too_long'],
@@ -100,6 +110,7 @@ describe('explanations', () => {
       [[source, 'a dog', { expected: 1001 }], 'invalid_argument'],
       [[source, 'a dog', { expected: 0.5 }], 'invalid_argument'],
       [[source, 'a dog', { prompt: 7 }], 'invalid_argument'],
+      [[source, 'a dog', { withoutEpisode: -1 }], 'invalid_argument'],
       [[source, 'a dog', { readMemory: 'yes' }], 'invalid_argument'],
       [[source, 'a dog', { signal: AbortSignal.abort() }], 'aborted'],
       [[undefined, 'a dog'], 'invalid_argument'],

@@ -56,6 +56,22 @@ describe('scores', () => {
     trained.dispose();
   });
 
+  test('count the end where that is asked for: captions as captions count', async () => {
+    const { text, tokens, logProbability } = await model.caption(source, { maxTokens: 12 });
+    const [ended] = await model.score('', [text], { image: source, end: true });
+    const [open] = await model.score('', [text], { image: source });
+    assert.equal(ended.tokens.length, open.tokens.length + 1);
+    assert.ok(ended.logProbability < open.logProbability);
+    const trained = await BitMar.load(MODEL, { memory: { persist: false } });
+    const photo = await sample('cat');
+    const said = await trained.caption(photo, { numBeams: 8 });
+    const [same] = await trained.score('', [said.text], { image: photo, end: true });
+    assert.deepEqual(same.tokens.slice(0, -1), said.tokens);
+    near(same.logProbability, said.logProbability, 1e-6);
+    trained.dispose();
+    assert.ok(tokens.length > 0 && logProbability < 0);
+  });
+
   test('go on past the window', async () => {
     const long = ' a dog runs on the grass and a boy in a red shirt is on the beach'.repeat(4);
     const [score] = await model.score('two', [long]);
@@ -79,6 +95,9 @@ describe('scores', () => {
       [['a', [' b', '']], 'invalid_argument'],
       [['a', ' b'], 'invalid_argument'],
       [['a', [7]], 'invalid_argument'],
+      [['a', Object.defineProperty([' b'], 0, { get() { throw new Error('mine'); } })], 'invalid_argument'],
+      [['a', new Proxy([' b'], { get() { throw new Error('mine'); } })], 'invalid_argument'],
+      [['a', [' b'], { end: 'yes' }], 'invalid_argument'],
       [['a', undefined], 'invalid_argument'],
       [[undefined, [' b']], 'invalid_argument'],
       [['a', [' b'], null], 'invalid_argument'],
@@ -90,8 +109,12 @@ describe('scores', () => {
       [['a'.repeat(70_000), [' b']], 'text_too_long'],
       [['a', ['b'.repeat(70_000)]], 'text_too_long'],
     ]) {
-      await assert.rejects(model.score(...args), code(expected), JSON.stringify(args).slice(0, 60));
+      await assert.rejects(model.score(...args), code(expected), String(expected));
     }
     assert.equal((await model.score('', ['a'])).length, 1);
+    // Read once: what was checked is what is scored.
+    let reads = 0;
+    const texts = Object.defineProperty(['', ' b'], 0, { get: () => ((reads += 1) === 1 ? ' runs' : '\ud800') });
+    assert.deepEqual((await model.score('a dog', texts))[0], (await model.score('a dog', [' runs']))[0]);
   });
 });

@@ -142,6 +142,18 @@ TEST_F(ApiTest, EmbedsImagesAndTextsAsUnitVectors) {
   EXPECT_EQ(code_of([&] { model.embed(""); }), ErrorCode::invalid_argument);
 }
 
+TEST_F(ApiTest, ExplainsAndScores) {
+  const bitmar::Explanation told = model.explain(image, "a dog", {.expected = 4});
+  EXPECT_EQ(told.words.size(), 2u);
+  EXPECT_EQ(told.expected.size(), 4u);
+  const std::vector<std::string> texts{" dog", " dog runs"};
+  const auto seeing = model.score(image, "a", texts), blind = model.score("a", texts);
+  EXPECT_EQ(seeing.size(), 2u);
+  EXPECT_NE(seeing[0].log_probability, blind[0].log_probability);
+  EXPECT_EQ(model.score("a", texts, {.end = true})[1].tokens.size(), blind[1].tokens.size() + 1);
+  EXPECT_EQ(code_of([&] { model.score("a", {}); }), ErrorCode::invalid_argument);
+}
+
 TEST_F(ApiTest, TellsWhatItIs) {
   const Model two = Model::load(kTiny, {.threads = 2});
   const bitmar::ModelInfo info = model.info();
@@ -270,13 +282,14 @@ TEST_F(ApiTest, ACallbackCannotUseItsOwnModel) {
   const auto within = model.caption(image, {.max_tokens = 6}, [&](std::string_view) {
     for (const auto& call : std::vector<std::function<void()>>{
              [&] { model.caption(other); }, [&] { model.caption_text({.prompt = "a"}); }, [&] { model.embed(other); },
-             [&] { model.memory().remember(other, "a", 1); }})
+             [&] { model.memory().remember(other, "a", 1); }, [&] { model.explain(other, "a"); },
+             [&] { model.score("a", std::vector<std::string>{"b"}); }})
       refused += code_of(call) == ErrorCode::invalid_argument;
     return true;
   });
   EXPECT_EQ(within.tokens, alone.tokens);
-  EXPECT_GE(refused, 4);
-  EXPECT_EQ(refused % 4, 0);
+  EXPECT_GE(refused, 6);
+  EXPECT_EQ(refused % 6, 0);
   EXPECT_THROW(model.caption(image, {}, [](std::string_view) -> bool { throw std::runtime_error("mine"); }),
                std::runtime_error);
   EXPECT_EQ(model.caption(image, {.max_tokens = 6}).tokens, alone.tokens);

@@ -132,6 +132,86 @@ TEST_F(ExplainTest, ThreadsChangeNothing) {
   for (std::size_t i = 0; i < one.words.size(); ++i) EXPECT_EQ(one.words[i].patches, three.words[i].patches);
 }
 
+// Part by part, as the decoder itself tells an observer of the same steps.
+TEST_F(ExplainTest, PartsAreInTheirPlaces) {
+  struct Listener : Observer {
+    void accumulators(std::string_view, const std::int32_t*, int, int) override {}
+    void values(std::string_view stage, const float* v, int, int columns) override {
+      if (stage.starts_with("decoder.layers.") && stage.ends_with(".attention")) heads.emplace_back(v, v + columns);
+    }
+    std::vector<std::vector<float>> heads;
+  } listener;
+  remember(5);
+  const Explanation told = engine->explain(image, "a dog", {.prompt = "two dogs", .read_memory = true});
+  ASSERT_EQ(told.words.size(), 2u);
+
+  BitMar& model = engine->model();
+  std::vector<int> prompt = engine->tokenizer().encode("two dogs"), said = engine->tokenizer().encode("a dog");
+  prompt.insert(prompt.begin(), 1), said.insert(said.begin(), 1);
+  const int n = static_cast<int>(prompt.size());
+  const Picture picture = model.encode(pixels.data());
+  const Context context = model.fuse(&picture, prompt);
+  model.prefill(context, &picture, model.retrieve(context));
+  model.set_observer(&listener);
+  for (std::size_t i = 0; i < 2; ++i) {  // one token a word
+    listener.heads.clear();
+    model.decode(said[i]);
+    ASSERT_EQ(listener.heads.size(), 2u * 4u);  // layers and heads
+    std::vector<float> mean(listener.heads[0].size());
+    for (const auto& head : listener.heads) {
+      for (std::size_t key = 0; key < mean.size(); ++key) mean[key] += head[key] / 8;
+    }
+    ASSERT_EQ(mean.size(), 1u + n + 4u + i + 1u);
+    const ExplainedWord& word = told.words[i];
+    EXPECT_NEAR(word.memory, mean[0], 1e-6);
+    EXPECT_NEAR(word.prompt, std::accumulate(mean.begin() + 1, mean.begin() + 1 + n, 0.0f), 1e-6);
+    for (int patch = 0; patch < 4; ++patch) EXPECT_NEAR(word.patches[patch], mean[1 + n + patch], 1e-6);
+    EXPECT_NEAR(word.before, std::accumulate(mean.begin() + 1 + n + 4, mean.end(), 0.0f), 1e-6);
+  }
+  model.set_observer(nullptr);
+}
+
+TEST_F(ExplainTest, LeavesAnEpisodeOut) {
+  remember(3);
+  const Explanation all = engine->explain(image, "a dog", {.read_memory = true});
+  const Explanation rest = engine->explain(image, "a dog", {.read_memory = true, .without_episode = all.memory[0].id});
+  ASSERT_EQ(rest.memory.size(), 2u);
+  for (const EpisodeRead& read : rest.memory) EXPECT_NE(read.id, all.memory[0].id);
+  EXPECT_NEAR(rest.memory[0].share + rest.memory[1].share, 1, 1e-6);
+  engine->memory().forget(engine->memory().find(all.memory[0].id));
+  const Explanation forgotten = engine->explain(image, "a dog", {.read_memory = true});
+  for (std::size_t i = 0; i < rest.words.size(); ++i) {
+    EXPECT_EQ(forgotten.words[i].patches, rest.words[i].patches);
+  }
+  // The only one: nothing is read.
+  for (const EpisodeRead& read : forgotten.memory) {
+    if (read.id != forgotten.memory[0].id) engine->memory().forget(engine->memory().find(read.id));
+  }
+  EXPECT_TRUE(
+      engine->explain(image, "a dog", {.read_memory = true, .without_episode = forgotten.memory[0].id}).memory.empty());
+}
+
+TEST_F(ExplainTest, SpacesAreOfTheWordBehindThem) {
+  const auto texts = [&](std::string_view text) {
+    std::vector<std::string> found;
+    for (const ExplainedWord& word : engine->explain(image, text).words) found.push_back(word.text);
+    return found;
+  };
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ(texts("a dog"), (Texts{"a", "dog"}));
+  EXPECT_EQ(texts(" a  dog "), (Texts{"a", "dog"}));
+  EXPECT_EQ(texts("a\ndog\tsits\n"), (Texts{"a", "dog", "sits"}));
+  EXPECT_EQ(texts("  "), Texts{});
+  EXPECT_EQ(texts("\xC3\xA9t\xC3\xA9 , ok"), (Texts{"\xC3\xA9t\xC3\xA9", ",", "ok"}));
+}
+
+TEST_F(ExplainTest, WhatIsKnownIsNotSeenAgain) {
+  engine->caption(image, {});
+  const std::size_t before = engine->model().encode(pixels.data()).id;
+  engine->explain(image, "a dog");
+  EXPECT_EQ(engine->model().encode(pixels.data()).id, before);
+}
+
 TEST_F(ExplainTest, NoTextHasNoWords) {
   const Explanation told = engine->explain(image, "");
   EXPECT_TRUE(told.words.empty());
@@ -149,7 +229,10 @@ TEST_F(ExplainTest, RefusesWhatIsWrong) {
   };
   EXPECT_EQ(code("a dog", {.expected = -1}), "invalid_argument");
   EXPECT_EQ(code("a dog", {.expected = kMostExpected + 1}), "invalid_argument");
-  EXPECT_EQ(code("a dog runs on the grass and on the sand and in the water", {}), "text_too_long");
+  const std::string sentence =
+      "a dog runs on the grass and on the sand and in the water";  // 29 tokens; the window has 32
+  EXPECT_EQ(code(sentence, {}), "nothing");
+  EXPECT_EQ(code(sentence + sentence, {}), "text_too_long");
   EXPECT_EQ(code("a dog", {.prompt = std::string(kMostText + 1, 'a')}), "text_too_long");
   EXPECT_EQ(code("\xff", {}), "invalid_text");
   EXPECT_EQ(code("a dog", {}), "nothing");

@@ -67,7 +67,7 @@ TEST_F(ScoreTest, FirstTokensShareOneProbability) {
   const CaptionResult said = engine->caption(image, {.max_tokens = 1});
   const std::string text = engine->tokenizer().decode(said.tokens);
   const Score same = alone(&image, "", text);
-  if (same.tokens == said.tokens) {
+  if (same.tokens == said.tokens) {  // it may be half a character
     EXPECT_NEAR(same.log_probability, said.log_probability, 1e-6);
   }
 }
@@ -78,11 +78,13 @@ TEST_F(ScoreTest, IsTheSameAloneAndAmongOthers) {
   const std::string sentence = " a dog runs on the grass and a boy in a red shirt is on the beach";
   for (const std::string& prefix : {std::string(), std::string("a dog"), sentence.substr(1), sentence + sentence}) {
     std::vector<std::string> texts{sentence, " runs", sentence + sentence, " runs", " in the snow"};
-    for (const ImageView* seen : {static_cast<const ImageView*>(nullptr), static_cast<const ImageView*>(&image)}) {
-      const auto together = engine->score(seen, prefix, texts);
+    for (const bool small : {false, true}) {
+      const LoadOptions options{.int8_kv_cache = small};
+      const ImageView* const seen = small ? &image : nullptr;
+      const auto together = load_tiny(kernels(), options)->score(seen, prefix, texts);
       EXPECT_EQ(together[1].log_probabilities, together[3].log_probabilities);
       for (std::size_t i = 0; i < texts.size(); ++i) {
-        const auto fresh = load_tiny();
+        const auto fresh = load_tiny(kernels(), options);
         EXPECT_EQ(fresh->score(seen, prefix, std::vector{texts[i]})[0].log_probabilities, together[i].log_probabilities)
             << prefix << "|" << texts[i];
       }
@@ -100,6 +102,42 @@ TEST_F(ScoreTest, IsAChain) {
   parts.insert(parts.end(), rest.begin(), rest.end());
   ASSERT_GT(parts.size(), 32u);
   EXPECT_EQ(parts, whole);
+}
+
+// With its end: as a caption's own.
+TEST_F(ScoreTest, CountsTheEnd) {
+  for (const std::string& text : some) {
+    const Score open = alone(&image, "a dog", text);
+    const Score ended = engine->score(&image, "a dog", std::vector{text}, {.end = true}).at(0);
+    ASSERT_EQ(ended.tokens.size(), open.tokens.size() + 1);
+    EXPECT_EQ(ended.tokens.back(), 2);
+    EXPECT_LT(ended.log_probability, open.log_probability);
+    EXPECT_TRUE(std::equal(open.tokens.begin(), open.tokens.end(), ended.tokens.begin()));
+    // p(end | text), as the next token after the same stream
+    const auto after = engine->score(&image, "a dog" + text, std::vector<std::string>{"x"}, {.end = true});
+    EXPECT_EQ(ended.log_probabilities.size(), ended.tokens.size());
+    EXPECT_EQ(after[0].tokens.size(), 2u);
+  }
+}
+
+// A prefix longer than the window is read once, however many continuations there are.
+TEST_F(ScoreTest, ALongPrefixIsReadOnce) {
+  std::string prefix = "a dog";
+  while (prefix.size() < 3000) prefix += " runs on the grass and";
+  struct Counter : Observer {
+    void accumulators(std::string_view layer, const std::int32_t*, int, int) override {
+      steps += layer == "decoder.layers.0.attention.q_proj";
+    }
+    void values(std::string_view, const float*, int, int) override {}
+    int steps = 0;
+  } one, many;
+  engine->model().set_observer(&one);
+  engine->score(nullptr, prefix, std::vector<std::string>{" dog"});
+  engine->model().set_observer(&many);
+  engine->score(nullptr, prefix, std::vector<std::string>(20, " dog runs"));
+  engine->model().set_observer(nullptr);
+  EXPECT_GT(one.steps, 500);
+  EXPECT_LE(many.steps, one.steps + 20 * 4);
 }
 
 TEST_F(ScoreTest, AnImageMatters) {

@@ -43,6 +43,8 @@ export interface EngineAnswer {
 export interface EngineExplainOptions {
   prompt: string;
   readMemory: boolean;
+  /** Not read; 0: none. */
+  withoutEpisode: number;
   expected: number;
 }
 
@@ -87,8 +89,8 @@ export interface Engine {
   explainPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, text: string, options: EngineExplainOptions): Explanation;
 
   /** How likely each continuation is after the prefix, and after the picture; it drops a caption that is unfinished. */
-  scorePixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, prefix: string, continuations: readonly string[]): Score[];
-  scoreText(prefix: string, continuations: readonly string[]): Score[];
+  scorePixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, prefix: string, continuations: readonly string[], end: boolean): Score[];
+  scoreText(prefix: string, continuations: readonly string[], end: boolean): Score[];
 
   /** How many slots; only while it holds nothing. */
   memoryConfigure(slots: number): void;

@@ -1,6 +1,6 @@
 // What the model looked at: its attention over the picture, word by word, the words that it expected, and its memory's part.
 
-import type { BitMar, ExplainedWord, Explanation, Source } from 'bitmar';
+import type { BitMar, Caption, ExplainedWord, Explanation, Source } from 'bitmar';
 import { element } from './dom.js';
 import { number, text } from './text.js';
 
@@ -12,6 +12,8 @@ const DARKEST = 0.82;
 const MOST_DOTS = 240;
 /** An expected word below this is hardly expected. */
 const LEAST_EXPECTED = 0.05;
+/** Shorter ones are beginnings of words, mostly. */
+const SHORTEST = 3;
 
 const canvas = element<HTMLCanvasElement>('how-picture');
 const chips = element('how-chips');
@@ -39,9 +41,11 @@ export class Attention {
     for (const id of ['how-looked', 'how-expected-part', 'how-slots-part']) element(id).hidden = true;
   }
 
-  /** `said` as the caption of the photo on the stage, whose source is given. Nothing is drawn once `signal` is aborted. */
-  async show(model: BitMar, source: Source, said: string, signal: AbortSignal): Promise<void> {
-    const told = await model.explain(source, said, { signal });
+  /** The caption of the photo on the stage, whose source is given. Nothing is drawn once `signal` is aborted. */
+  async show(model: BitMar, source: Source, { text: said, episode }: Caption, signal: AbortSignal): Promise<void> {
+    // What was remembered with the caption was not there when it was found. (An explanation is short: it is not aborted, only not shown.)
+    const told = await model.explain(source, said, { withoutEpisode: episode?.outcome === 'blended' ? undefined : episode?.id });
+    if (signal.aborted) return;
     const episodes = told.memory.length > 0 ? (await model.memory.stats()).occupied : 0;
     await photo.decode().catch(() => {}); // what cannot be shown is not drawn
     if (signal.aborted) return;
@@ -90,7 +94,7 @@ export class Attention {
   }
 
   #drawExpected({ expected }: Explanation): void {
-    const likely = expected.filter(({ probability }) => probability >= LEAST_EXPECTED).sort((a, b) => b.probability - a.probability);
+    const likely = expected.filter(({ text: word, probability }) => probability >= LEAST_EXPECTED && word.length >= SHORTEST).sort((a, b) => b.probability - a.probability);
     element('how-expected-part').hidden = likely.length === 0;
     element('how-expected').replaceChildren(
       ...likely.map(({ text: word, probability }) => {
@@ -129,6 +133,8 @@ function smallOf(image: HTMLImageElement): HTMLCanvasElement {
   const small = canvasOf(Math.max(1, Math.round(scale * naturalWidth)), Math.max(1, Math.round(scale * naturalHeight)));
   const context = small.getContext('2d')!;
   context.imageSmoothingQuality = 'high';
+  context.fillStyle = '#fff'; // as the model sees what is transparent
+  context.fillRect(0, 0, small.width, small.height);
   context.drawImage(image, 0, 0, small.width, small.height);
   return small;
 }

@@ -53,12 +53,13 @@ export class How {
     this.#looking?.abort();
     this.#attention.clear();
     if (!panel.open) return;
-    drawTernary(import.meta.env.MODEL_FOLDER).catch(this.#engine.failed);
+    void drawTernary(import.meta.env.MODEL_FOLDER);
     element('how-parts').hidden = !this.#caption;
     if (!this.#caption) return;
     this.#drawTime(this.#caption);
     this.#drawWords(this.#caption);
-    Promise.all([this.#drawAttention(this.#caption), this.#drawReminders(turn), this.#drawWithout(this.#caption, turn)]).catch(this.#engine.failed);
+    const { signal } = (this.#looking = new AbortController());
+    Promise.all([this.#drawAttention(this.#caption, signal), this.#drawReminders(turn), this.#drawWithout(this.#caption, signal)]).catch(this.#engine.failed);
   }
 
   #drawTime({ timings: { visionMs, textMs, totalMs }, tokens }: Caption): void {
@@ -83,22 +84,20 @@ export class How {
   }
 
   /** A live picture is another one by now. */
-  async #drawAttention({ text: said }: Caption): Promise<void> {
+  async #drawAttention(caption: Caption, signal: AbortSignal): Promise<void> {
     const source = this.#source;
     element('how-live').hidden = source !== undefined;
-    if (!source) return;
-    const { signal } = (this.#looking = new AbortController());
-    await this.#engine.use((model) => this.#attention.show(model, source, said, signal));
+    if (source) await this.#engine.use((model) => this.#attention.show(model, source, caption, signal));
   }
 
   /** What the model says of the same photo without its memory. */
-  async #drawWithout({ text: said }: Caption, turn: number): Promise<void> {
+  async #drawWithout({ text: said }: Caption, signal: AbortSignal): Promise<void> {
     const source = this.#source;
     const line = element('how-without');
     line.hidden = true;
     if (!source) return;
-    const without = await this.#engine.use((model) => model.caption(source, { numBeams: NUM_BEAMS, readMemory: false }));
-    if (turn !== this.#turn) return;
+    const without = await this.#engine.use((model) => model.caption(source, { numBeams: NUM_BEAMS, readMemory: false, signal }));
+    if (signal.aborted) return;
     line.hidden = false;
     line.textContent = without.text === said ? text('howSame') : text('howWithout', { caption: without.text });
   }

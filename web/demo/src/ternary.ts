@@ -6,10 +6,17 @@ import { number, text } from './text.js';
 /** One matrix of many: what the decoder's first layer asks with. */
 const SHOWN = 'decoder.layers.0.attention.q_proj.weight';
 
-/** Draws it once; what it needs is a part of the model's file, which is there already. */
-export async function drawTernary(folder: string): Promise<void> {
+let drawing: Promise<void> | undefined;
+
+/** Draws it once; what it needs is a part of the model's file, which is there already. Where that cannot be had, there is no picture. */
+export function drawTernary(folder: string): Promise<void> {
+  return (drawing ??= draw(folder).catch(() => {
+    element('how-weights').hidden = true;
+  }));
+}
+
+async function draw(folder: string): Promise<void> {
   const canvas = element<HTMLCanvasElement>('how-ternary');
-  if (canvas.dataset.drawn) return;
   const response = await fetch(new URL('model.safetensors', new URL(folder, document.baseURI)));
   if (!response.ok) throw new Error(`The weights cannot be fetched: ${response.status}`);
   const file = new Uint8Array(await response.arrayBuffer());
@@ -32,7 +39,6 @@ export async function drawTernary(folder: string): Promise<void> {
   });
   Object.assign(canvas, { width: columns, height: 4 * packedRows });
   canvas.getContext('2d')!.putImageData(image, 0, 0);
-  canvas.dataset.drawn = 'yes';
   const of = (count: number) => number(count / (4 * packed.length), 0, { style: 'percent' });
   element('how-ternary-counts').textContent = text('howTernary', { count: number(4 * packed.length), bytes: number(packed.length), minus: of(counts[0]!), zero: of(counts[1]!), plus: of(counts[2]!) });
 }

@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { loadSession } from '../load/load.js';
 import { platform } from '../platform/platform.js';
-import { checkImageOrText, checkOptions, checkText, isObject, isSet, unlike } from './check.js';
+import { checkBoolean, checkImageOrText, checkOptions, checkText, isObject, isSet, textsOf, unlike } from './check.js';
 import { engineAskOptions, engineOptions } from './engine-options.js';
 import { aborted, isAborted } from './errors.js';
 import { Memory } from './memory.js';
@@ -144,24 +144,20 @@ export class BitMar {
   }
 
   /**
-   * How likely each text is after a prefix, which may be empty, and after a picture if there is one. All are read as they stand: a continuation that
-   * begins a word begins with a space. Best to compare continuations of one prefix: what the decoder keeps of it is computed once.
+   * How likely each text is after a prefix, which may be empty, and after a picture if there is one. Texts are read in lower case, with all their
+   * spaces: what goes on with another word begins with a space, what begins a caption does not. What is computed of the prefix is shared.
    *
-   *     const [cat, dog] = await model.score('a photo of a', [' cat', ' dog'], { image: photo });
+   *     const [cat, dog] = await model.score('a', [' cat', ' dog'], { image: photo });
    */
   async score(prefix: string, continuations: readonly string[], options: ScoreOptions = {}): Promise<Score[]> {
     checkOptions(options, 'score');
-    const { image, signal } = options;
+    const { image, signal, end = false } = options;
     if (isAborted(signal)) throw aborted(signal);
     checkText('prefix', prefix);
-    if (!Array.isArray(continuations) || continuations.length === 0) throw unlike('continuations', 'an array of texts', continuations);
-    for (const [i, text] of continuations.entries()) {
-      checkText(`continuations[${i}]`, text);
-      if (text === '') throw unlike(`continuations[${i}]`, 'a text with something in it', text);
-    }
-    const texts = [...continuations];
+    const texts = textsOf('continuations', continuations);
+    checkBoolean('end', end);
     const picture = isSet(image) ? await platform().capture(image!, signal) : null;
-    return this.#session.host.memory('score', { picture, prefix, continuations: texts }, signal);
+    return this.#session.host.memory('score', { picture, prefix, continuations: texts, end }, signal);
   }
 
   /**
@@ -180,7 +176,8 @@ export class BitMar {
 
   /**
    * How a text comes about as the caption of a picture: what the model looks at for each word, what it expects of the picture, and what the
-   * memory gives. Of a caption, with the `prompt` and the `readMemory` that it had; or of any other text of up to 63 tokens.
+   * memory gives. Of a caption, with the `prompt` and the `readMemory` that it had; or of any other text. The memory is read as it is now: of a
+   * caption that was remembered, `withoutEpisode` leaves its own episode out.
    *
    *     const { text } = await model.caption(photo);
    *     const { words } = await model.explain(photo, text);

@@ -143,6 +143,19 @@ export function checkText(name: string, text: unknown, most = MOST_TEXT_BYTES): 
   if (hasHalfPair(text)) throw new BitMarError('invalid_text', `${name} holds half a surrogate pair`);
 }
 
+/** A copy of a caller's list of texts, none of them empty: read once, so that what was checked is what is used. */
+export function textsOf(name: string, list: unknown): string[] {
+  const texts = reading(name, () => {
+    if (!Array.isArray(list) || list.length === 0) throw unlike(name, 'an array of texts', list);
+    return Array.from({ length: list.length }, (_, i) => list[i] as unknown);
+  });
+  return texts.map((text, i) => {
+    checkText(`${name}[${i}]`, text);
+    if (text === '') throw wrong(`${name}[${i}] is empty`);
+    return text;
+  });
+}
+
 /** The bytes of one of the model's files, so far or as announced. */
 export function checkPixels(width: number, height: number): void {
   if (width <= MOST_SIDE && height <= MOST_SIDE && width * height <= MOST_PIXELS) return;

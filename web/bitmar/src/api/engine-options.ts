@@ -23,8 +23,9 @@ export function engineAskOptions({ numBeams = 1, maxTokens }: AskOptions): Engin
   return { numBeams, maxTokens: maxTokens ?? null };
 }
 
-export function engineExplainOptions({ prompt = '', expected = 12 }: ExplainOptions): Omit<EngineExplainOptions, 'readMemory'> {
+export function engineExplainOptions({ prompt = '', withoutEpisode = 0, expected = 12 }: ExplainOptions): Omit<EngineExplainOptions, 'readMemory'> {
   checkText('prompt', prompt);
+  checkWhole('withoutEpisode', withoutEpisode, 0, Number.MAX_SAFE_INTEGER);
   checkWhole('expected', expected, 0, MOST_EXPECTED);
-  return { prompt, expected };
+  return { prompt, withoutEpisode, expected };
 }

@@ -238,6 +238,8 @@ export interface ExplainOptions {
   prompt?: string | undefined;
   /** As the caption's own, with the same default. */
   readMemory?: boolean | undefined;
+  /** The id of an episode that is not read: `caption.episode.id` of a caption that was remembered as a new episode, which its memory did not have. */
+  withoutEpisode?: number | undefined;
   /** How many words to tell that are expected of the picture, 0 to 1000. Default 12. */
   expected?: number | undefined;
   /** Rejects with the code 'aborted'. */
@@ -249,7 +251,7 @@ export interface ExplainOptions {
  * layers and their heads. `patches`, `prompt`, `memory` and `before` sum to 1.
  */
 export interface ExplainedWord {
-  /** Without spaces. */
+  /** Without the spaces around it. */
   readonly text: string;
   /** Of the word after all before it, 0 to 1. */
   readonly probability: number;
@@ -269,7 +271,10 @@ export interface Explanation {
   readonly side: number;
   /** The text's words, in their order. */
   readonly words: readonly ExplainedWord[];
-  /** The words that are expected of the picture, and the probability, 0 to 1, that a caption of it has them; the ones first that count most. None in models that expect no words. */
+  /**
+   * The words that are expected of the picture, and the probability, 0 to 1, that a caption of it has them; the ones first that count most, likely and
+   * rare. Of a rare word it may be the beginning alone. None in models that expect no words.
+   */
   readonly expected: readonly { readonly text: string; readonly probability: number }[];
   /** With `readMemory`: the episodes that the memory's part was made of, the largest share first. The shares sum to 1. */
   readonly memory: readonly { readonly id: number; readonly share: number }[];
@@ -277,21 +282,23 @@ export interface Explanation {
 
 /** Options of `score()`. */
 export interface ScoreOptions {
-  /** What the texts are about. */
+  /** What the texts are about; pixels, no features. */
   image?: Source | undefined;
+  /** Whether it counts as well that the text ends there, as in a caption's `logProbability`. Default false. */
+  end?: boolean | undefined;
   /** Rejects with the code 'aborted'. */
   signal?: AbortSignal | undefined;
 }
 
 /** How likely a text is after another: the decoder's own probabilities, as natural logarithms. */
 export interface Score {
-  /** Of the whole text; its end is not counted. */
+  /** Of the whole text. */
   readonly logProbability: number;
   /** The same, divided by the number of tokens. */
   readonly perToken: number;
   /** The same, divided by the number of bytes of the text as UTF-8. */
   readonly perByte: number;
-  /** The model's own numbers of the pieces of the text. */
+  /** The model's own numbers of the pieces of the text, and of its end if that counts. */
   readonly tokens: readonly number[];
   /** Of each token, after all before it. */
   readonly logProbabilities: readonly number[];

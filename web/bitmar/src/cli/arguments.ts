@@ -53,7 +53,7 @@ const OPTIONS = {
   jsonl: { type: 'boolean' },
   list: { type: 'string' },
   text: { type: 'string', multiple: true },
-  texts: { type: 'string' },
+  texts: { type: 'string', multiple: true },
   prefix: { type: 'string' },
   'max-tokens': { type: 'string' },
   beams: { type: 'string' },
@@ -73,13 +73,13 @@ const COMMANDS = ['caption', 'ask', 'embed', 'score', 'info', 'serve', 'help', '
 type Command = (typeof COMMANDS)[number];
 
 export function parse(args: string[]) {
-  const { values, positionals } = read(args);
+  const { values, positionals, given } = read(args);
   const [word, ...words] = positionals;
   const command = values.help ? 'help' : values.version ? 'version' : word;
   if (command === undefined) throw new UsageError('what shall be done?');
   if (!isCommand(command)) throw new UsageError(`there is no command "${command}"`);
   const lines = values.list === undefined ? [] : linesOf(values.list);
-  const texts = [...(values.text ?? []), ...(values.texts === undefined ? [] : linesOf(values.texts))];
+  const texts = given.flatMap(({ name, value = '' }) => (name === 'text' ? [value] : name === 'texts' ? linesOf(value) : []));
   // Photos without a question are captioned.
   const asked = command === 'ask' ? questionsOf(words, lines) : [...lines, ...words].map((photo) => ({ photo }));
   if (command === 'caption' && asked.length === 0) throw new UsageError('which photo?');
@@ -116,12 +116,22 @@ export function wantsJson(args: readonly string[]): boolean {
 
 function read(args: string[]) {
   try {
-    // A negative number is a value.
-    const escaped = args.map((arg, i) => (/^-\d/.test(arg) && args[i - 1]?.startsWith('--') ? ` ${arg}` : arg));
-    return parseArgs({ args: escaped, allowPositionals: true, options: OPTIONS });
+    const { values, positionals, tokens } = parseArgs({ args: withNumbers(args), allowPositionals: true, options: OPTIONS, tokens: true });
+    return { values, positionals, given: tokens.filter((token) => token.kind === 'option') }; // in their order
   } catch (error) {
     throw new UsageError(messageOf(error));
   }
+}
+
+/** A negative number is a value, as natively: --name -1 as --name=-1. */
+function withNumbers(args: readonly string[]): string[] {
+  const joined: string[] = [];
+  for (const arg of args) {
+    const before = joined.at(-1);
+    if (/^-[\d.]/.test(arg) && before && /^--\w[^=]*$/.test(before) && !joined.includes('--')) joined[joined.length - 1] = `${before}=${arg}`;
+    else joined.push(arg);
+  }
+  return joined;
 }
 
 function isCommand(word: string): word is Command {
@@ -134,11 +144,19 @@ function outputOf({ json, jsonl }: { json?: boolean | undefined; jsonl?: boolean
 
 function linesOf(list: string): string[] {
   const bytes = beginningOf(list);
-  const lines = bytes.length > MOST_LIST_BYTES ? [] : bytes.toString('utf8').split(/\r?\n/);
+  const lines = bytes.length > MOST_LIST_BYTES ? [] : bytes.toString('latin1').split(/\r?\n/);
   if (bytes.length > MOST_LIST_BYTES || lines.length > MOST_LINES + 1) {
     throw new UsageError(`${list} has more than ${MOST_LINES} lines or ${MOST_LIST_BYTES} bytes`);
   }
-  return lines.filter(Boolean);
+  return lines.filter(Boolean).map((line) => utf8(Buffer.from(line, 'latin1'), list));
+}
+
+function utf8(line: Buffer, list: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(line);
+  } catch (cause) {
+    throw new BitMarError('invalid_text', `${list} has a line that is not UTF-8`, { cause });
+  }
 }
 
 /** As much of a list as one may have, and a byte more: a device or a pipe may never end. */

@@ -28,10 +28,10 @@ const answers: Answers = {
     const { data, width, height } = pixels(image);
     return engine.explainPixels(data, width, height, text, options);
   },
-  score(engine, { prefix, continuations }, image) {
-    if (!image) return engine.scoreText(prefix, continuations);
+  score(engine, { prefix, continuations, end }, image) {
+    if (!image) return engine.scoreText(prefix, continuations, end);
     const { data, width, height } = pixels(image);
-    return engine.scorePixels(data, width, height, prefix, continuations);
+    return engine.scorePixels(data, width, height, prefix, continuations, end);
   },
   teach(engine, { label, nowMs }, image) {
     const { data, width, height } = pixels(image);

@@ -79,7 +79,7 @@ export interface MemoryCalls {
   /** How a text comes about as a caption, and what the memory gives to it. */
   explain: [question: { picture: Picture; text: string; options: EngineExplainOptions }, answer: Explanation];
   /** How likely texts are. */
-  score: [question: { picture: Picture | null; prefix: string; continuations: readonly string[] }, answer: Score[]];
+  score: [question: { picture: Picture | null; prefix: string; continuations: readonly string[]; end: boolean }, answer: Score[]];
   teach: [question: { picture: Picture; label: string; nowMs: number }, answer: Written];
   touch: [question: { id: number; nowMs: number }, answer: null];
   label: [question: { id: number; label: string | null }, answer: null];
