@@ -57,6 +57,9 @@ export async function storm({ model, calls, random, pictures, noPicture, atOnce 
     recalled: () => model.memory.recall({ image: any(pictures), signal: random() < 0.3 ? aborting() : undefined }),
     searched: () => model.memory.recall({ text: 'a dog' }),
     asked: () => model.ask(any(pictures), 'what is this?', { signal: random() < 0.5 ? aborting() : undefined }),
+    explained: () => model.explain(any(pictures), any(['a dog', '', ' two  cats ']), any([{}, { readMemory: true }, { prompt: 'a' }, { withoutEpisode: 1, signal: aborting() }])),
+    scored: () => model.score(any(['', 'a']), any([[' dog'], [' dog', ' cat runs']]), any([{}, { end: true }, { image: any(pictures) }, { signal: aborting() }])),
+    unscored: () => model.score(any(['a', null, '\ud800']), any([[], [''], ' dog', [7], ['\ud800'], null]), any([{}, { image: any(noPicture) }])),
     async forgotten() {
       const { episodes } = await model.memory.list({ limit: 3 });
       if (episodes.length) await model.memory.forget(any(episodes).id);
@@ -87,6 +90,9 @@ export async function storm({ model, calls, random, pictures, noPicture, atOnce 
     recalled: ['fine', 'aborted'],
     searched: ['fine'],
     asked: ['fine', 'aborted', 'unsupported'], // a model that answers no questions
+    explained: ['fine', 'aborted'],
+    scored: ['fine', 'aborted'],
+    unscored: ['invalid_argument', 'invalid_text'],
     forgotten: ['fine'],
     cleared: ['fine'],
     flushed: ['fine', 'storage_full', 'storage_unavailable'],

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <iterator>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -68,7 +69,8 @@ void follow_config(bitmar::ModelDirectory& files) {
 struct Outcome {
   std::vector<int> tokens, answer, later;
   double log_probability = 0;
-  std::vector<float> embedding;
+  std::vector<float> embedding, attention;
+  std::vector<double> scores;
   std::vector<std::uint8_t> memory;
   bool operator==(const Outcome&) const = default;
 };
@@ -94,6 +96,19 @@ Outcome use(bitmar::Engine& engine, const bitmar::RandomModel::Picture& picture,
   const auto unit = engine.embed(grid.empty() ? &view : nullptr, "a dog");
   outcome.embedding.assign(unit.begin(), unit.end());
   for (const float v : unit) bitmar::require(std::isfinite(v));
+  const std::vector<std::string> texts{" dog", " cat runs"};
+  for (const auto& score : engine.score(grid.empty() ? &view : nullptr, "a", texts, {.end = true})) {
+    bitmar::require(std::isfinite(score.log_probability));
+    outcome.scores.push_back(score.log_probability);
+  }
+  const auto& decoder = engine.config().decoder;
+  if (grid.empty() && decoder.num_sinks + decoder.window_size > 8) {  // as many tokens as the text may have
+    for (const auto& word : engine.explain(view, "a dog", {.read_memory = true}).words) {
+      const float seen = std::accumulate(word.patches.begin(), word.patches.end(), 0.0f);
+      bitmar::require(std::abs(seen + word.prompt + word.memory + word.before - 1) < 1e-3f);
+      outcome.attention.insert(outcome.attention.end(), word.patches.begin(), word.patches.end());
+    }
+  }
   outcome.memory = engine.memory().snapshot();
   bitmar::require(engine.load_memory(bitmar::ByteSpan(outcome.memory), {}, false).dropped_slots == 0);
   bitmar::require(engine.memory().snapshot() == outcome.memory);
