@@ -55,7 +55,7 @@ class Results {
 
   constructor(file, model) {
     this.#file = file;
-    if (!existsSync(file)) return void writeFileSync(file, `${JSON.stringify({ model })}\n`);
+    if (!existsSync(file)) writeFileSync(file, `${JSON.stringify({ model })}\n`);
     const [first, ...lines] = readFileSync(file, 'utf8').split('\n').filter(Boolean);
     if (JSON.parse(first).model !== model) throw new Error(`${file} has results of another model; give another --out`);
     for (const line of lines) {

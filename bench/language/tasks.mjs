@@ -38,13 +38,13 @@ export const TASKS = {
 };
 
 /** What a scorer found out about one choice. */
-export function valueOf({ logProbability, tokens, bytes }, by) {
+export function valueIn({ logProbability, tokens, bytes }, by) {
   return logProbability / { sum: 1, token: tokens, byte: bytes }[by];
 }
 
 /** How much of the point for this item: 1, 0, or a part where several are equally likely, as if one of them were drawn. */
 export function pointsOf(scores, answer, by) {
-  const values = scores.map((score) => valueOf(score, by));
+  const values = scores.map((score) => valueIn(score, by));
   const best = Math.max(...values);
   const equal = values.filter((value) => value > best - 1e-9).length;
   return values[answer] > best - 1e-9 ? 1 / equal : 0;

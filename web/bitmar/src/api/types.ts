@@ -265,6 +265,22 @@ export interface ExplainedWord {
   readonly before: number;
 }
 
+/** A word that is expected of a picture. */
+export interface ExpectedWord {
+  /** The word; of a rare one perhaps its beginning alone. */
+  readonly text: string;
+  /** That a caption of the picture has it, 0 to 1. */
+  readonly probability: number;
+}
+
+/** An episode that was read. */
+export interface EpisodeRead {
+  /** Of the episode. */
+  readonly id: number;
+  /** Of what was read, 0 to 1. */
+  readonly share: number;
+}
+
 /** How a text comes about as the caption of a picture. */
 export interface Explanation {
   /** Parts of the picture on each side. */
@@ -275,9 +291,9 @@ export interface Explanation {
    * The words that are expected of the picture, and the probability, 0 to 1, that a caption of it has them; the ones first that count most, likely and
    * rare. Of a rare word it may be the beginning alone. None in models that expect no words.
    */
-  readonly expected: readonly { readonly text: string; readonly probability: number }[];
+  readonly expected: readonly ExpectedWord[];
   /** With `readMemory`: the episodes that the memory's part was made of, the largest share first. The shares sum to 1. */
-  readonly memory: readonly { readonly id: number; readonly share: number }[];
+  readonly memory: readonly EpisodeRead[];
 }
 
 /** Options of `score()`. */
