@@ -128,7 +128,8 @@ class Reference:
         t, key = self.linear("fusion.text_proj", text), self.linear("fusion.vision_proj", seen)
         for i in range(self.sizes.fusion_layers):
             layer = f"fusion.cross_attention_layers.{i}"
-            t = self.norm(f"fusion.layer_norms.{i}", t + self.linear(f"{layer}.out_proj", self.linear(f"{layer}.v_proj", key)))
+            attended = self.linear(f"{layer}.v_proj", key).expand(len(t), -1)
+            t = self.norm(f"fusion.layer_norms.{i}", t + self.linear(f"{layer}.out_proj", attended))
         return self.linear("fusion.output_proj", t)
 
     def memory_net(self, name: str, x: torch.Tensor) -> torch.Tensor:
