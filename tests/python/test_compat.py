@@ -178,9 +178,14 @@ class ConvertTest(unittest.TestCase):
         (folder / "text.safetensors").write_text("no checkpoint")
         torch.save([1, 2], folder / "list.bin")
         torch.save(random_state(3), folder / "good.bin")
+        for name, document in (("other", {"model": {"vocab": {"a": 0}, "merges": []}, "added_tokens": []}), ("broken", [1])):
+            (folder / name).mkdir()
+            (folder / name / "tokenizer.json").write_text(json.dumps(document))
         for name, options, message in (
                 ("partial.bin", (), "memory.key_net.3.bias is missing"), ("text.bin", (), "no checkpoint"), ("text.safetensors", (), "no checkpoint"),
                 ("list.bin", (), "list"), ("none.bin", (), "there is no file"), ("good.bin", ("--tokenizer", str(folder)), "neither vocab.json"),
+                ("good.bin", ("--tokenizer", str(folder / "other")), "has 1 tokens, the checkpoint 305"),
+                ("good.bin", ("--tokenizer", str(folder / "broken")), "is damaged"), ("good.bin", ("--out", str(folder / "good.bin")), "good.bin"),
                 ("good.bin", ("--size", "slots=0"), "slots is 0"), ("good.bin", ("--size", "depth=2"), "--size wants"),
                 ("good.bin", ("--size", "slots=5"), "memory.memory has shape [8, 32], not [5, 32]"),
                 ("good.bin", ("--end-token", "305"), "no token 305")):

@@ -59,7 +59,6 @@ struct Tensors {
     std::memcpy(bytes.data(), v.data(), bytes.size());
   }
 
-  // Wider elements first, which is what keeps them aligned.
   std::vector<std::uint8_t> file() const {
     nlohmann::json header;
     std::vector<std::uint8_t> body;

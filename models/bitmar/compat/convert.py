@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from ..data.tokenizer import Tokenizer, convert_gpt2
 from ..model.export import pack_ternary, unpack_ternary
-from .layout import Entry, Sizes, published
+from .layout import PUBLISHED, Entry, Sizes, published
 from .reference import Linear, Reference, Weights, ternary
 
 END = 50256  # <|endoftext|>: the authors' token for padding, beginning and end
@@ -134,17 +134,27 @@ def sizes_of_config(config: dict) -> Sizes:
 
 
 def write_tokenizer(folder: Path, out: Path, vocabulary: int) -> None:
+    try:
+        count = copy_tokenizer(folder, out)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # JSON of something else, or none
+        raise CheckpointError(f"the tokenizer of {folder} is damaged: {error}") from None
+    if count != vocabulary:
+        out.unlink()
+        raise CheckpointError(f"the tokenizer of {folder} has {count} tokens, the checkpoint {vocabulary}")
+
+
+def copy_tokenizer(folder: Path, out: Path) -> int:
+    """As tokenizer.json; returns the number of tokens."""
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         convert_gpt2(folder, out)
     elif (folder / "tokenizer.json").is_file():
         shutil.copyfile(folder / "tokenizer.json", out)
     else:
         raise CheckpointError(f"{folder} has neither vocab.json with merges.txt nor tokenizer.json")
-    if (count := len(Tokenizer(out).tokens)) != vocabulary:
-        raise CheckpointError(f"the tokenizer of {folder} has {count} tokens, the checkpoint {vocabulary}")
+    return len(Tokenizer(out).tokens)
 
 
-def convert(state: dict[str, torch.Tensor], tokenizer: Path, out: Path, sizes: Sizes = Sizes(),  # noqa: B008
+def convert(state: dict[str, torch.Tensor], tokenizer: Path, out: Path, sizes: Sizes = PUBLISHED,
             end: int = END, without_vision: str = "bias") -> int:
     """Writes the model directory; returns the bytes of model.safetensors."""
     check(state, sizes)
@@ -196,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         size = convert(read_state(args.checkpoint), args.tokenizer, args.out, parse_sizes(args.size), args.end_token, args.without_vision)
-    except CheckpointError as error:
+    except (CheckpointError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     print(f"{args.out}: {size} bytes of weights")

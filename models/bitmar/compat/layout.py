@@ -36,6 +36,9 @@ class Sizes:
             raise ValueError(f"a width of {self.width} cannot be shared by {self.heads} heads")
 
 
+PUBLISHED = Sizes()
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     shape: tuple[int, ...]
@@ -73,7 +76,7 @@ class Layout(dict[str, Entry]):
         self.norm(f"{name}.norm", d)
 
 
-def published(sizes: Sizes = Sizes()) -> Layout:  # noqa: B008 (a frozen dataclass)
+def published(sizes: Sizes = PUBLISHED) -> Layout:
     """All tensors of a checkpoint, 383 at the published sizes"""
     d, out = sizes.width, Layout()
     out.transformer("text_encoder", sizes.text_layers, sizes, own_tokens=True)

@@ -1,6 +1,6 @@
 """The authors' forward pass in eval mode, written from its description: one text, without padding, and one vision vector or none.
 
-    reference = Reference(weights_of_state_dict(state), Sizes())
+    reference = Reference(weights_of_state_dict(state), PUBLISHED)
     stages = reference.run(tokens, vision)      # stages["logits"] [n, vocabulary]
 
 It reproduces what the published code computes, its defects included (docs/compat.md lists them). float32 is its precision;
@@ -15,7 +15,7 @@ from typing import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from .layout import Sizes, published
+from .layout import PUBLISHED, Sizes, published
 
 THRESHOLD = 2 / 3  # of |w| / mean|w|: below it a weight is 0
 EPS = 1e-5  # of every LayerNorm
@@ -62,11 +62,11 @@ class Weights:
     def to(self, dtype: torch.dtype) -> Weights:
         def cast(x):
             return None if x is None else x.to(dtype)
-        return Weights({name: Linear(cast(l.t), cast(l.scale), cast(l.bias)) for name, l in self.linears.items()},
+        return Weights({name: Linear(cast(each.t), cast(each.scale), cast(each.bias)) for name, each in self.linears.items()},
                        {name: cast(value) for name, value in self.tensors.items()})
 
 
-def weights_of_state_dict(state: dict[str, torch.Tensor], sizes: Sizes = Sizes()) -> Weights:  # noqa: B008
+def weights_of_state_dict(state: dict[str, torch.Tensor], sizes: Sizes = PUBLISHED) -> Weights:
     linears, tensors = {}, {}
     for name, entry in published(sizes).items():
         if entry.kind == "ternary":
