@@ -311,6 +311,27 @@ TEST(CompatErrors, WhatCannotBeComputed) {
     EXPECT_EQ(code_of([&] { model.run(tokens, std::nullopt, first); }), ErrorCode::invalid_argument);
 }
 
+// Whatever finite numbers a file holds, what comes out is finite.
+TEST(CompatErrors, TheLargestNumbersDoNotOverflow) {
+  Random random(3);
+  for (const bool negative : {false, true}) {
+    Tensors weights("model.safetensors");
+    for (auto& [name, tensor] : weights.own) {
+      if (tensor.dtype != DType::f32) continue;
+      std::vector<float> values(tensor.bytes.size() / sizeof(float), std::numeric_limits<float>::max());
+      const bool positive = name == "memory.memory_importance" || name == "memory.memory_std";
+      for (float& v : values) {
+        if (negative && !positive && random.next() % 2) v = -v;
+      }
+      if (!tensor.bytes.empty()) std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
+    }
+    const std::vector<float> vector(40, -std::numeric_limits<float>::max());
+    const auto result = model_of(weights).run(std::vector<int>{5, 9, 40}, vector);
+    EXPECT_TRUE(std::ranges::all_of(result.logits.values, [](double v) { return std::isfinite(v); }));
+    EXPECT_TRUE(std::ranges::all_of(result.shares, [](double v) { return std::isfinite(v); }));
+  }
+}
+
 TEST(CompatErrors, TextsAndFiles) {
   const TextModel model(folder());
   const std::vector<std::string> none, empty{""}, fine{" dog"}, no_text{"\xFF"};
