@@ -65,7 +65,7 @@ em_folder() { sed -n 's|^include("\(.*\)/cmake/Modules/.*|\1|p' "$CACHE/emscript
 
 # The hash of all that the WebAssembly is built from, and of the record of what it is built with.
 wasm_sources() {
-  (cd "$ROOT" && find CMakeLists.txt CMakePresets.json scripts/toolchain.txt include src wasm -path src/cli -prune -o -path wasm/dist -prune -o -path wasm/prebuilt -prune -o \
+  (cd "$ROOT" && find CMakeLists.txt CMakePresets.json scripts/toolchain.txt include src wasm -path src/cli -prune -o -path src/compat -prune -o -path wasm/dist -prune -o -path wasm/prebuilt -prune -o \
     -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.js' -o -name '*.json' -o -name '*.txt' -o -name '*.in' \) -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
 }
 

@@ -85,6 +85,8 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     a.command = Arguments::Command::embed;
   } else if (command == "score") {
     a.command = Arguments::Command::score;
+  } else if (command == "complete") {
+    a.command = Arguments::Command::complete;
   } else if (command == "info") {
     a.command = Arguments::Command::info;
   } else {
@@ -166,14 +168,15 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   if (a.command == Arguments::Command::caption && a.photos.empty()) throw UsageError("which photo?");
   if (a.command == Arguments::Command::embed && a.photos.empty() && a.texts.empty())
     throw UsageError("which photo or text?");
-  const bool score = a.command == Arguments::Command::score;
+  const bool score = a.command == Arguments::Command::score, complete = a.command == Arguments::Command::complete;
   if (score && a.texts.empty()) throw UsageError("which text?");
-  if (!score && !a.prefix.empty()) throw UsageError("only score takes a prefix");
+  if (!score && !complete && !a.prefix.empty()) throw UsageError("only score and complete take a prefix");
   if (!score && a.command != Arguments::Command::embed && !a.texts.empty())
     throw UsageError("only embed and score take a text");
   if (a.command == Arguments::Command::info && !a.photos.empty()) throw UsageError("info takes no photo");
   expand_folders(a);
   if (score && a.photos.size() > 1) throw UsageError("score takes one photo");
+  if (complete && a.photos.size() > 1) throw UsageError("complete takes one vector");
   return a;
 }
 

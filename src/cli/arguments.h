@@ -23,6 +23,7 @@ inline constexpr const char* kUsage =
     "       bitmar ask PHOTO QUESTION [options]\n"
     "       bitmar embed [PHOTO...] [--text TEXT] [--texts FILE]\n"
     "       bitmar score [PHOTO] [--prefix TEXT] --text TEXT... [--texts FILE]\n"
+    "       bitmar complete [VECTOR] [--prefix TEXT] --model DIR   (a converted checkpoint: docs/compat.md)\n"
     "       bitmar info [--model DIR]\n"
     "       bitmar --version\n"
     "\n"
@@ -36,7 +37,7 @@ inline constexpr const char* kUsage =
     "  --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line; - is stdin\n"
     "  --text TEXT        a text to embed or to score, as it stands: \" dog\" goes on with a word; --texts FILE: one a "
     "line\n"
-    "  --prefix TEXT      what the texts to score go on from\n"
+    "  --prefix TEXT      what the texts to score, or what complete says, go on from\n"
     "  --max-tokens N     at most this many tokens (24; of answers the model's own)\n"
     "  --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)\n"
     "  --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact\n"
@@ -46,12 +47,12 @@ inline constexpr const char* kUsage =
 enum class Output { text, json, jsonl };
 
 struct Arguments {
-  enum class Command { caption, ask, embed, score, info, version, help };
+  enum class Command { caption, ask, embed, score, complete, info, version, help };
   Command command = Command::help;
   std::vector<std::string> photos;     // paths as they were given: as std::filesystem's they take 50 times the memory
   std::vector<std::string> questions;  // of ask, one a photo
   std::vector<std::string> texts;      // of embed and score
-  std::string prefix;                  // of score
+  std::string prefix;                  // of score and complete
   std::optional<std::filesystem::path> model;
   Output output = Output::text;
   LoadOptions load;

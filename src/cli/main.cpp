@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "cli/arguments.h"
+#include "cli/converted.h"
 #include "cli/photos.h"
 #include "cli/progress.h"
 #include "io/error.h"
@@ -17,9 +18,16 @@
 namespace bitmar::cli {
 namespace {
 
+std::filesystem::path model_folder(const Arguments& arguments, const char* program) {
+  return arguments.model ? *arguments.model : find_model(program);
+}
+
 std::unique_ptr<Engine> load(const Arguments& arguments, const char* program) {
-  const ModelDirectory model = read_model_directory(arguments.model ? *arguments.model : find_model(program));
-  return Engine::load(files_of(model), arguments.load);
+  const std::filesystem::path folder = model_folder(arguments, program);
+  if (is_converted(folder))
+    throw Error(ErrorCode::unsupported,
+                folder.string() + " is a converted checkpoint: score and complete work with it (docs/compat.md)");
+  return Engine::load(files_of(read_model_directory(folder)), arguments.load);
 }
 
 void print_line(const nlohmann::ordered_json& line) {
@@ -178,20 +186,39 @@ bool embed(const Arguments& arguments, const char* program) {
   return !turns.failed();
 }
 
-// One line a text.
-void score(const Arguments& arguments, const char* program) {
+std::vector<Score> scores(const Arguments& arguments, const char* program) {
+  const std::filesystem::path folder = model_folder(arguments, program);
+  if (is_converted(folder)) return scores_of_converted(folder, arguments);
   const auto engine = load(arguments, program);
   Image image;
   if (!arguments.photos.empty()) image = decode_image(read_photo(arguments.photos[0]));
   const ImageView view = image.view();
-  const auto scores = engine->score(arguments.photos.empty() ? nullptr : &view, arguments.prefix, arguments.texts);
-  for (std::size_t i = 0; i < scores.size(); ++i) {
+  return engine->score(arguments.photos.empty() ? nullptr : &view, arguments.prefix, arguments.texts);
+}
+
+// One line a text.
+void score(const Arguments& arguments, const char* program) {
+  const std::vector<Score> all = scores(arguments, program);
+  for (std::size_t i = 0; i < all.size(); ++i) {
     print_line({{"text", arguments.texts[i]},
-                {"log_probability", scores[i].log_probability},
-                {"per_token", scores[i].per_token},
-                {"per_byte", scores[i].per_byte},
-                {"tokens", scores[i].tokens},
-                {"log_probabilities", scores[i].log_probabilities}});
+                {"log_probability", all[i].log_probability},
+                {"per_token", all[i].per_token},
+                {"per_byte", all[i].per_byte},
+                {"tokens", all[i].tokens},
+                {"log_probabilities", all[i].log_probabilities}});
+  }
+}
+
+void complete(const Arguments& arguments, const char* program) {
+  const std::filesystem::path folder = model_folder(arguments, program);
+  if (!is_converted(folder))
+    throw Error(ErrorCode::unsupported,
+                folder.string() + " is no converted checkpoint: caption says what follows a --prompt");
+  const compat::TextModel::Completion said = complete_by_converted(folder, arguments);
+  if (arguments.output == Output::text) {
+    std::cout << said.text << "\n";
+  } else {
+    print_line({{"text", said.text}, {"tokens", said.tokens}, {"log_probability", said.log_probability}});
   }
 }
 
@@ -237,6 +264,9 @@ int run(int argc, char** argv) {
       break;
     case Arguments::Command::score:
       score(arguments, argv[0]);
+      break;
+    case Arguments::Command::complete:
+      complete(arguments, argv[0]);
       break;
     case Arguments::Command::info:
       info(arguments, argv[0]);

@@ -11,7 +11,7 @@ import bitmar
 from bitmar.train import recipe
 
 BITMAR = Path(bitmar.__file__).parent
-ORDER = ("model", "teachers", "data", "train", "eval")  # each may know itself and those before it
+ORDER = ("model", "teachers", "data", "train", "eval", "compat")  # each may know itself and those before it
 SHARED = {"earlier", "deadline"}
 ALSO = {"train": {"eval.metrics", "eval.evaluate"}}  # the reward, and the stage evaluate
 COMMANDS = ("prepare", "train", "export", "evaluate", "answers", "calibrate")

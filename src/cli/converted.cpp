@@ -1,0 +1,53 @@
+#include "cli/converted.h"
+
+#include <cstring>
+
+#include "cli/photos.h"
+#include "io/error.h"
+
+namespace bitmar::cli {
+
+namespace {
+
+constexpr std::size_t kMaxConfig = 1 << 20, kMaxVector = 1 << 20;
+
+// Empty where there is none.
+std::vector<float> vector_of(const Arguments& arguments) {
+  if (arguments.photos.empty()) return {};
+  const std::vector<std::uint8_t> bytes = read_input(arguments.photos[0], kMaxVector);
+  if (bytes.empty() || bytes.size() % sizeof(float) != 0)
+    throw Error(ErrorCode::invalid_argument, arguments.photos[0] + " is no file of float32 numbers");
+  std::vector<float> vector(bytes.size() / sizeof(float));
+  std::memcpy(vector.data(), bytes.data(), bytes.size());
+  return vector;
+}
+
+compat::Vision vision_of(const std::vector<float>& vector) {
+  return vector.empty() ? std::nullopt : compat::Vision(vector);
+}
+
+}  // namespace
+
+bool is_converted(const std::filesystem::path& folder) {
+  try {
+    const std::vector<std::uint8_t> bytes = read_file(folder / "config.json", kMaxConfig);
+    return compat::is_compat({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::missing_file) throw;
+    return false;  // too large: whoever loads it as a model says so
+  }
+}
+
+std::vector<Score> scores_of_converted(const std::filesystem::path& folder, const Arguments& arguments) {
+  const compat::TextModel model(folder);
+  const std::vector<float> vector = vector_of(arguments);
+  return model.score(arguments.prefix, arguments.texts, vision_of(vector));
+}
+
+compat::TextModel::Completion complete_by_converted(const std::filesystem::path& folder, const Arguments& arguments) {
+  const compat::TextModel model(folder);
+  const std::vector<float> vector = vector_of(arguments);
+  return model.complete(arguments.prefix, vision_of(vector), arguments.options.max_tokens);
+}
+
+}  // namespace bitmar::cli
