@@ -150,6 +150,7 @@ std::vector<ExpectedWord> Engine::words_expected(const Guide& guide, int most) c
   });
   tokens.resize(std::min(tokens.size(), static_cast<std::size_t>(most)));
   std::vector<ExpectedWord> words;
+  words.reserve(tokens.size());
   for (const int token : tokens)
     words.push_back({single_spaces(tokenizer_.decode({&token, 1})), model_.word_probabilities()[token]});
   return words;
