@@ -1,5 +1,7 @@
 #include "cli/arguments.h"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <functional>
 #include <sstream>
@@ -66,6 +68,13 @@ bool looks_like_option(const std::string& word) {
   return word.size() > 1 && word[0] == '-' && word[1] != '.' && !(word[1] >= '0' && word[1] <= '9');
 }
 
+// A converted checkpoint takes the likeliest token of one whole text on one thread, and nothing of it is kept.
+bool is_of_own_models(const std::string& word) {
+  constexpr std::array kWords = {"--prompt",         "--int8-kv",     "--threads", "--beams",
+                                 "--length-penalty", "--temperature", "--top-p",   "--seed"};
+  return std::ranges::find(kWords, word) != kWords.end();
+}
+
 }  // namespace
 
 Arguments parse_arguments(const std::vector<std::string>& given) {
@@ -107,6 +116,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     // --name VALUE or --name=VALUE
     const std::size_t equals = given[i].starts_with("--") ? given[i].find('=') : std::string::npos;
     const std::string word = given[i].substr(0, equals);
+    if (is_of_own_models(word)) a.of_own_models.push_back(word);
     bool value_taken = false;
     const auto value = [&] {
       value_taken = true;
@@ -175,7 +185,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     throw UsageError("only embed and score take a text");
   if (a.command == Arguments::Command::info && !a.photos.empty()) throw UsageError("info takes no photo");
   expand_folders(a);
-  if (score && a.photos.size() > 1) throw UsageError("score takes one photo");
+  if (score && a.photos.size() > 1) throw UsageError("score takes one photo or vector");
   if (complete && a.photos.size() > 1) throw UsageError("complete takes one vector");
   return a;
 }

@@ -22,7 +22,7 @@ inline constexpr const char* kUsage =
     "usage: bitmar caption PHOTO... [options]\n"
     "       bitmar ask PHOTO QUESTION [options]\n"
     "       bitmar embed [PHOTO...] [--text TEXT] [--texts FILE]\n"
-    "       bitmar score [PHOTO] [--prefix TEXT] --text TEXT... [--texts FILE]\n"
+    "       bitmar score [PHOTO] [--prefix TEXT] --text TEXT... [--texts FILE]   (a converted checkpoint: [VECTOR])\n"
     "       bitmar complete [VECTOR] [--prefix TEXT] --model DIR   (a converted checkpoint: docs/compat.md)\n"
     "       bitmar info [--model DIR]\n"
     "       bitmar --version\n"
@@ -54,6 +54,7 @@ struct Arguments {
   std::vector<std::string> texts;      // of embed and score
   std::string prefix;                  // of score and complete
   std::optional<std::filesystem::path> model;
+  std::vector<std::string> of_own_models;  // options that were given and do nothing with a converted checkpoint
   Output output = Output::text;
   LoadOptions load;
   CaptionOptions options;

@@ -1,9 +1,11 @@
 #include "cli/converted.h"
 
 #include <cstring>
+#include <string_view>
 
 #include "cli/photos.h"
 #include "io/error.h"
+#include "io/json.h"
 
 namespace bitmar::cli {
 
@@ -22,6 +24,11 @@ std::vector<float> vector_of(const Arguments& arguments) {
   return vector;
 }
 
+void refuse_options_of_own_models(const Arguments& arguments) {
+  if (!arguments.of_own_models.empty())
+    throw UsageError("a converted checkpoint takes no " + arguments.of_own_models[0]);
+}
+
 compat::Vision vision_of(const std::vector<float>& vector) {
   return vector.empty() ? std::nullopt : compat::Vision(vector);
 }
@@ -31,20 +38,24 @@ compat::Vision vision_of(const std::vector<float>& vector) {
 bool is_converted(const std::filesystem::path& folder) {
   try {
     const std::vector<std::uint8_t> bytes = read_file(folder / "config.json", kMaxConfig);
-    return compat::is_compat({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    parse_json(text, ErrorCode::invalid_config, "config.json");
+    return compat::is_compat(text);
   } catch (const Error& error) {
-    if (error.code() == ErrorCode::missing_file) throw;
+    if (error.code() != ErrorCode::invalid_argument) throw;
     return false;  // too large: whoever loads it as a model says so
   }
 }
 
 std::vector<Score> scores_of_converted(const std::filesystem::path& folder, const Arguments& arguments) {
+  refuse_options_of_own_models(arguments);
   const compat::TextModel model(folder);
   const std::vector<float> vector = vector_of(arguments);
   return model.score(arguments.prefix, arguments.texts, vision_of(vector));
 }
 
 compat::TextModel::Completion complete_by_converted(const std::filesystem::path& folder, const Arguments& arguments) {
+  refuse_options_of_own_models(arguments);
   const compat::TextModel model(folder);
   const std::vector<float> vector = vector_of(arguments);
   return model.complete(arguments.prefix, vision_of(vector), arguments.options.max_tokens);

@@ -9,10 +9,12 @@
 
 namespace bitmar::cli {
 
-// Whether the folder's config.json says so. Throws missing_file if there is none.
+// Whether the folder's config.json says so. Throws missing_file if there is none, and
+// invalid_config if it is no JSON.
 bool is_converted(const std::filesystem::path& folder);
 
-// Throw what TextModel throws, and missing_file or invalid_argument for the vector.
+// Throw UsageError for options that do nothing here, what TextModel throws, and missing_file or invalid_argument for
+// the vector.
 std::vector<Score> scores_of_converted(const std::filesystem::path& folder, const Arguments& arguments);
 compat::TextModel::Completion complete_by_converted(const std::filesystem::path& folder, const Arguments& arguments);
 

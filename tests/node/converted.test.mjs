@@ -81,5 +81,29 @@ describe('the command line on a converted checkpoint', { skip: program ? false :
     for (const args of [['complete', vector, vector], ['complete', '--text', 'a'], ['embed', '--text', 'a', '--prefix', 'a']]) assert.equal((await bitmar(...args, '--model', MODEL)).status, 2);
   });
 
+  test('options that would do nothing are refused', async () => {
+    for (const option of ['--temperature=1', '--top-p=0.5', '--seed=3', '--beams=2', '--length-penalty=1', '--prompt=a', '--int8-kv', '--threads=2']) {
+      for (const command of [['complete', '--prefix', 'a'], ['score', '--text', 'a']]) {
+        const { status, stdout, stderr } = await bitmar(...command, option, '--model', MODEL);
+        assert.equal(status, 2, `${command[0]} ${option}`);
+        assert.equal(stdout, '');
+        assert.match(stderr, new RegExp(`^bitmar: a converted checkpoint takes no ${option.split('=')[0]}\\n`));
+      }
+    }
+  });
+
+  test('a config.json that is no JSON is what is complained about', async () => {
+    const broken = join(folder, 'broken');
+    await cp(MODEL, broken, { recursive: true });
+    await writeFile(join(broken, 'config.json'), '{"model_type": ');
+    for (const command of [['complete'], ['score', '--text', 'a'], ['info']]) {
+      const { status, stdout } = await bitmar(...command, '--model', broken, '--json');
+      assert.equal(status, 1);
+      const { code, message } = jsonLines(stdout)[0].error;
+      assert.equal(code, 'invalid_config');
+      assert.match(message, /config\.json/);
+    }
+  });
+
   after(() => rm(folder, { recursive: true }));
 });

@@ -1,15 +1,19 @@
 """The converter of the authors' checkpoints, and the pass that it preserves. Run: PYTHONPATH=models python -m unittest discover tests/python"""
 
+import argparse
 import ast
 import contextlib
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
+import numpy as np
 import torch
 from bitmar.compat.convert import CheckpointError, check, convert, main, read_directory, read_state
 from bitmar.compat.golden import SIZES, random_state
@@ -49,6 +53,18 @@ class ArithmeticTest(unittest.TestCase):
         # Gaussian weights: two of five are zero, as the paper reports of the published model, and not 31 % as beyond one half
         zeros = (ternary(torch.randn(500, 500, generator=torch.Generator().manual_seed(0)))[0] == 0).float().mean()
         self.assertAlmostEqual(float(zeros), 0.405, delta=0.005)
+
+    def test_threads_and_strides_do_not_change_the_mean(self):
+        before = torch.get_num_threads()
+        self.addCleanup(torch.set_num_threads, before)
+        for seed in range(8):
+            weight = torch.randn(512, 128, generator=torch.Generator().manual_seed(seed))
+            scales = set()
+            for threads in (1, 2, 3, 8):
+                torch.set_num_threads(threads)
+                scales |= {float(ternary(weight)[1]), float(ternary(weight.t().contiguous().t())[1])}
+                self.assertEqual(torch.get_num_threads(), threads)
+            self.assertEqual(len(scales), 1, seed)
 
     def test_activations_share_one_range(self):
         q, scale, zero = code(torch.tensor([[-1.0, 0.0], [0.5, 4.1]]))
@@ -141,10 +157,31 @@ class ConvertTest(unittest.TestCase):
         torch.save(state, folder / "flat.bin")
         save_file({name: value.contiguous() for name, value in state.items()}, folder / "flat.safetensors")
         written = set()
-        for name in ("under.bin", "flat.bin", "flat.safetensors"):
+        torch.save(state, folder / "old.bin", _use_new_zipfile_serialization=False)
+        torch.save({"state_dict": {f"model.module.{name}": value for name, value in state.items()}, "model": "small"}, folder / "wrapped.bin")
+        torch.save({"model": {f"_orig_mod.{name}": torch.nn.Parameter(value, value.is_floating_point()) for name, value in state.items()}},
+                   folder / "compiled.bin")
+        torch.save({name: value.t().contiguous().t() if value.dim() == 2 else value for name, value in state.items()}, folder / "strided.bin")
+        shutil.copy(folder / "flat.safetensors", folder / "misnamed.bin")
+        shutil.copy(folder / "flat.bin", folder / "misnamed.safetensors")
+        for name in ("under.bin", "flat.bin", "flat.safetensors", "old.bin", "wrapped.bin", "compiled.bin", "strided.bin", "misnamed.bin",
+                     "misnamed.safetensors"):
             self.assertEqual(self.command(folder / name), (0, ""))
             written.add((self.out / "model.safetensors").read_bytes())
         self.assertEqual(len(written), 1)
+
+    def test_a_prefix_that_only_some_names_have_stays(self):
+        path = Path(self.folder.name) / "mixed.bin"
+        torch.save({"module.a": torch.zeros(1), "b": torch.zeros(1)}, path)
+        self.assertEqual(set(read_state(path)), {"module.a", "b"})
+        torch.save({}, path)
+        self.assertEqual(read_state(path), {})
+
+    def test_whoever_may_read_new_files_may_read_the_weights(self):
+        before = os.umask(0o027)
+        self.addCleanup(os.umask, before)
+        convert(random_state(3), TINY, self.out, SIZES, end=2)
+        self.assertEqual({oct((self.out / name).stat().st_mode & 0o777) for name in ("model.safetensors", "config.json")}, {"0o640"})
 
     def test_every_tensor_that_is_missing_wrong_or_not_finite_is_named(self):
         whole = random_state(3)
@@ -156,14 +193,30 @@ class ConvertTest(unittest.TestCase):
             self.refuses({**whole, name: torch.zeros(2, 1)}, f"{name} has shape [2, 1], not {list(entry.shape)}")
             if entry.kind != "cache" and not name.endswith("causal_mask"):
                 self.refuses({**whole, name: torch.full(entry.shape, float("nan"))}, f"{name} holds a number that is not finite")
+            self.refuses({**whole, name: whole[name].to("meta")}, f"{name} has no numbers: its device is meta")
+            if entry.shape:
+                self.refuses({**whole, name: torch.zeros(entry.shape).to_sparse()}, f"{name} is sparse or nested")
+            if name.endswith(("causal_mask", "update_count")):
+                check({**whole, name: torch.ones(entry.shape, dtype=torch.int64)}, SIZES)
+            elif entry.kind != "cache":
+                self.refuses({**whole, name: torch.zeros(entry.shape, dtype=torch.int32)}, f"{name} has type int32")
+            if entry.kind != "cache":
+                for dtype in (torch.complex64, torch.float8_e4m3fn):
+                    self.refuses({**whole, name: torch.zeros(entry.shape, dtype=dtype)}, f"{name} has type {str(dtype)[6:]}")
         self.refuses({**whole, "memory.query_compress.weight": torch.zeros(1)}, "memory.query_compress.weight is no part")
         self.refuses({**whole, "fusion.text_proj.bias": "text"}, "fusion.text_proj.bias is a str")
+        self.refuses({**whole, "fusion.text_proj.bias": torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged)},
+                     "fusion.text_proj.bias is sparse or nested")
+        self.refuses({**whole, "memory.memory_std": -torch.ones(SIZES.width)}, "memory.memory_std holds a negative number")
         self.refuses({**whole, "memory.memory_importance": -torch.ones(SIZES.slots)}, "memory.memory_importance holds a negative number")
 
     def refuses(self, state, message):
         with self.assertRaises(CheckpointError) as raised:
             check(state, SIZES)
         self.assertEqual(str(raised.exception)[:len(message)], message)
+
+    def test_unknown_names_come_before_missing_ones(self):
+        self.refuses({f"student.{name}": value for name, value in random_state(3).items()}, "student.text_encoder.token_embedding.weight is no part")
 
     def test_many_problems_are_counted(self):
         with self.assertRaisesRegex(CheckpointError, "text_encoder.token_embedding.weight is missing.*and [0-9]+ more"):
@@ -178,11 +231,19 @@ class ConvertTest(unittest.TestCase):
         (folder / "text.safetensors").write_text("no checkpoint")
         torch.save([1, 2], folder / "list.bin")
         torch.save(random_state(3), folder / "good.bin")
+        (folder / "empty.bin").write_bytes(b"")
+        (folder / "cut.bin").write_bytes((folder / "good.bin").read_bytes()[:3000])
+        (folder / "cut.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{]")
+        torch.save({**random_state(3), "\x1b[1mred": torch.zeros(1)}, folder / "escape.bin")
+        torch.save({**random_state(3), "fusion.text_proj.bias": torch.zeros(SIZES.width, device="meta")}, folder / "meta.bin")
         for name, document in (("other", {"model": {"vocab": {"a": 0}, "merges": []}, "added_tokens": []}), ("broken", [1])):
             (folder / name).mkdir()
             (folder / name / "tokenizer.json").write_text(json.dumps(document))
         for name, options, message in (
-                ("partial.bin", (), "memory.key_net.3.bias is missing"), ("text.bin", (), "no checkpoint"), ("text.safetensors", (), "no checkpoint"),
+                ("partial.bin", (), "memory.key_net.3.bias is missing"), ("text.bin", (), "is neither a torch.save file nor a safetensors file"),
+                ("text.safetensors", (), "is neither a torch.save file"), ("empty.bin", (), "is neither a torch.save file"),
+                ("cut.bin", (), "begins like a torch.save file, but"), ("cut.safetensors", (), "begins like a safetensors file, but"),
+                ("escape.bin", (), "\\x1b[1mred is no part"), ("meta.bin", (), "fusion.text_proj.bias has no numbers"),
                 ("list.bin", (), "list"), ("none.bin", (), "there is no file"), ("good.bin", ("--tokenizer", str(folder)), "neither vocab.json"),
                 ("good.bin", ("--tokenizer", str(folder / "other")), "has 1 tokens, the checkpoint 305"),
                 ("good.bin", ("--tokenizer", str(folder / "broken")), "is damaged"), ("good.bin", ("--out", str(folder / "good.bin")), "good.bin"),
@@ -192,6 +253,7 @@ class ConvertTest(unittest.TestCase):
             status, complaint = self.command(folder / name, *options)
             self.assertEqual(status, 1, name)
             self.assertIn(message, complaint)
+            self.assertEqual(len(complaint.splitlines()), 1, complaint)
             self.assertFalse((self.out / "model.safetensors").exists())
 
     def test_the_exit_status_is_the_command_s(self):
@@ -207,10 +269,32 @@ class ConvertTest(unittest.TestCase):
         class Bomb:
             def __reduce__(self):
                 return exec, ("raise SystemExit('ran')",)
-        path = Path(self.folder.name) / "bomb.bin"
-        torch.save({"a": Bomb()}, path)
-        with self.assertRaises(CheckpointError):
-            read_state(path)
+        for value, name, new in ((Bomb(), "exec", True), (Bomb(), "exec", False), (argparse.Namespace(epochs=3), "argparse.Namespace", True)):
+            path = Path(self.folder.name) / "objects.bin"
+            torch.save({"model_state_dict": random_state(3), "args": value}, path, _use_new_zipfile_serialization=new)
+            status, complaint = self.command(path)
+            self.assertEqual(status, 1)
+            self.assertIn(f"holds an object of another kind, {name}:", complaint)
+            self.assertNotIn("weights_only", complaint)
+
+    def test_damaged_files_are_told_of(self):
+        folder, state = Path(self.folder.name), {"fusion.text_proj.bias": torch.ones(3), "text": "abc"}
+        torch.save(state, folder / "new.bin")
+        torch.save(state, folder / "old.bin", _use_new_zipfile_serialization=False)
+        save_file({"fusion.text_proj.bias": torch.ones(3)}, folder / "flat.safetensors")
+        random = np.random.default_rng(0)
+        for name in ("new.bin", "old.bin", "flat.safetensors"):
+            whole, refused = (folder / name).read_bytes(), 0
+            for _ in range(150):
+                damaged = bytearray(whole)
+                for at in random.integers(0, len(whole), 3):
+                    damaged[at] = random.integers(256)
+                (folder / "damaged").write_bytes(damaged[:random.integers(len(whole) // 2, 2 * len(whole))])
+                try:
+                    check(read_state(folder / "damaged"), SIZES)
+                except CheckpointError:
+                    refused += 1
+            self.assertEqual(refused, 150, name)
 
 
 if __name__ == "__main__":

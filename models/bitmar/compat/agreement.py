@@ -3,7 +3,7 @@
 usage: python -m bitmar.compat.agreement --engine build/native-release/src/bitmar
 
 Where one value is near the edge between two of 256 levels, sums in another order put it on the other side, and all behind it
-moves. So the reference in float64 is compared with the one in float32, too.
+moves. So the reference in float64 is compared with the one in float32, too: by its scores, as the engine is, and by its logits.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ def write_vocabulary(folder: Path) -> None:
     (folder / "merges.txt").write_text("#version: 0.2\n")
 
 
+def difference(other, wanted) -> float:
+    """The largest one, of the largest wanted value"""
+    return float(np.abs(np.asarray(other) - np.asarray(wanted)).max() / np.abs(np.asarray(wanted)).max())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--engine", type=Path, required=True)
@@ -58,11 +63,14 @@ def main() -> None:
                 wanted, exact = (reference.score(tokens[:1], tokens[1:], vision).numpy() for reference in (single, double))
                 command = [args.engine, "score", folder / "vector", "--prefix", text[0], "--text", text[1:], "--model", folder / "model"]
                 got = np.array(json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["log_probabilities"])
-                for name, other in (("engine", got), ("float64", exact)):
-                    differences.setdefault((n, name), []).append(float(np.abs(other - wanted).max() / np.abs(wanted).max()))
+                logits, exact_logits = (reference.run(tokens, vision)["logits"] for reference in (single, double))
+                for name, seen in (("engine", difference(got, wanted)), ("float64", difference(exact, wanted)),
+                                   ("float64's logits", difference(exact_logits, logits))):
+                    differences.setdefault((n, name), []).append(seen)
     for (n, name), seen in differences.items():
         close = [d for d in seen if d < CLOSE]
-        rest = f", the others {min(set(seen) - set(close)):.0e} to {max(seen):.0e}" if len(close) < len(seen) else ""
+        far = sorted(set(seen) - set(close))
+        rest = f", the others {far[0]:.0e} to {far[-1]:.0e}, median {np.median(far):.0e}" if len(close) < len(seen) else ""
         print(f"{n} tokens, {name} and float32: {len(close)} of {len(seen)} within {CLOSE:.0e} (at most {max(close, default=0):.0e}){rest}")
 
 

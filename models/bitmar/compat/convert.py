@@ -2,8 +2,8 @@
 
 usage: python -m bitmar.compat.convert pytorch_model.bin --tokenizer GPT2 --out DIR
 
-The checkpoint is a state_dict, alone or under "model_state_dict", as torch.save or safetensors wrote it. GPT2 is a folder with
-GPT-2's vocab.json and merges.txt, or with a tokenizer.json. DIR/model.safetensors keeps the authors' names:
+The checkpoint is a state_dict, alone or under "model_state_dict", "state_dict" or "model", as torch.save or safetensors wrote it.
+GPT2 is a folder with GPT-2's vocab.json and merges.txt, or with a tokenizer.json. DIR/model.safetensors keeps the authors' names:
   ternary X.weight   U8 [ceil(out / 4), in], as bitmar.export packs it, rows beyond `out` being 0; X.weight_scale F32 [1]
   all else           F32 as it is; scalars as [1]
 """
@@ -13,79 +13,63 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import pickle
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ..data.tokenizer import Tokenizer, convert_gpt2
 from ..model.export import pack_ternary, unpack_ternary
+from .checkpoint import CheckpointError, printable, read_state, shown
 from .layout import PUBLISHED, Entry, Sizes, published
 from .reference import Linear, Reference, Weights, ternary
 
 END = 50256  # <|endoftext|>: the authors' token for padding, beginning and end
 NAMED = 10  # wrong tensors that a message names
-UNDER = "model_state_dict"
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+COUNT, MASK = "memory.update_count", "text_decoder.causal_mask"  # may be integers
 WITHOUT_VISION = ("bias", "dropped")
-
-
-class CheckpointError(Exception):
-    pass
-
-
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The checkpoint's tensors by name"""
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is no checkpoint that can be read without running code of it: {str(error).splitlines()[0]}") from None
-    if isinstance(state, dict) and isinstance(state.get(UNDER), dict):
-        state = state[UNDER]
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, no state_dict")
-    return state
 
 
 def shape_text(shape) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
 
-def problem_of(value, entry: Entry) -> str | None:
+def problem_of(name: str, value, entry: Entry) -> str | None:
     if not isinstance(value, torch.Tensor):
         return f"is a {type(value).__name__}, no tensor"
+    if value.is_nested or value.layout != torch.strided:
+        return "is sparse or nested, no array of numbers"
+    if value.device.type != "cpu":
+        return f"has no numbers: its device is {value.device.type}"
     shape = tuple(value.shape)
     if shape != entry.shape and not (entry.shape == () and shape == (1,)):
         return f"has shape {shape_text(shape)}, not {shape_text(entry.shape)}"
     if entry.kind == "cache":
         return None
-    if value.is_complex():
-        return f"has type {value.dtype}"
+    if value.dtype not in (FLOATING + WHOLE if name in (COUNT, MASK) else FLOATING):
+        return f"has type {str(value.dtype).removeprefix('torch.')}"
     # The mask may hold infinities.
-    if not (entry.kind == "unused" and len(shape) == 4) and not bool(value.float().isfinite().all()):
+    if name != MASK and not bool(value.float().isfinite().all()):
         return "holds a number that is not finite"
     return None
 
 
 def check(state: dict[str, torch.Tensor], sizes: Sizes) -> None:
-    """Throws CheckpointError, which names the tensors, unless the state_dict is that of a model with these sizes."""
-    layout, problems = published(sizes), []
+    """Throws CheckpointError, which names the first tensors that are wrong, unless the state_dict is that of a model with these sizes."""
+    layout = published(sizes)
+    # Unknown names first: they tell why others are missing.
+    problems = [f"{shown(name)} is no part of the published layout" for name in state if name not in layout]
     for name, entry in layout.items():
-        if name in state:
-            problem = problem_of(state[name], entry)
-        else:
-            problem = None if entry.kind == "cache" else "is missing"
-        if problem:
+        if name in state and (problem := problem_of(name, state[name], entry)):
             problems.append(f"{name} {problem}")
-    problems += [f"{name} is no part of the published layout" for name in state if name not in layout]
-    if not problems and bool((state["memory.memory_importance"] < 0).any()):
-        problems.append("memory.memory_importance holds a negative number")
+    problems += [f"{name} is missing" for name, entry in layout.items() if name not in state and entry.kind != "cache"]
+    if not problems:
+        problems = [f"{name} holds a negative number" for name in ("memory.memory_importance", "memory.memory_std") if bool((state[name] < 0).any())]
     if problems:
         more = f" (and {len(problems) - NAMED} more)" if len(problems) > NAMED else ""
         raise CheckpointError("; ".join(problems[:NAMED]) + more)
@@ -106,10 +90,10 @@ def tensors_of(state: dict[str, torch.Tensor], sizes: Sizes) -> dict[str, torch.
     out = {}
     for name, entry in published(sizes).items():
         if entry.kind == "ternary":
-            t, scale = ternary(state[name])
+            t, scale = ternary(state[name].detach())
             out[name], out[f"{name}_scale"] = pack(t), scale.reshape(1)
         elif entry.kind == "float":
-            out[name] = state[name].float().reshape(entry.shape or (1,)).contiguous().clone()
+            out[name] = state[name].detach().float().reshape(entry.shape or (1,)).contiguous().clone()
     return out
 
 
@@ -160,11 +144,12 @@ def convert(state: dict[str, torch.Tensor], tokenizer: Path, out: Path, sizes: S
     check(state, sizes)
     if not 0 <= end < sizes.vocabulary:
         raise CheckpointError(f"there is no token {end} to end with: the vocabulary has {sizes.vocabulary}")
+    weights = save(tensors_of(state, sizes))  # before anything is written
     out.mkdir(parents=True, exist_ok=True)
     write_tokenizer(tokenizer, out / "tokenizer.json", sizes.vocabulary)
-    save_file(tensors_of(state, sizes), out / "model.safetensors")
+    (out / "model.safetensors").write_bytes(weights)  # save_file would keep it from all but its owner
     (out / "config.json").write_text(json.dumps(config_of(sizes, end, without_vision), indent=2) + "\n")
-    return (out / "model.safetensors").stat().st_size
+    return len(weights)
 
 
 def read_directory(folder: Path, dtype: torch.dtype = torch.float32) -> Reference:
@@ -207,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         size = convert(read_state(args.checkpoint), args.tokenizer, args.out, parse_sizes(args.size), args.end_token, args.without_vision)
     except (CheckpointError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {printable(str(error))}", file=sys.stderr)
         return 1
     print(f"{args.out}: {size} bytes of weights")
     return 0

@@ -9,6 +9,7 @@ in float64 it tells how much of a result is rounding.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Callable, Sequence
 
@@ -32,10 +33,22 @@ class Linear:
     bias: torch.Tensor | None  # [out]
 
 
+@contextlib.contextmanager
+def one_thread():
+    """The last bit of a float32 sum depends on how many threads share it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def ternary(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A latent matrix as t in {-1, 0, 1} and its scale, mean|w|"""
-    weight = weight.float()
-    scale = weight.abs().mean()
+    """A latent matrix as t in {-1, 0, 1} and its scale, mean|w|, in float32"""
+    weight = weight.float().contiguous()  # as in the authors' layer: strides would change the order of the sum
+    with one_thread():
+        scale = weight.abs().mean()
     if scale < 1e-8:
         scale = torch.tensor(1e-5)
     scale = scale.clamp(1e-5, 1e3)
