@@ -70,6 +70,7 @@ struct Tensors {
     }
     const std::string text = header.dump();
     std::vector<std::uint8_t> out;
+    out.reserve(8 + text.size() + body.size());
     for (int i = 0; i < 8; ++i) out.push_back(static_cast<std::uint8_t>(std::uint64_t{text.size()} >> 8 * i));
     out.insert(out.end(), text.begin(), text.end());
     out.insert(out.end(), body.begin(), body.end());
