@@ -99,7 +99,7 @@ TEST_F(ExplainTest, EpisodesComeByTheirShare) {
   const auto shares = golden.values<float>("plain/memory_shares");
   float sum = 0, last = 1;
   for (const EpisodeRead& read : told.memory) {
-    EXPECT_NEAR(read.share, shares[read.id - 11], 1e-5);
+    EXPECT_NEAR(read.share, shares[static_cast<std::size_t>(read.id - 11)], 1e-5);
     EXPECT_LE(read.share, last);
     sum += last = read.share;
   }
@@ -207,7 +207,7 @@ TEST_F(ExplainTest, SpacesAreOfTheWordBehindThem) {
 
 TEST_F(ExplainTest, WhatIsKnownIsNotSeenAgain) {
   engine->caption(image, {});
-  const std::size_t before = engine->model().encode(pixels.data()).id;
+  const std::uint64_t before = engine->model().encode(pixels.data()).id;
   engine->explain(image, "a dog");
   EXPECT_EQ(engine->model().encode(pixels.data()).id, before);
 }
