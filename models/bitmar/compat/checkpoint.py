@@ -42,7 +42,9 @@ def kind_of(path: Path) -> str | None:
 
 def foreign_class(error: Exception) -> str | None:
     """The class or function that torch's loader refused, if that was why"""
-    found = re.search(r"GLOBAL ([\w.]+)", str(error), re.ASCII) or re.search(r"class '([\w.]+)'", str(error), re.ASCII)
+    # In the words of PyTorch 2, and of 1.13
+    ways = (r"GLOBAL ([\w.]+)", r"class '([\w.]+)'", r"Unsupported class (?:__builtin__\.)?([\w.]+)")
+    found = next(filter(None, (re.search(way, str(error), re.ASCII) for way in ways)), None)
     return found and shown(found[1])
 
 
