@@ -6,12 +6,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 import { BitMar } from 'bitmar';
 import { engineModule, engineOf, path, picture, TINY } from './helpers.mjs';
 
 /** Seconds of the processor, which others on a busy machine do not spend: twice what SECURITY.md promises of native code. */
 const MOST_WORK = 2;
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc');
 
 const FILES = { config: 'config.json', tokenizer: 'tokenizer.json', preprocessor: 'preprocessor_config.json', safetensors: 'model.safetensors' };
 const OPTIONS = { prompt: '', maxTokens: 2, numBeams: 1, temperature: 0, topP: 1, seed: 0, readMemory: false };
@@ -55,6 +60,8 @@ describe('hostile inputs', () => {
       slowest.push([seconds, name]);
       if (!codes.includes(found)) wrong.push(`${name}: ${found}, not ${codes}`);
       if (seconds > MOST_WORK) wrong.push(`${name}: ${seconds} s of the processor`);
+      // What is over counts no more: on a machine with much memory node would let it lie.
+      if (slowest.length % 4 === 0) collectGarbage();
     }
     assert.deepEqual(wrong, []);
   }
@@ -138,7 +145,7 @@ describe('hostile inputs', () => {
     const megabytes = process.resourceUsage().maxRSS / 1024;
     slowest.sort((a, b) => b[0] - a[0]);
     t.diagnostic(`at most ${Math.round(megabytes)} MB; slowest: ${slowest.slice(0, 5).map(([s, name]) => `${name} ${s.toFixed(2)} s`).join(', ')}`);
-    // Of one process that tried them all, one after the other: the garbage collector takes its time.
+    // Of one process that tried them all, one after the other.
     assert.ok(megabytes < 512, `${megabytes} MB`);
   });
 });
