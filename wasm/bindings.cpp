@@ -45,6 +45,7 @@ bitmar::CaptionOptions options_of(const val& object) {
   options.top_p = object["topP"].as<float>();
   options.seed = whole<std::uint64_t>(object["seed"].as<double>(), "seed");
   options.read_memory = optional_of<bool>(object["readMemory"]).value_or(false);
+  options.prefix = object["prefix"].as<std::string>();
   return options;
 }
 
@@ -78,6 +79,10 @@ void begin_pixels(Engine& engine, const val& pixels, double width, double height
 
 void begin_features(Engine& engine, const val& features, const val& options) {
   guarded([&] { engine.begin_features(convertJSArrayToNumberVector<float>(features), options_of(options)); });
+}
+
+void begin_text(Engine& engine, const val& options) {
+  guarded([&] { engine.begin_text(options_of(options)); });
 }
 
 val step(Engine& engine) {
@@ -449,6 +454,7 @@ EMSCRIPTEN_BINDINGS(bitmar) {
       .class_function("load", &load)
       .function("beginPixels", &begin_pixels)
       .function("beginFeatures", &begin_features)
+      .function("beginText", &begin_text)
       .function("step", &step)
       .function("result", &result)
       .function("canAsk", &Engine::can_ask)

@@ -62,7 +62,8 @@ class Model {
   // it throws passes through. Throws invalid_argument for the options, and to `on_piece` where it wants a caption, an
   // answer or an embedding of a picture from this same model.
   CaptionResult caption(const ImageView& image, const CaptionOptions& options = {}, const TokenCallback& on_piece = {});
-  // Without an image: goes on from options.prompt alone.
+  // Without an image: from options.prompt and options.prefix alone. A text may go on for longer than the decoder's
+  // window; its first tokens and its last are then what the decoder still sees.
   CaptionResult caption_text(const CaptionOptions& options, const TokenCallback& on_piece = {});
 
   // The answer to a question about an image, a word or a short phrase. The question is read in lower case with single
@@ -74,7 +75,7 @@ class Model {
   // read in lower case where the tokenizer does so, with all their spaces: what goes on with another word begins with a
   // space, what begins a caption does not. Streams that are longer than the decoder's window keep their first tokens
   // and their last, as captions do. What the decoder keeps of the prefix is computed once. Throws invalid_argument
-  // where there is no continuation or one is empty, text_too_long (kMostText bytes each), invalid_text.
+  // where there is no continuation or one is empty, text_too_long (kMostRead bytes each), invalid_text.
   std::vector<Score> score(std::string_view prefix, std::span<const std::string> continuations,
                            const ScoreOptions& options = {});
   std::vector<Score> score(const ImageView& image, std::string_view prefix, std::span<const std::string> continuations,

@@ -18,6 +18,7 @@ inline constexpr int kMostBeams = 8;
 inline constexpr int kMostTemperature = 1000, kMostLengthPenalty = 10;
 inline constexpr std::size_t kMostText = 1 << 16;  // bytes of a prompt, question or query: looked at before it is
                                                    // tokenized; then the model's own limit on tokens counts
+inline constexpr std::size_t kMostRead = 1 << 20;  // bytes of what the decoder reads: a prefix, a text to score
 
 struct LoadOptions {
   bool int8_kv_cache = false;  // a quarter of its memory, at a small error (docs/performance.md)
@@ -36,6 +37,9 @@ struct CaptionOptions {
   float top_p = 1;                            // above 0, to 1
   std::uint64_t seed = 0;                     // of sampling: the same seed gives the same caption
   bool read_memory = false;                   // let the memory speak into this caption
+  // What the text begins with, as it stands: the decoder goes on from it, and says what follows. Not with beam search;
+  // and what goes on from a text has no confidence. At most kMostRead bytes.
+  std::string prefix = {};
 };
 
 // A caption that beam search found and did not choose.
@@ -49,7 +53,7 @@ struct CaptionResult {
   std::vector<int> tokens;     // without begin and end
   double log_probability = 0;  // of the tokens, and of the end if it was reached, under the model
   // From 0 to 1, that this is about the picture, as calibrated on validation photos; absent in models that were not,
-  // without a picture, and before the caption's end.
+  // without a picture, after a prefix, and before the caption's end.
   std::optional<double> confidence = {};
   std::vector<Alternative> alternatives;  // of several beams, the best first; all say something else
   bool aborted = false;                   // the callback stopped it

@@ -186,7 +186,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   if (a.command == Arguments::Command::info && !a.photos.empty()) throw UsageError("info takes no photo");
   expand_folders(a);
   if (score && a.photos.size() > 1) throw UsageError("score takes one photo or vector");
-  if (complete && a.photos.size() > 1) throw UsageError("complete takes one vector");
+  if (complete && a.photos.size() > 1) throw UsageError("complete takes one photo or vector");
   return a;
 }
 

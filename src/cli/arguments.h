@@ -23,7 +23,7 @@ inline constexpr const char* kUsage =
     "       bitmar ask PHOTO QUESTION [options]\n"
     "       bitmar embed [PHOTO...] [--text TEXT] [--texts FILE]\n"
     "       bitmar score [PHOTO] [--prefix TEXT] --text TEXT... [--texts FILE]   (a converted checkpoint: [VECTOR])\n"
-    "       bitmar complete [VECTOR] [--prefix TEXT] --model DIR   (a converted checkpoint: docs/compat.md)\n"
+    "       bitmar complete [PHOTO] [--prefix TEXT] [options]   (a converted checkpoint: [VECTOR])\n"
     "       bitmar info [--model DIR]\n"
     "       bitmar --version\n"
     "\n"

@@ -210,16 +210,31 @@ void score(const Arguments& arguments, const char* program) {
 }
 
 void complete(const Arguments& arguments, const char* program) {
-  const std::filesystem::path folder = model_folder(arguments, program);
-  if (!is_converted(folder))
-    throw Error(ErrorCode::unsupported,
-                folder.string() + " is no converted checkpoint: caption says what follows a --prompt");
-  const compat::TextModel::Completion said = complete_by_converted(folder, arguments);
-  if (arguments.output == Output::text) {
-    std::cout << said.text << "\n";
-  } else {
+  const auto print_said = [&](const auto& said) {
     print_line({{"text", said.text}, {"tokens", said.tokens}, {"log_probability", said.log_probability}});
+  };
+  const bool plain = arguments.output == Output::text;
+  const std::filesystem::path folder = model_folder(arguments, program);
+  if (is_converted(folder)) {
+    const compat::TextModel::Completion said = complete_by_converted(folder, arguments);
+    plain ? void(std::cout << said.text << "\n") : print_said(said);
+    return;
   }
+  if (!arguments.options.prompt.empty()) throw UsageError("complete takes a prefix instead of a prompt");
+  if (arguments.options.num_beams != 1) throw UsageError("complete takes no beams");
+  const auto engine = load(arguments, program);
+  CaptionOptions options = arguments.options;
+  options.prefix = arguments.prefix;
+  // Pieces as they come, where a person reads them.
+  const TokenCallback on_piece = [&](std::string_view piece) { return !plain || (std::cout << piece << std::flush); };
+  CaptionResult said;
+  if (arguments.photos.empty()) {
+    said = engine->caption_text(options, on_piece);
+  } else {
+    const Image image = decode_image(read_photo(arguments.photos[0]));
+    said = engine->caption(image.view(), options, on_piece);
+  }
+  plain ? void(std::cout << "\n") : print_said(said);
 }
 
 void info(const Arguments& arguments, const char* program) {

@@ -4,6 +4,7 @@
 
 #include "io/error.h"
 #include "io/model_files.h"
+#include "runtime/likelihood.h"
 
 namespace bitmar::compat {
 
@@ -80,18 +81,15 @@ std::vector<Score> TextModel::score(std::string_view prefix, std::span<const std
   std::vector<Score> scores;
   for (const std::string& continuation : continuations) {
     if (continuation.empty()) throw Error(ErrorCode::invalid_argument, "a continuation is empty");
-    Score score{.tokens = tokenizer_.encode(continuation), .log_probabilities = {}};
+    std::vector<int> tokens = tokenizer_.encode(continuation);
     std::vector<int> whole = read;
-    whole.insert(whole.end(), score.tokens.begin(), score.tokens.end());
+    whole.insert(whole.end(), tokens.begin(), tokens.end());
     const Matrix logits = model_.run(whole, vision, static_cast<int>(read.size()) - 1).logits;
-    for (int i = 0; i < static_cast<int>(score.tokens.size()); ++i) {
-      const double likely = logits.row(i)[score.tokens[i]] - log_sum_exp(row(logits, i));
-      score.log_probabilities.push_back(likely);
-      score.log_probability += likely;
+    std::vector<double> likely;
+    for (int i = 0; i < static_cast<int>(tokens.size()); ++i) {
+      likely.push_back(logits.row(i)[tokens[i]] - log_sum_exp(row(logits, i)));
     }
-    score.per_token = score.log_probability / static_cast<double>(score.tokens.size());
-    score.per_byte = score.log_probability / static_cast<double>(continuation.size());
-    scores.push_back(std::move(score));
+    scores.push_back(score_of(std::move(tokens), std::move(likely), continuation.size()));
   }
   return scores;
 }

@@ -160,20 +160,22 @@ void Engine::start(const CaptionOptions& o) {
           "length_penalty must be from -" + std::to_string(kMostLengthPenalty) + " to " +
               std::to_string(kMostLengthPenalty));
   require(o.num_beams == 1 || o.temperature == 0, "beam search takes no temperature");
+  require(o.num_beams == 1 || o.prefix.empty(), "beam search takes no prefix");
   const int rows = config().decoder.num_sinks + config().decoder.window_size;
   require(o.num_beams == 1 || o.max_tokens <= rows / o.num_beams,
           "num_beams * max_tokens must be at most " + std::to_string(rows));
   options_ = o;
   prompt_ = prompt_tokens(config().bos_token_id, o.prompt);
+  prefix_ = plain_tokens(o.prefix, kMostRead);
   subject_.reset();
   result_ = {};
   decoder_.reset();
 }
 
 // A text's, whatever the text encoder takes.
-std::vector<int> Engine::plain_tokens(std::string_view text) const {
-  if (text.size() > kMostText) {
-    throw Error(ErrorCode::text_too_long, "a text has at most " + std::to_string(kMostText) + " bytes, this one has " +
+std::vector<int> Engine::plain_tokens(std::string_view text, std::size_t most) const {
+  if (text.size() > most) {
+    throw Error(ErrorCode::text_too_long, "a text has at most " + std::to_string(most) + " bytes here, this one has " +
                                               std::to_string(text.size()));
   }
   return tokenizer_.encode(text);
@@ -210,6 +212,8 @@ void Engine::prefill(const Picture* picture, std::optional<Guide> expected) {
                                 .rerank_weight = head.rerank_weight});
   } else {
     model_.sampler().start({.temperature = options_.temperature, .top_p = options_.top_p}, options_.seed);
+    prefix_.insert(prefix_.begin(), prompt_.front());
+    for (std::size_t i = 0; i + 1 < prefix_.size(); ++i) model_.decode(prefix_[i]);
   }
   result_.tokens.reserve(options_.max_tokens);
   state_ = State::speaking;
@@ -219,7 +223,8 @@ std::optional<std::string_view> Engine::step() {
   if (state_ == State::idle) return std::nullopt;
   const Stopwatch watch;
   const auto piece = options_.num_beams > 1 ? speak_beams() : speak();
-  if (const auto& fit = config().confidence; fit && state_ == State::idle && subject_ && subject_->picture) {
+  if (const auto& fit = config().confidence;
+      fit && state_ == State::idle && subject_ && subject_->picture && options_.prefix.empty()) {
     result_.confidence = confidence(*fit, *subject_->picture);
   }
   result_.text_ms += watch.ms();
@@ -242,7 +247,7 @@ double Engine::confidence(const ConfidenceConfig& fit, const Picture& picture) {
 
 std::optional<std::string_view> Engine::speak() {
   if (state_ == State::speaking) {
-    const int last = result_.tokens.empty() ? prompt_.front() : result_.tokens.back();
+    const int last = result_.tokens.empty() ? prefix_.back() : result_.tokens.back();
     const Sampler::Choice choice = model_.sampler().choose(model_.kernels(), model_.decode(last));
     BitMar::check_finite(choice.log_probability);
     result_.log_probability += choice.log_probability;

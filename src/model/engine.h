@@ -56,7 +56,7 @@ class Engine {
   // ---- How likely a text is (score.cpp) ----
   // Each continuation after `prefix`, and after an image or none (nullptr). The text encoder reads the beginning alone;
   // the decoder reads the prefix. It ends the caption under way. Throws invalid_argument where there is no continuation
-  // or one is empty, text_too_long above kMostText bytes, invalid_text.
+  // or one is empty, text_too_long above kMostRead bytes, invalid_text.
   std::vector<Score> score(const ImageView* image, std::string_view prefix, std::span<const std::string> continuations,
                            const ScoreOptions& options = {});
 
@@ -110,7 +110,7 @@ class Engine {
          const Kernels& kernels);
 
   void check_not_calling_back() const;
-  std::vector<int> plain_tokens(std::string_view text) const;
+  std::vector<int> plain_tokens(std::string_view text, std::size_t most = kMostText) const;
   void start(const CaptionOptions& options);
   void start_answer(std::string_view question, const AskOptions& options);
   Picture encode(const ImageView& image);
@@ -144,7 +144,8 @@ class Engine {
   std::vector<std::uint8_t> pixels_;  // [S, S, 3]; empty when the model takes features
   CaptionOptions options_;
   CaptionResult result_;
-  std::vector<int> prompt_;         // BOS first, or the ask token of a question
+  std::vector<int> prompt_;  // BOS first, or the ask token of a question
+  std::vector<int> prefix_;  // what the decoder reads before it speaks: the prompt's first token, and options_.prefix
   std::optional<Subject> subject_;  // of the last begin(); absent after a question, and after another image
   std::optional<Guide> words_;      // that the model expects of the picture
   std::vector<int> beam_tokens_;

@@ -285,6 +285,23 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       assert.equal(jsonLines(failed.stdout)[0].error.code, 'invalid_argument');
     });
 
+    test('complete: what goes on from a prefix, and after a photo', async () => {
+      const model = await BitMar.load(TINY);
+      for (const photo of [undefined, CAT]) {
+        const image = photo && (await sample('cat'));
+        const wanted = await model.complete('a dog', { image, maxTokens: 9, temperature: 1, seed: 4 });
+        const args = ['complete', ...(photo ? [photo] : []), '--prefix', 'a dog', '--max-tokens', '9', '--temperature', '1', '--seed', '4', '--model', TINY];
+        const { status, stdout } = await bitmar(...args);
+        assert.equal(status, 0);
+        assert.equal(stdout, `${wanted.text}\n`);
+        const [{ text, tokens, log_probability }] = jsonLines((await bitmar(...args, '--json')).stdout);
+        assert.deepEqual({ text, tokens }, { text: wanted.text, tokens: wanted.tokens });
+        assert.ok(Math.abs(log_probability - wanted.logProbability) < 1e-5);
+      }
+      model.dispose();
+      for (const wrong of [[CAT, CAT], ['--prompt', 'a'], ['--beams', '2'], ['--text', 'a']]) assert.equal((await bitmar('complete', ...wrong, '--model', TINY)).status, 2, wrong.join(' '));
+    });
+
     test('info: the kernels, the threads, and the bytes by purpose', async () => {
       const { status, stdout } = await bitmar('info', '--model', TINY, '--threads', '1');
       assert.equal(status, 0);

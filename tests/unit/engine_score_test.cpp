@@ -166,8 +166,8 @@ TEST_F(ScoreTest, RefusesWhatIsWrong) {
   EXPECT_EQ(code("a", {" dog", ""}), "invalid_argument");
   EXPECT_EQ(code("a", {"\xff"}), "invalid_text");
   EXPECT_EQ(code("\xff", {"a"}), "invalid_text");
-  EXPECT_EQ(code(std::string(kMostText + 1, 'a'), {"a"}), "text_too_long");
-  EXPECT_EQ(code("a", {std::string(kMostText + 1, 'a')}), "text_too_long");
+  EXPECT_EQ(code(std::string(kMostRead + 1, 'a'), {"a"}), "text_too_long");
+  EXPECT_EQ(code("a", {std::string(kMostRead + 1, 'a')}), "text_too_long");
   EXPECT_EQ(code("", {"a"}), "nothing");
 }
 

@@ -111,6 +111,16 @@ async function printScores(model: BitMar, { asked, texts, prefix = '' }: Argumen
   }
 }
 
+/** Pieces as they come, where a person reads them. */
+async function printCompletion(model: BitMar, { asked, prefix = '', options, output }: Arguments): Promise<void> {
+  const [photo, ...more] = withoutFolders(asked);
+  if (more.length > 0) throw new UsageError('complete takes one photo');
+  if (options.numBeams !== undefined && options.numBeams !== 1) throw new UsageError('complete takes no beams');
+  const onToken = output === 'text' ? (piece: string) => void process.stdout.write(piece) : undefined;
+  const { text, tokens, logProbability } = await model.complete(prefix, { ...options, image: photo && (await readPhoto(photo.photo)), onToken });
+  print(output === 'text' ? '' : JSON.stringify({ text, tokens, log_probability: logProbability }));
+}
+
 /** The same rows as natively, less the number of parameters. */
 function infoText({ info }: BitMar, json: boolean): string {
   const { weights = 0, activations = 0, kvCache = 0, memorySlots = 0, scratch = 0 } = info.bytes;
@@ -137,6 +147,7 @@ async function run(parsed: Arguments): Promise<number> {
   bar.clear();
   try {
     if (parsed.command === 'score') await printScores(model, parsed);
+    else if (parsed.command === 'complete') await printCompletion(model, parsed);
     else if (parsed.command === 'info') print(infoText(model, parsed.output !== 'text'));
     else return await printAll(model, parsed);
     return 0;

@@ -13,6 +13,8 @@ export interface EngineOptions {
   seed: number;
   /** Condition the caption on what the memory holds. */
   readMemory: boolean;
+  /** What the decoder goes on from. */
+  prefix: string;
 }
 
 export interface EngineResult {
@@ -76,6 +78,7 @@ export interface EngineLoadReport extends LoadReport {
 export interface Engine {
   beginPixels(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number, options: EngineOptions): void;
   beginFeatures(features: Float32Array, options: EngineOptions): void;
+  beginText(options: EngineOptions): void;
   /** The next piece of text; null once the caption is complete. */
   step(): string | null;
   result(): EngineResult;

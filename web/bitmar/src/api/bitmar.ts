@@ -2,8 +2,9 @@
 import { loadSession } from '../load/load.js';
 import { platform } from '../platform/platform.js';
 import { checkBoolean, checkImageOrText, checkOptions, checkText, isObject, isSet, textsOf, unlike } from './check.js';
-import { engineAskOptions, engineOptions } from './engine-options.js';
+import { engineAskOptions, engineCompleteOptions, engineOptions } from './engine-options.js';
 import { aborted, isAborted } from './errors.js';
+import { MOST_READ_BYTES } from './limits.js';
 import { Memory } from './memory.js';
 import { demand } from './on-demand.js';
 import type { Session } from './session.js';
@@ -14,6 +15,8 @@ import type {
   Caption,
   Captioned,
   CaptionOptions,
+  CompleteOptions,
+  Completion,
   EmbedQuery,
   ExplainOptions,
   Explanation,
@@ -144,6 +147,24 @@ export class BitMar {
   }
 
   /**
+   * What goes on from a text, which may be empty, and after a picture if there is one: a caption that begins in a certain way, or a story, by a
+   * model of language. The prefix is read with all its spaces; what follows begins with a space where it begins another word. The text may go on
+   * for longer than the decoder's window: its first tokens and its last are then what the model still sees.
+   *
+   *     const { text } = await model.complete('a close up of', { image: photo });
+   */
+  async complete(prefix: string, options: CompleteOptions = {}): Promise<Completion> {
+    checkOptions(options, 'complete');
+    const { image, signal, onToken } = options;
+    if (isAborted(signal)) throw aborted(signal);
+    const checked = engineCompleteOptions(prefix, options);
+    const picture = isSet(image) ? await platform().capture(image!, signal) : null;
+    const { caption } = await this.#session.host.caption(picture, checked, null, onToken, signal);
+    const { text, tokens, logProbability, timings } = caption;
+    return { text, tokens, logProbability, timings };
+  }
+
+  /**
    * How likely each text is after a prefix, which may be empty, and after a picture if there is one. Texts are read in lower case, with all their
    * spaces: what goes on with another word begins with a space, what begins a caption does not. What is computed of the prefix is shared.
    *
@@ -153,7 +174,7 @@ export class BitMar {
     checkOptions(options, 'score');
     const { image, signal, end = false } = options;
     if (isAborted(signal)) throw aborted(signal);
-    checkText('prefix', prefix);
+    checkText('prefix', prefix, MOST_READ_BYTES);
     const texts = textsOf('continuations', continuations);
     checkBoolean('end', end);
     const picture = isSet(image) ? await platform().capture(image!, signal) : null;

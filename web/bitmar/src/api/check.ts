@@ -2,7 +2,7 @@
 // The engine checks again what it is given.
 
 import { BitMarError, messageOf, type ErrorCode } from './errors.js';
-import { MOST_BYTES, MOST_PHOTO_BYTES, MOST_PIXELS, MOST_SIDE, MOST_TEXT_BYTES } from './limits.js';
+import { MOST_BYTES, MOST_PHOTO_BYTES, MOST_PIXELS, MOST_READ_BYTES, MOST_SIDE, MOST_TEXT_BYTES } from './limits.js';
 
 const TOO_LARGE: Record<keyof typeof MOST_BYTES, ErrorCode> = {
   config: 'invalid_config',
@@ -143,14 +143,14 @@ export function checkText(name: string, text: unknown, most = MOST_TEXT_BYTES): 
   if (hasHalfPair(text)) throw new BitMarError('invalid_text', `${name} holds half a surrogate pair`);
 }
 
-/** A copy of a caller's list of texts, none of them empty: read once, so that what was checked is what is used. */
+/** A copy of a caller's list of texts for the decoder to read, none of them empty: read once, so that what was checked is what is used. */
 export function textsOf(name: string, list: unknown): string[] {
   const texts = reading(name, () => {
     if (!Array.isArray(list) || list.length === 0) throw unlike(name, 'an array of texts', list);
     return Array.from({ length: list.length }, (_, i) => list[i] as unknown);
   });
   return texts.map((text, i) => {
-    checkText(`${name}[${i}]`, text);
+    checkText(`${name}[${i}]`, text, MOST_READ_BYTES);
     if (text === '') throw wrong(`${name}[${i}] is empty`);
     return text;
   });

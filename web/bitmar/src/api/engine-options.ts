@@ -2,8 +2,8 @@
 
 import type { EngineAskOptions, EngineExplainOptions, EngineOptions } from '../engine.js';
 import { checkNumber, checkText, checkWhole, unlike } from './check.js';
-import { MOST_BEAMS, MOST_EXPECTED, MOST_TOKENS } from './limits.js';
-import type { AskOptions, CaptionOptions, ExplainOptions } from './types.js';
+import { MOST_BEAMS, MOST_EXPECTED, MOST_READ_BYTES, MOST_TOKENS } from './limits.js';
+import type { AskOptions, CaptionOptions, CompleteOptions, ExplainOptions } from './types.js';
 
 export function engineOptions(options: CaptionOptions): Omit<EngineOptions, 'readMemory'> {
   const { prompt = '', maxTokens = 24, numBeams = 1, lengthPenalty, temperature = 0, topP = 1, seed = 0 } = options;
@@ -14,7 +14,13 @@ export function engineOptions(options: CaptionOptions): Omit<EngineOptions, 'rea
   checkNumber('temperature', temperature, 0, 1000);
   if (!(typeof topP === 'number' && topP > 0 && topP <= 1)) throw unlike('topP', 'a number above 0, up to 1', topP);
   checkWhole('seed', seed, 0, Number.MAX_SAFE_INTEGER);
-  return { prompt, maxTokens, numBeams, lengthPenalty, temperature, topP, seed };
+  return { prompt, maxTokens, numBeams, lengthPenalty, temperature, topP, seed, prefix: '' };
+}
+
+/** The memory has no part in what goes on from a text. */
+export function engineCompleteOptions(prefix: string, { maxTokens, temperature, topP, seed }: CompleteOptions): EngineOptions {
+  checkText('prefix', prefix, MOST_READ_BYTES);
+  return { ...engineOptions({ maxTokens, temperature, topP, seed }), readMemory: false, prefix };
 }
 
 export function engineAskOptions({ numBeams = 1, maxTokens }: AskOptions): EngineAskOptions {

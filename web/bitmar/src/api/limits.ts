@@ -2,6 +2,8 @@
 
 /** Bytes of UTF-8 that a prompt, a question or a text to recall by may have, and a label. The same in include/bitmar/options.h and memory.h. */
 export const MOST_TEXT_BYTES = 1 << 16;
+/** Bytes of UTF-8 of what the decoder reads: a prefix, a text to score. The same in include/bitmar/options.h. */
+export const MOST_READ_BYTES = 1 << 20;
 /** Bytes of UTF-8 that a label of the memory may have. */
 export const MOST_LABEL_BYTES = 63;
 

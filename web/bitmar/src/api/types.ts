@@ -216,6 +216,36 @@ export interface AskOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** Options of `complete()`. */
+export interface CompleteOptions {
+  /** A picture that the text is about. Default: none. */
+  image?: Source | undefined;
+  /** 1 to 1,048,576; the text may end before. Default 24. */
+  maxTokens?: number | undefined;
+  /** As in `CaptionOptions`. */
+  temperature?: number | undefined;
+  /** As in `CaptionOptions`. */
+  topP?: number | undefined;
+  /** As in `CaptionOptions`. */
+  seed?: number | undefined;
+  /** Stops the computation itself, at the next token. */
+  signal?: AbortSignal | undefined;
+  /** Each piece of the text as it is found. */
+  onToken?: ((piece: string) => void) | undefined;
+}
+
+/** What goes on from a text. */
+export interface Completion {
+  /** Without the prefix; in lower case where the tokenizer reads so. */
+  readonly text: string;
+  /** The model's own numbers of the pieces of the text. */
+  readonly tokens: readonly number[];
+  /** Natural logarithm of the probability of the text, and of its end if it was reached. */
+  readonly logProbability: number;
+  /** How long it took. */
+  readonly timings: Timings;
+}
+
 /** An answer to a question. */
 export interface Answer {
   /** A word or a short phrase; empty where the model declines. */

@@ -9,6 +9,7 @@ export const USAGE = `usage: bitmar caption PHOTO... [options]
        bitmar ask PHOTO QUESTION [options]
        bitmar embed [PHOTO...] [--text TEXT] [--texts FILE]
        bitmar score [PHOTO] [--prefix TEXT] --text TEXT... [--texts FILE]
+       bitmar complete [PHOTO] [--prefix TEXT] [options]
        bitmar info [--model DIR]
        bitmar serve [--port N] [--no-open]
        bitmar --version
@@ -22,7 +23,7 @@ export const USAGE = `usage: bitmar caption PHOTO... [options]
   --jsonl            the same, one a line, each with its photo's path
   --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line; - is stdin
   --text TEXT        a text to embed or to score, as it stands: " dog" goes on with a word; --texts FILE: one a line
-  --prefix TEXT      what the texts to score go on from
+  --prefix TEXT      what the texts to score, or what complete says, go on from
   --max-tokens N     at most this many tokens (24; of answers the model's own)
   --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)
   --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact
@@ -69,7 +70,7 @@ const OPTIONS = {
   version: { type: 'boolean' },
 } as const;
 
-const COMMANDS = ['caption', 'ask', 'embed', 'score', 'info', 'serve', 'help', 'version'] as const;
+const COMMANDS = ['caption', 'ask', 'embed', 'score', 'complete', 'info', 'serve', 'help', 'version'] as const;
 type Command = (typeof COMMANDS)[number];
 
 export function parse(args: string[]) {
@@ -85,7 +86,8 @@ export function parse(args: string[]) {
   if (command === 'caption' && asked.length === 0) throw new UsageError('which photo?');
   if (command === 'embed' && asked.length + texts.length === 0) throw new UsageError('which photo or text?');
   if (command === 'score' && texts.length === 0) throw new UsageError('which text?');
-  if (command !== 'score' && values.prefix !== undefined) throw new UsageError('only score takes a prefix');
+  if (command !== 'score' && command !== 'complete' && values.prefix !== undefined) throw new UsageError('only score and complete take a prefix');
+  if (command === 'complete' && values.prompt !== undefined) throw new UsageError('complete takes a prefix instead of a prompt');
   if (command !== 'embed' && command !== 'score' && texts.length > 0) throw new UsageError('only embed and score take a text');
   if ((command === 'info' || command === 'serve') && asked.length > 0) throw new UsageError(`${command} takes no photo`);
   return {

@@ -97,7 +97,7 @@ export class HostClient {
   }
 
   async caption(
-    picture: Picture,
+    picture: Picture | null,
     options: EngineOptions,
     remember: CaptionRequest['remember'],
     onToken: ((piece: string) => void) | undefined,
@@ -105,7 +105,7 @@ export class HostClient {
   ): Promise<{ caption: Caption; written: Written | null }> {
     let started = 0;
     const request = { type: 'caption', id: this.#nextId++, picture, options, remember } as const;
-    const done = (await this.#call(request, transferOf(picture), onToken, signal, () => (started = performance.now()))) as Done;
+    const done = (await this.#call(request, picture ? transferOf(picture) : [], onToken, signal, () => (started = performance.now()))) as Done;
     const { text, tokens, logProbability, confidence, alternatives, visionMs, textMs, written } = done;
     return { caption: { text, tokens, logProbability, confidence, alternatives, timings: { visionMs, textMs, totalMs: performance.now() - started } }, written };
   }

@@ -79,7 +79,7 @@ export class Host {
 
   async #caption({ id, picture, options, remember }: CaptionRequest): Promise<void> {
     this.#active = id;
-    const image = await this.#see(picture);
+    const image = picture && (await this.#see(picture));
     await this.#stillWanted(id);
     begin(this.#loaded(), image, options);
     for (;;) {
@@ -172,8 +172,9 @@ async function instantiate(createBitMar: CreateModule, wasm: Uint8Array, threads
   return started.finally(() => clearTimeout(timer));
 }
 
-function begin(engine: Engine, image: RawPixels | Features, options: CaptionRequest['options']): void {
-  if ('data' in image) engine.beginPixels(image.data, image.width, image.height, options);
+function begin(engine: Engine, image: RawPixels | Features | null, options: CaptionRequest['options']): void {
+  if (!image) engine.beginText(options);
+  else if ('data' in image) engine.beginPixels(image.data, image.width, image.height, options);
   else engine.beginFeatures(image.features, options);
 }
 

@@ -39,7 +39,8 @@ export interface LoadRequest {
 export interface CaptionRequest {
   type: 'caption';
   id: number;
-  picture: Picture;
+  /** Null: of a prefix alone. */
+  picture: Picture | null;
   options: EngineOptions;
   /** Write the episode once the caption is complete. */
   remember: { nowMs: number; label: string | null } | null;
