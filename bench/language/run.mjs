@@ -1,6 +1,7 @@
 // What the model knows of language, by the engine as WebAssembly: node bench/language/run.mjs --data DIR [options]; see ../README.md.
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { BitMar } from 'bitmar';
@@ -9,12 +10,13 @@ import { bigram, uniform } from './floors.mjs';
 import { fileOf, foilsOf, normalised, validationPhotos } from './pictures.mjs';
 import { pointsOf, TASKS } from './tasks.mjs';
 
-const USAGE = `usage: node bench/language/run.mjs --data DIR [--photos DATA] [--text FILE...] [--tasks NAME,...] [--limit N] [--model DIR] [--out FILE]
+const USAGE = `usage: node bench/language/run.mjs --data DIR [--photos DATA] [--read FILE...] [--text FILE...] [--tasks NAME,...] [--limit N] [--model DIR] [--out FILE]
 
   --data DIR     the benchmarks' JSONL files: ${Object.values(TASKS).map(({ file }) => file).join(', ')}
   --photos DATA  a folder of photos that bitmar.eval.as_png wrote: matching of captions, and questions
+  --read FILE    documents, with blank lines between them: how likely they are; may be given several times
   --text FILE    lines that the bigram scorer counts; may be given several times
-  --tasks NAMES  some of ${Object.keys(TASKS).join(', ')}, matching, questions (all that there are files for)
+  --tasks NAMES  some of ${Object.keys(TASKS).join(', ')}, matching, questions, reading (all that there are files for)
   --limit N      the first N items of each
   --model DIR    another model than models/default
   --out FILE     results, an item a line (build/language.jsonl); what is there already is not computed again
@@ -23,6 +25,7 @@ const USAGE = `usage: node bench/language/run.mjs --data DIR [--photos DATA] [--
 const OPTIONS = {
   data: { type: 'string' },
   photos: { type: 'string' },
+  read: { type: 'string', multiple: true },
   text: { type: 'string', multiple: true },
   tasks: { type: 'string' },
   limit: { type: 'string' },
@@ -36,11 +39,11 @@ function argumentsOf() {
     const { values } = parseArgs({ options: OPTIONS });
     const limit = values.limit === undefined ? Infinity : Number(values.limit);
     if (!(limit >= 1)) throw new Error('--limit wants a number from 1 on');
-    const known = [...Object.keys(TASKS), 'matching', 'questions'];
+    const known = [...Object.keys(TASKS), 'matching', 'questions', 'reading'];
     const tasks = values.tasks?.split(',') ?? known;
     const unknown = tasks.find((name) => !known.includes(name));
     if (unknown !== undefined) throw new Error(`there is no task ${unknown}`);
-    if (!values.help && !values.data && !values.photos) throw new Error('which data?');
+    if (!values.help && !values.data && !values.photos && !values.read) throw new Error('which data?');
     return { ...values, limit, tasks };
   } catch (error) {
     process.stderr.write(`${error.message}\n\n${USAGE}`);
@@ -185,6 +188,28 @@ async function questions(model, results, args) {
   console.log(`${table(rows)}\n`);
 }
 
+/** How likely whole documents are, each from its beginning: what is said in bits a byte does not depend on the vocabulary. */
+async function reading(model, results, args) {
+  const rows = [['text', 'documents', 'tokens', 'perplexity of a token', 'bits a byte']];
+  for (const file of args.read) {
+    const name = basename(file);
+    const documents = readFileSync(file, 'utf8').split(/\n\s*\n/).map((each) => each.trim()).filter(Boolean).slice(0, args.limit);
+    const sum = { nats: 0, tokens: 0, bytes: 0 };
+    for (const [i, document] of documents.entries()) {
+      const { nats, tokens, bytes } = await results.of('reading', `${name} ${i}`, async () => {
+        const [{ logProbability, tokens }] = await model.score('', [document]);
+        return { nats: -logProbability, tokens: tokens.length, bytes: Buffer.byteLength(document) };
+      });
+      sum.nats += nats;
+      sum.tokens += tokens;
+      sum.bytes += bytes;
+      progress(name, i + 1, documents.length);
+    }
+    rows.push([name, documents.length, sum.tokens, Math.exp(sum.nats / sum.tokens).toFixed(1), (sum.nats / Math.LN2 / sum.bytes).toFixed(3)]);
+  }
+  console.log(`${table(rows)}\n`);
+}
+
 const args = argumentsOf();
 if (args.help) {
   process.stdout.write(USAGE);
@@ -196,6 +221,7 @@ if (args.help) {
   const floors = [{ name: 'uniform', score: uniform() }];
   if (args.text) floors.push({ name: 'bigram', score: bigram(args.text.flatMap((file) => readFileSync(file, 'utf8').split('\n'))) });
   if (args.data) await languageTasks(model, results, args, floors);
+  if (args.read && args.tasks.includes('reading')) await reading(model, results, args);
   if (args.photos && args.tasks.includes('matching')) await matching(model, results, args);
   if (args.photos && args.tasks.includes('questions') && model.info.canAsk) await questions(model, results, args);
   model.dispose();

@@ -16,7 +16,7 @@ def renamed(table: dict, names: dict[str, str]) -> dict:
 
 def config(given: dict) -> dict:
     """Of a model, or what a recipe changes in it"""
-    return {name: renamed(section, FIELDS[name]) if name in FIELDS else section for name, section in renamed(given, SECTIONS).items()}
+    return {name: renamed(section, FIELDS[name]) if name in FIELDS and isinstance(section, dict) else section for name, section in renamed(given, SECTIONS).items()}
 
 
 def state(given: dict) -> dict:

@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 
 import { floorsOf, wilson } from '../../bench/language/figures.mjs';
 import { bigram, uniform } from '../../bench/language/floors.mjs';
+import { meansOf, offsetsOf, sampled } from '../../bench/language/long_text_figures.mjs';
 import { foilsOf, normalised } from '../../bench/language/pictures.mjs';
 import { pointsOf, TASKS } from '../../bench/language/tasks.mjs';
 import { path, picture, png, TINY } from './helpers.mjs';
@@ -99,7 +100,41 @@ describe('benchmarks of language', () => {
     const again = await changed(0);
     assert.notEqual(again.stdout, (await changed(-999)).stdout);
     assert.match(again.stdout, /^\| BoolQ \| 3 \| 50\.0 \| 66\.7 \| 50\.0 \|/m);
+    await writeFile(join(folder, 'stories.txt'), 'The dog runs.\nIt runs.\n\n\na cat sits\n');
+    const read = (...args) => run(TINY, '--tasks', 'reading', '--read', join(folder, 'stories.txt'), ...args);
+    const [, documents, tokens, perplexity, bits] = (await read()).stdout.match(/^\| stories\.txt \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|/m);
+    assert.equal(documents, '2');
+    near(bits / (Math.log2(perplexity) * (tokens / 32)), 1, 0.01); // 22 bytes and 10
+    assert.match((await read('--limit', '1')).stdout, /^\| stories\.txt \| 1 \|/m);
     await assert.rejects(run(path('models/default')), /results of another model/);
     await assert.rejects(run(TINY, '--tasks', 'sums'), /there is no task sums/);
+  });
+
+  test('where the tokens of a long text are, and which are looked at', () => {
+    assert.deepEqual(meansOf([1, 3, 5, 7, 9], 2), [2, 6]);
+    const vocabulary = { a: 0, 'Ġdog': 1, 'Ã¤': 2, 'Ġ"': 3, s: 4 };
+    assert.deepEqual(offsetsOf([0, 1, 4, 3, 2, 1], vocabulary), { begins: [1, 5], offsets: [0, 1, 5, 6, 8, 10, 14] });
+    assert.deepEqual(sampled([1, 5, 9, 12, 20, 30], 5, 2), [9, 20]);
+    assert.deepEqual(sampled([1, 5, 9], 5, 8), [9]);
+  });
+
+  test('a long text: with sinks, without, and with the window computed afresh', async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'bitmar-long-'));
+    t.after(() => rm(folder, { recursive: true }));
+    const text = join(folder, 'text');
+    const out = join(folder, 'out.json');
+    await writeFile(text, 'a dog runs on the grass and a boy in a red shirt is on the beach with two Men, '.repeat(60));
+    const run = (...args) => promisify(execFile)(process.execPath, [path('bench/language/long_text.mjs'), '--text', text, '--model', TINY, '--out', out, ...args]);
+    const { stdout } = await run('--tokens', '2000', '--samples', '7');
+    assert.match(stdout, /^2000 tokens with 2 sinks: /m);
+    assert.match(stdout, /^at 7 places: /m);
+    const { rows, sinks, without, afresh } = JSON.parse(await readFile(out, 'utf8'));
+    assert.deepEqual([sinks.length, without.length, afresh.length], [2, 2, 7]);
+    assert.notEqual(sinks[1], without[1]);
+    // Of the same tokens: a window that was kept knows a little more than one that begins there.
+    for (const { at, afresh: begun, kept } of afresh) assert.ok(at > rows && Math.abs(begun - kept) < 2, `${at}: ${begun}, ${kept}`);
+    assert.ok(afresh.some(({ afresh: begun, kept, without: none }) => begun !== kept && kept !== none));
+    await assert.rejects(run('--tokens', '90000'), /has \d+ tokens/);
+    await assert.rejects(run('--tokens', '0'), /--tokens wants a number/);
   });
 });

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import socket
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -19,6 +22,7 @@ from bitmar.model import BitMar
 from bitmar.train.settings import Run
 from PIL import Image
 
+MODELS = Path(__file__).parents[2] / "models"
 TINY = Path(__file__).parents[1] / "golden/tiny"
 
 
@@ -28,6 +32,24 @@ def run(module, *arguments) -> str:
     with mock.patch.object(sys, "argv", ["program", *map(str, arguments)]), contextlib.redirect_stdout(printed):
         module.main()
     return printed.getvalue()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def together(processes: int, module: str, *arguments) -> list[str]:
+    """A module's command line in several processes, as torchrun starts them; what each printed."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)} if processes > 1 else {}
+    started = [subprocess.Popen([sys.executable, "-m", module, *map(str, arguments)],
+                                env={**os.environ, "PYTHONPATH": str(MODELS), **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for rank in range(processes)]
+    printed = [process.communicate(timeout=600)[0] for process in started]
+    if any(process.returncode for process in started):
+        raise AssertionError("\n".join(printed))
+    return printed
 
 
 def noise(seed: int, width=48, height=40) -> Image.Image:

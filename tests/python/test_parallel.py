@@ -1,10 +1,6 @@
 """Two processes with gloo, as torchrun starts them, learn what one learns from the same batches."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -12,9 +8,8 @@ from pathlib import Path
 import torch
 from bitmar.train import recipe
 from bitmar.train.parallel import Processes
-from prepared import read_rows
+from prepared import read_rows, together
 
-MODELS = Path(__file__).parents[2] / "models"
 # Nothing that each process would draw for itself: no dropout, nothing hidden.
 MADE = '''
 [[stage]]
@@ -82,12 +77,6 @@ start = { "vision,captioner" = "self_critical" }
 '''
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 class Parts(unittest.TestCase):
     def test_all_items_are_in_one_part(self):
         for count in (1, 2, 3, 5):
@@ -106,13 +95,7 @@ class Together(unittest.TestCase):
 
     def train(self, work: Path, processes=1, *more: str) -> list[str]:
         """What each process printed"""
-        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)} if processes > 1 else {}
-        started = [subprocess.Popen([sys.executable, "-m", "bitmar.train", str(self.folder / "own.toml"), "--work", str(work), "--device", "cpu", "--products", "float32", *more],
-                                    env={**os.environ, "PYTHONPATH": str(MODELS), **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for rank in range(processes)]
-        printed = [process.communicate(timeout=600)[0] for process in started]
-        self.assertEqual([process.returncode for process in started], [0] * processes, "\n".join(printed))
-        return printed
+        return together(processes, "bitmar.train", self.folder / "own.toml", "--work", work, "--device", "cpu", "--products", "float32", *more)
 
     def test_two_processes_have_the_losses_of_one(self):
         one, two = self.folder / "one", self.folder / "two"

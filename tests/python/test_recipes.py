@@ -25,13 +25,13 @@ def named_by(settings) -> set[str]:
     for key in NAMING:
         value = getattr(settings, key, None)
         out |= set(value.values()) if isinstance(value, dict) else {value} if isinstance(value, str) else set(value) if isinstance(value, tuple) else set()
-    return out
+    return out - {""}
 
 
 class Shipped(unittest.TestCase):
     def test_each_is_whole_and_names_only_what_is_made_before(self):
         files = sorted(recipe.FOLDER.glob("*.toml"))
-        self.assertEqual([file.stem for file in files], ["all-of-coco", "from-scratch", "go-on", "smoke"])
+        self.assertEqual([file.stem for file in files], ["all-of-coco", "from-scratch", "go-on", "smoke", "text"])
         for file in files:
             chosen = recipe.load(str(file))
             self.assertTrue(chosen.about.endswith("."), file)

@@ -1,6 +1,7 @@
-"""Draws what more training would give: the encoder's error by its steps, and captions by what the encoder explains.
+"""Draws what more training would give: the encoder's error by its steps, and captions by what the encoder explains. Or the loss of a long text.
 
 usage: python -m bitmar.eval.plot --curves models/curves --out models/curves.svg    (needs matplotlib)
+       python -m bitmar.eval.plot --long-text build/long-text.json --out docs/long-text.svg    (of bench/language/long_text.mjs)
 """
 
 from __future__ import annotations
@@ -59,11 +60,35 @@ def captions(axes) -> None:
     axes.legend(frameon=False, loc="lower right")
 
 
+def long_text(measured: dict) -> pyplot.Figure:
+    """Loss by position: with sinks, without, and where the window was computed afresh."""
+    figure, axes = pyplot.subplots(figsize=(8, 3.2), layout="constrained")
+    each = measured["each"]
+    for name, label, colour in (("without", "without sinks", BLUE), ("sinks", "with sinks", RED)):
+        places = [each * (i + 0.5) for i in range(len(measured[name]))]
+        axes.plot(places, measured[name], color=colour, linewidth=1.2, label=f"{label}, mean of {each} tokens")
+    # Single tokens scatter too far to be drawn one by one.
+    afresh = sorted(measured["afresh"], key=lambda row: row["at"])
+    groups = [afresh[i:i + 50] for i in range(0, len(afresh), 50)]
+    for name, mark, label in (("afresh", "o", "computed afresh"), ("kept", "x", "kept with sinks")):
+        axes.plot([sum(row["at"] for row in group) / len(group) for group in groups], [sum(row[name] for row in group) / len(group) for group in groups],
+                  mark, color=GREY if name == "afresh" else "black", markersize=5, label=f"the same 50 first tokens of words, {label}")
+    axes.axvline(measured["rows"], color=GREY, linewidth=0.8, linestyle=":")
+    axes.set(xlabel=f"position (dotted: {measured['rows']}, where the window is full)", ylabel="nats a token", xlim=(0, measured["tokens"]))
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    return figure
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--curves", type=Path, required=True)
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--curves", type=Path)
+    given.add_argument("--long-text", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    if args.long_text:
+        long_text(json.loads(args.long_text.read_text())).savefig(args.out, metadata={"Date": None})
+        return
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
     encoder_error(left, args.curves)
     captions(right)

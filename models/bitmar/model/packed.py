@@ -44,7 +44,10 @@ def compiling(wanted: bool) -> None:
                 setattr(torch._dynamo.config, limit, 64)
 
 
-def rounded(x: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+def rounded(x: torch.Tensor, dtype: torch.dtype, ternary: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Integers and the scale of each row; of a model in float, x as it is and ones"""
+    if not ternary:
+        return x.to(dtype), torch.ones_like(x[..., :1])
     s = x.abs().amax(-1, keepdim=True).clamp_min(EPS) / 127
     return (x / s).round().to(dtype), s
 
@@ -59,15 +62,15 @@ def both(grad: torch.Tensor, s: torch.Tensor, gamma: torch.Tensor, dtype: torch.
 
 
 @Pass
-def rounding(x, dtype):
-    return rounded(x.float(), dtype)
+def rounding(x, dtype, ternary: bool):
+    return rounded(x.float(), dtype, ternary)
 
 
 @Pass
-def norm_rounding(x, weight, eps: float, dtype):
+def norm_rounding(x, weight, eps: float, dtype, ternary: bool):
     x = x.float()
     inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-    return *rounded(x * inverse * weight, dtype), inverse
+    return *rounded(x * inverse * weight, dtype, ternary), inverse
 
 
 @Pass
@@ -94,11 +97,11 @@ def norm_gradient(grad, x, inverse, weight):
 
 
 @Pass
-def square_norm_rounding(y, s, gamma, weight, eps: float, dtype):
+def square_norm_rounding(y, s, gamma, weight, eps: float, dtype, ternary: bool):
     """Of relu(y * s * gamma)^2"""
     squared = scaled(y, s, gamma).relu().square()
     inverse = torch.rsqrt(squared.square().mean(-1, keepdim=True) + eps)
-    return *rounded(squared * inverse * weight, dtype), inverse
+    return *rounded(squared * inverse * weight, dtype, ternary), inverse
 
 
 @Pass
@@ -165,7 +168,10 @@ def surprise_gradients(grad, y, s, scale, targets, smoothing, total, dtype):
 
 
 def together(layers: Sequence[BitLinear], dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ternary weights [sum of outputs, in] of layers with the same input, and the scale of each output"""
+    """Weights [sum of outputs, in] of layers with the same input, and the scale of each output"""
+    if not layers[0].precision.ternary:
+        weights = torch.cat([layer.weight.detach() for layer in layers])
+        return weights.to(dtype), torch.ones_like(weights[:, 0])
     rounded = [quantize_weight(layer.weight.detach()) for layer in layers]
     return (torch.cat([t.to(dtype) for t, _ in rounded]), torch.cat([gamma.expand(len(t)) for t, gamma in rounded]))
 
@@ -180,7 +186,8 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, norm, eps, layers, dtype, out, *weights):
         t, gamma = together(layers, dtype)
-        q, s, *inverse = rounding(x, dtype) if norm is None else norm_rounding(x, norm, eps, dtype)
+        ternary = layers[0].precision.ternary
+        q, s, *inverse = rounding(x, dtype, ternary) if norm is None else norm_rounding(x, norm, eps, dtype, ternary)
         ctx.save_for_backward(x, norm, q, s, t, gamma, *inverse)
         ctx.sizes, ctx.dtype = [len(w) for w in weights], dtype
         y = q @ t.t()
@@ -207,7 +214,7 @@ class _Turned(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, norm, eps, layers, dtype, cos, sin, heads, *weights):
         t, gamma = together(layers, dtype)
-        q, s, inverse = norm_rounding(x, norm, eps, dtype)
+        q, s, inverse = norm_rounding(x, norm, eps, dtype, layers[0].precision.ternary)
         ctx.save_for_backward(x, norm, q, s, t, gamma, inverse, cos, sin)
         ctx.sizes, ctx.dtype, ctx.heads = [len(w) for w in weights], dtype, heads
         return turning(q @ t.t(), s, gamma, cos, sin, heads, dtype)
@@ -224,9 +231,10 @@ class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, norm, eps, sub_norm, sub_eps, layers, dtype, up, down):
         (t1, gamma1), (t2, gamma2) = (together([layer], dtype) for layer in layers)
-        q1, s1, inverse1 = norm_rounding(x, norm, eps, dtype)
+        ternary = layers[0].precision.ternary
+        q1, s1, inverse1 = norm_rounding(x, norm, eps, dtype, ternary)
         y = q1 @ t1.t()
-        q2, s2, inverse2 = square_norm_rounding(y, s1, gamma1, sub_norm, sub_eps, dtype)
+        q2, s2, inverse2 = square_norm_rounding(y, s1, gamma1, sub_norm, sub_eps, dtype, ternary)
         ctx.save_for_backward(x, norm, sub_norm, q1, s1, inverse1, t1, gamma1, y, q2, s2, inverse2, t2, gamma2)
         ctx.dtype = dtype
         return scaling(q2 @ t2.t(), s2, gamma2)
@@ -264,9 +272,9 @@ class _Surprise(torch.autograd.Function):
     """Cross entropy [N] of the next tokens, from the decoder's states before its last norm"""
 
     @staticmethod
-    def forward(ctx, x, norm, eps, table, targets, smoothing, dtype):
-        q, s, inverse = norm_rounding(x, norm, eps, dtype)
-        t, scale = quantize_int8_rows(table.detach())
+    def forward(ctx, x, norm, eps, table, targets, smoothing, dtype, ternary):
+        q, s, inverse = norm_rounding(x, norm, eps, dtype, ternary)
+        t, scale = quantize_int8_rows(table.detach()) if ternary else (table.detach(), torch.ones_like(table[:, :1]))
         t, scale = t.to(dtype), scale.t().contiguous()
         y, targets, smoothing = q @ t.t(), targets[:, None], smoothing[:, None]
         loss, total = surprise(y, s, scale, targets, smoothing)
@@ -279,7 +287,7 @@ class _Surprise(torch.autograd.Function):
         x, norm, q, s, inverse, t, scale, y, targets, smoothing, total = ctx.saved_tensors
         a, b = surprise_gradients(grad[:, None], y, s, scale, targets, smoothing, total, ctx.dtype)
         gx, gnorm = norm_gradient(a @ t, x, inverse, norm)
-        return gx, gnorm, None, (b.t() @ q).float(), None, None, None
+        return gx, gnorm, None, (b.t() @ q).float(), None, None, None, None
 
 
 class Rows(torch.autograd.Function):
@@ -420,7 +428,7 @@ def decode(decoder: Decoder, x, parts: Sequence[Part], conditioning: Sequence[tu
 def surprises(model: BitMar, x, targets, smoothing):
     """Cross entropy [N] of next tokens targets [N], from states [N, d] of decode; smoothing [N] of the labels"""
     norm = model.decoder.norm
-    return _Surprise.apply(x, norm.weight, norm.eps, model.embedding.weight, targets, smoothing, model.precision.products)
+    return _Surprise.apply(x, norm.weight, norm.eps, model.embedding.weight, targets, smoothing, model.precision.products, model.precision.ternary)
 
 
 def mean_of_kept(states: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
@@ -431,4 +439,4 @@ def mean_of_kept(states: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
 
 def table_of(model: BitMar) -> torch.Tensor:
     """What all tokens are embedded by"""
-    return fake_int8_rows(model.embedding.weight)
+    return fake_int8_rows(model.embedding.weight) if model.precision.ternary else model.embedding.weight

@@ -69,8 +69,10 @@ def main() -> None:
         raise SystemExit(f"no stage {unknown[0]!r} in {chosen.name}; it has {', '.join(chosen.stages)}")
     work = args.work or Path("runs") / chosen.name
     data = args.data or work / "data"
-    if not (data / "photos.jsonl").exists() and not any(kind == "photos" for kind, _ in chosen.stages.values()):
-        raise SystemExit(f"{data}: no photos.jsonl; name the folder that bitmar.prepare filled: --data DIR")
+    kinds = {kind for kind, _ in chosen.stages.values()}
+    wanted, by = ("corpus.json", "bitmar.data.corpus") if "text" in kinds else ("photos.jsonl", "bitmar.prepare")
+    if not (data / wanted).exists() and "photos" not in kinds:
+        raise SystemExit(f"{data}: no {wanted}; name the folder that {by} filled: --data DIR")
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.backends.cudnn.benchmark = True  # the shapes of the convolutions' inputs do not change

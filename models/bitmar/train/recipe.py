@@ -26,7 +26,7 @@ from . import settings
 INSTALLED = Path(__file__).parents[1] / "recipes"  # where the package is installed without the repository around it
 FOLDER = INSTALLED if INSTALLED.exists() else Path(__file__).parents[2] / "recipes"
 KINDS = {"photos": settings.Photos, "tokenizer": settings.Tokens, "views": settings.Pack, "first_convolutions": settings.FirstConvolutions, "tell": settings.Tell,
-         "language": settings.Language, "encoder": settings.Encoder, "see": settings.See, "caption": settings.Caption, "joint": settings.Joint,
+         "language": settings.Language, "text": settings.Text, "encoder": settings.Encoder, "see": settings.See, "caption": settings.Caption, "joint": settings.Joint,
          "self_critical": settings.SelfCritical, "mix": settings.Mix, "recall": settings.Recall, "bag_of_words": settings.BagOfWords, "export": settings.Export,
          "evaluate": settings.Evaluate}
 
@@ -40,8 +40,9 @@ class Recipe:
 
 
 def merged(base: dict, changes: dict) -> dict:
-    return {**base, **{key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-                       for key, value in changes.items()}}
+    """The base with these changes; a section that is False in them is left out."""
+    changed = {key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value for key, value in changes.items()}
+    return {key: value for key, value in {**base, **changed}.items() if value is not False}
 
 
 def fits(value, hint) -> bool:

@@ -84,6 +84,23 @@ class Language(Learning):
 
 
 @dataclass(frozen=True)
+class Text(Learning):
+    """The decoder learns language from plain text (data/corpus.py)."""
+
+    steps: int = 2500
+    rate: float = 3e-3
+    batch: int = 16384  # tokens of a step
+    views: str = ""  # none
+    at_once: int = 8192  # tokens of which gradients are computed at once
+    length: int = 256  # tokens of a window
+    long_length: int = 1024  # and of those of the last part of the stage,
+    long_share: float = 0.15  # which is so long
+    orthogonal: bool = True  # Muon for the decoder's matrices, where PyTorch has it
+    decay: float = 0.05
+    evaluate_every: int = 100  # steps; 0: never
+
+
+@dataclass(frozen=True)
 class Encoder(Learning):
     """The vision encoder learns to predict the teacher's grid from pixels."""
 

@@ -16,16 +16,16 @@ from ..eval import evaluate
 from ..model import export
 from ..model.bitmar import FIRST_LAYERS, BitMar, load_config
 from ..model.quant import set_precision
-from . import captioning, first_convolutions, mix, recipe, see, tell
+from . import captioning, first_convolutions, mix, recipe, see, tell, text
 from .bag_of_words import bag_of_words
 from .encoder import encoder
 from .recall import recall
 from .settings import CAPTIONER, Encoder, Evaluate, Export, FirstConvolutions, Learning, Mix, Pack, Photos, Run, See, Stage, Tell, Tokens
 from .trainer import seed
 
-LEARN: dict[str, Callable] = {"language": captioning.language, "encoder": encoder, "caption": captioning.caption, "joint": captioning.caption,
+LEARN: dict[str, Callable] = {"language": captioning.language, "text": text.text, "encoder": encoder, "caption": captioning.caption, "joint": captioning.caption,
                               "self_critical": captioning.self_critical, "recall": recall, "bag_of_words": bag_of_words}
-TOGETHER = ("language", "encoder", "caption", "joint", "self_critical")  # done by all processes; the others are short, and done by the first
+TOGETHER = ("language", "text", "encoder", "caption", "joint", "self_critical")  # done by all processes; the others are short, and done by the first
 
 
 def with_new_tokens(state: dict, vocabulary: int) -> dict:
@@ -44,7 +44,8 @@ def tokenizer_of(run: Run) -> tokenizer.Tokenizer:
 
 def model_of(settings: Learning, run: Run, vocabulary: tokenizer.Tokenizer) -> BitMar:
     """The model that a stage begins with."""
-    config = recipe.merged(load_config(settings.config) if settings.config else run.config, {"vocab_size": len(vocabulary.tokens), "ask": {"token_id": vocabulary.special[ASK]}})
+    own = {"vocab_size": len(vocabulary.tokens), **({"ask": {"token_id": vocabulary.special[ASK]}} if ASK in vocabulary.special else {})}
+    config = recipe.merged(load_config(settings.config) if settings.config else run.config, own)
     if settings.components:
         config["vision"] = {**config["vision"], "feature_size": settings.components}
     model = set_precision(BitMar(config), run.precision(settings.ternary))
@@ -79,6 +80,9 @@ def tokens(settings: Tokens, run: Run) -> None:
     out = run.work / "tokenizer.json"
     if settings.extend:
         tokenizer.extend(run.checkpoint(settings.extend) / "tokenizer.json", out)
+        return
+    if (run.data / "train.txt").exists():  # plain text (corpus.py): nothing is asked in it
+        tokenizer.write(out, *tokenizer.train((run.data / "train.txt").read_text().splitlines(), settings.size))
         return
     lines = tokenizer.lines_of([run.data, *([run.data / "text.txt"] if settings.text else [])])
     tokenizer.write(out, *tokenizer.train(lines, settings.size), tokenizer.ADDED)

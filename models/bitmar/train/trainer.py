@@ -29,7 +29,7 @@ def seed(value: int) -> None:
 class Trainer:
     """Optimiser, cosine schedule, weight average, checkpoints and a learning curve for one stage."""
 
-    def __init__(self, settings: Learning, run: Run, model: BitMar, parameters, decay=0.02):
+    def __init__(self, settings: Learning, run: Run, model: BitMar, parameters, decay=0.02, optimizer=None):
         self.model, self.settings, self.run, self.processes = model, settings, run, run.processes
         self.path, self.log_path = (run.work / f"{settings.name}.{kind}" for kind in ("pt", "jsonl"))
         parameters = [p for p in parameters if p.requires_grad]
@@ -37,7 +37,7 @@ class Trainer:
                   {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0}]
         self.parameters = parameters
         fused = {"fused": True} if str(run.device).startswith("cuda") else {}
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.98), eps=1e-8, **fused)
+        self.optimizer = optimizer or torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.98), eps=1e-8, **fused)
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.step, self.seconds, self.saved = 0, 0.0, time.time()
         self.recent: dict[str, list[torch.Tensor]] = {}  # losses since the last row of the curve

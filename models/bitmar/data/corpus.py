@@ -1,0 +1,102 @@
+"""Plain text to learn language from: documents of many files in one folder, split by name and by hash.
+
+usage: python -m bitmar.data.corpus --out DATA [--hold TITLE...] FILE...
+
+In FILE a blank line ends a document; in files named cap_* (captions) every line is a document. DATA receives
+
+  train.txt        documents with a blank line between them, in the order of the files
+  validation.txt   one document of a hundred, by the hash of its text; it is in no other file
+  TITLE.txt        the document that begins with "Title: TITLE" or otherwise has TITLE in its first line, held out for --hold
+  corpus.json      documents and bytes of each file
+
+No document is twice in it: those that differ by case, signs and spaces alone are one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+
+HELD = 100  # one of so many documents is for validation
+
+
+def documents(file: Path) -> Iterator[str]:
+    """Of a file, without blank lines in them"""
+    text = file.read_text(encoding="utf-8")
+    for part in text.split("\n") if file.name.startswith("cap_") else re.split(r"\n\s*\n", text):
+        lines = [" ".join(line.split()) for line in part.split("\n")]
+        if document := "\n".join(line for line in lines if line):
+            yield document
+
+
+def key(document: str) -> str:
+    """Equal for documents that differ by case, signs and spaces alone."""
+    return hashlib.sha256(re.sub(r"\W+", " ", document.lower()).strip().encode()).hexdigest()
+
+
+def gather(files: list[Path], hold: list[str], out: Path) -> dict:
+    """Fills the folder; returns what corpus.json says."""
+    known: set[str] = set()
+    parts: dict[str, list[str]] = {"train": [], "validation": [], **{title: [] for title in hold}}
+    counts = {}
+    for file in files:
+        found = [(own, document) for document in documents(file) if (own := key(document)) not in known]
+        for own, document in found:
+            if own in known:  # twice in this file
+                continue
+            known.add(own)
+            first = document.split("\n")[0]
+            title = next((title for title in hold if title in first), None)
+            parts[title or ("validation" if int(own[:8], 16) % HELD == 0 else "train")].append(document)
+        counts[file.name] = {"documents": len(found), "bytes": sum(len(document.encode()) for _, document in found)}
+    missing = [title for title in hold if not parts[title]]
+    if missing:
+        raise SystemExit(f"no document begins with {missing[0]!r}")
+    out.mkdir(parents=True, exist_ok=True)
+    for name, own in parts.items():
+        (out / f"{name}.txt").write_text("\n\n".join(own) + "\n", encoding="utf-8")
+    about = {"files": counts, "documents": {name: len(own) for name, own in parts.items()}}
+    (out / "corpus.json").write_text(json.dumps(about, indent=1) + "\n")
+    return about
+
+
+def tokens_of(file: Path, tokenizer: Path, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """A file's documents as tokens [N], each with its begin and end, and the places of them that a line begins at (after the begin)."""
+    library = tokenizers.Tokenizer.from_file(str(tokenizer))
+    lines, first = [], []
+    for document in re.split(r"\n\n", file.read_text(encoding="utf-8").rstrip("\n")):
+        own = document.split("\n")
+        first += [True] + [False] * (len(own) - 1)
+        lines += [line + "\n" for line in own[:-1]] + own[-1:]
+    parts: list[np.ndarray] = []
+    starts, count = [], 0
+    for i in range(0, len(lines), 65536):
+        for at, encoding in enumerate(library.encode_batch(lines[i:i + 65536]), i):
+            if first[at]:
+                parts.append(np.array([end, begin][count == 0:], np.uint16))
+                count += len(parts[-1])
+            starts.append(count)
+            parts.append(np.array(encoding.ids, np.uint16))
+            count += len(parts[-1])
+    return np.concatenate([*parts, np.array([end], np.uint16)]), np.array(starts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m bitmar.data.corpus", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--hold", nargs="+", default=[], metavar="TITLE", help="documents to keep apart, by what their first line holds")
+    parser.add_argument("files", type=Path, nargs="+")
+    args = parser.parse_args()
+    about = gather(args.files, args.hold, args.out)
+    print(json.dumps(about["documents"]))
+
+
+if __name__ == "__main__":
+    main()

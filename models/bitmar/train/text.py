@@ -1,0 +1,154 @@
+"""The stage that learns language from plain text (data/corpus.py): windows of a stream of documents, next token by next token.
+
+A window begins where a line begins, with BOS before it, as the engine reads a text that is given to it. No window sees a picture or an
+episode: the decoder is conditioned by what the text encoder makes of BOS alone.
+
+Matrices of the decoder learn by Muon (https://kellerjordan.github.io/posts/muon/) where PyTorch has it: the gradient's momentum, made
+orthogonal. All else learns by AdamW.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+import torch
+
+from ..data import corpus
+from ..model import packed
+from ..model.bitmar import BitMar
+from ..model.quant import BitLinear
+from .settings import Run, Text
+from .trainer import Trainer
+
+
+class Windows:
+    """Windows [length] of one part of a corpus, all of them once an epoch."""
+
+    def __init__(self, run: Run, part: str, config: dict):
+        tokenizer, cache = run.checkpoint("tokenizer", "json"), run.work / f"{part}.npz"
+        if run.processes.first and not cache.exists():
+            tokens, lines = corpus.tokens_of(run.data / f"{part}.txt", tokenizer, config["bos_token_id"], config["eos_token_id"])
+            np.savez(cache.with_suffix(".tmp.npz"), tokens=tokens, lines=lines)
+            os.replace(cache.with_suffix(".tmp.npz"), cache)
+        run.processes.wait()
+        stored = np.load(cache)
+        self.tokens, self.lines, self.begin = stored["tokens"], stored["lines"], config["bos_token_id"]
+
+    def starts(self, length: int, epoch: int) -> np.ndarray:
+        """Of the epoch's windows, in its order: of a grid that is shifted from epoch to epoch, the lines that begin next"""
+        drawn = np.random.default_rng(epoch)
+        grid = np.arange(drawn.integers(length), len(self.tokens) - length, length)
+        after = np.minimum(np.searchsorted(self.lines, grid), len(self.lines) - 1)
+        starts = np.unique(self.lines[after])
+        return drawn.permutation(starts[starts + length <= len(self.tokens)])
+
+    def at(self, starts: np.ndarray, length: int) -> torch.Tensor:
+        """[B, length + 1], BOS first"""
+        own = self.tokens[starts[:, None] + np.arange(length)]
+        return torch.from_numpy(np.pad(own.astype(np.int64), ((0, 0), (1, 0)), constant_values=self.begin))
+
+
+def surprises(model: BitMar, tokens: torch.Tensor) -> torch.Tensor:
+    """Cross entropy [B n] of tokens [B, 1 + n], BOS first, each after those before it"""
+    given = packed.Part(tokens[:, :-1].contiguous(), -1)
+    begin = torch.full((1, 1), model.config["bos_token_id"], device=tokens.device)
+    text, keep = model.encode_text(begin)
+    seen = model.fuse(text, keep)[0][0]  # [1, d]
+    rows = torch.zeros(len(tokens), 1, dtype=torch.long, device=tokens.device)
+    mask = torch.zeros(len(tokens), 1, 1, 1, device=tokens.device)
+    x = packed.Rows.apply(packed.table_of(model), packed.laid_out([given]))
+    states = packed.decode(model.decoder, x, [given], [(rows, mask)], seen)
+    return packed.surprises(model, states, tokens[:, 1:].flatten(), torch.zeros(states.shape[0], device=tokens.device))
+
+
+def of_document(windows: Windows, targets: torch.Tensor) -> torch.Tensor:
+    """Which targets count: all but BOS, which is always after an end"""
+    return targets.flatten() != windows.begin
+
+
+class Both:
+    """Two optimisers as one: what a Trainer asks of one"""
+
+    def __init__(self, *parts: torch.optim.Optimizer):
+        self.parts = parts
+        self.param_groups = [group for part in parts for group in part.param_groups]
+
+    def step(self):
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, set_to_none=True):
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def state_dict(self):
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states):
+        for part, state in zip(self.parts, states):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def optimizer(settings: Text, model: BitMar) -> Both | None:
+    """None: the Trainer's own"""
+    if not settings.orthogonal or not hasattr(torch.optim, "Muon"):
+        return None
+    matrices = [layer.weight for layer in model.decoder.modules() if isinstance(layer, BitLinear)]
+    known = {id(weight) for weight in matrices}
+    others = [weight for weight in learned(model) if id(weight) not in known]
+    # Updates of Muon are scaled to the size of AdamW's, so that one rate suits both (arXiv 2502.16982).
+    return Both(torch.optim.Muon(matrices, lr=settings.rate, weight_decay=settings.decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+                torch.optim.AdamW([{"params": [w for w in others if w.ndim > 1], "weight_decay": settings.decay},
+                                   {"params": [w for w in others if w.ndim == 1], "weight_decay": 0.0}], lr=settings.rate, betas=(0.9, 0.98)))
+
+
+def learned(model: BitMar) -> list[torch.nn.Parameter]:
+    return [*model.decoder.parameters(), *model.embedding.parameters(), *model.text_encoder.parameters(), *model.fusion.parameters()]
+
+
+@torch.no_grad()
+def evaluated(model: BitMar, windows: Windows, settings: Text, most: int = 64) -> dict[str, float]:
+    """Cross entropy of validation windows, nats a token"""
+    starts = windows.starts(settings.length, 0)[:most]
+    total, count = 0.0, 0
+    for i in range(0, len(starts), 16):
+        tokens = windows.at(starts[i:i + 16], settings.length).to(next(model.parameters()).device)
+        counts = of_document(windows, tokens[:, 1:])
+        total += float(surprises(model, tokens)[counts].sum())
+        count += int(counts.sum())
+    return {"val_lm": round(total / max(1, count), 4), "val_perplexity": round(math.exp(total / max(1, count)), 2)}
+
+
+def text(settings: Text, run: Run, model: BitMar, tokenizer) -> None:
+    """One batch a step, of so many tokens; the last part of the stage by longer windows, for what is far apart."""
+    train, held = (Windows(run, part, model.config) for part in ("train", "validation"))
+    trainer = Trainer(settings, run, model, learned(model), settings.decay, optimizer(settings, model))
+    processes, at = run.processes, {}
+    while trainer.running():
+        long = trainer.progress() >= 1 - settings.long_share
+        length = settings.long_length if long else settings.length
+        each = max(1, settings.batch // length)
+        # What a step reads depends on its number alone.
+        epoch, place = divmod(trainer.step * each, max(each, len(train.tokens) // length - each))
+        if (length, epoch) not in at:
+            at = {(length, epoch): train.starts(length, epoch)}
+        starts = at[length, epoch]
+        rows = starts[np.arange(place, place + each) % len(starts)]
+        own = rows[processes.part(len(rows))]
+        trainer.optimizer.zero_grad(set_to_none=True)
+        losses = []
+        # So many windows at once as fit the processor's caches
+        for i in range(0, len(own), max(1, settings.at_once // length)):
+            tokens = train.at(own[i:i + max(1, settings.at_once // length)], length).to(run.device)
+            counts = of_document(train, tokens[:, 1:])
+            loss = surprises(model, tokens)[counts].sum() / (len(own) * length)
+            loss.backward()
+            losses.append(loss.detach())
+        trainer.advance({"lm": torch.stack(losses).sum()})
+        if settings.evaluate_every and trainer.step % settings.evaluate_every == 0 and processes.first:
+            trainer.log(evaluated(trainer.average, held, settings))
+    if settings.evaluate_every and trainer.step > trainer.began and processes.first:
+        trainer.log(evaluated(trainer.average, held, settings, 1 << 30))

@@ -1,0 +1,184 @@
+"""Language from plain text: the corpus, its windows, their loss by both ways to compute it, and the stage from a text to an exported model."""
+
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+import torch
+from bitmar.data import corpus, tokenizer
+from bitmar.data.tokenizer import Tokenizer
+from bitmar.model.bitmar import BitMar
+from bitmar.model.export import import_model
+from bitmar.model.quant import Precision, set_precision
+from bitmar.train import __main__ as train
+from bitmar.train import recipe, text
+from bitmar.train.settings import Run
+from prepared import run, together
+
+ANIMALS = "the dog,the cat,a horse,an old goat,the sheep".split(",")
+SENTENCES = [f"{one} sees {other}.\nthen {other} runs away from {one}, {n} times." for one in ANIMALS for other in ANIMALS for n in ("two", "three", "ten")]
+
+RECIPE = '''
+[config]
+hidden_size = 32
+ask = false
+bag_of_words = false
+[config.vision]
+input = "features"
+grid_size = 1
+feature_size = 4
+[config.compressor]
+pool_size = 1
+hidden_size = 4
+[config.text_encoder]
+num_layers = 0
+num_heads = 2
+intermediate_size = 4
+[config.fusion]
+num_layers = 0
+num_heads = 2
+[config.memory]
+num_slots = 1
+width = 4
+[config.decoder]
+num_layers = 2
+num_heads = 2
+intermediate_size = 64
+[[stage]]
+do = "tokenizer"
+size = 300
+[[stage]]
+do = "text"
+steps = 60
+rate = 1e-2
+batch = 256
+at_once = 128
+length = 16
+long_length = 32
+long_share = 0.2
+evaluate_every = 30
+[[stage]]
+do = "export"
+name = "model"
+checkpoint = "text"
+'''
+
+
+class Corpora(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        (self.folder / "stories.txt").write_text("\n\n".join([*SENTENCES, "Title: The Long One\nIt is  long.\n", SENTENCES[0].upper()]) + "\n\n\n")
+        (self.folder / "cap_photos.txt").write_text("a dog runs\na dog  runs \n\na cat sits\n")
+        self.data = self.folder / "data"
+        self.about = corpus.gather([self.folder / "stories.txt", self.folder / "cap_photos.txt"], ["The Long One"], self.data)
+
+
+class Corpus(Corpora):
+    def read(self, name):
+        return [document for document in (self.data / f"{name}.txt").read_text().rstrip("\n").split("\n\n") if document]
+
+    def test_each_document_is_in_one_part_and_once(self):
+        train, validation, held = map(self.read, ("train", "validation", "The Long One"))
+        self.assertEqual(held, ["Title: The Long One\nIt is long."])
+        self.assertEqual(sorted(train + validation), sorted([*SENTENCES, "a dog runs", "a cat sits"]))
+        self.assertEqual(self.about["documents"], {"train": len(train), "validation": len(validation), "The Long One": 1})
+        self.assertEqual(validation, [d for d in [*SENTENCES, "a dog runs", "a cat sits"] if int(corpus.key(d)[:8], 16) % corpus.HELD == 0])
+
+    def test_a_title_that_is_not_there_is_named(self):
+        with self.assertRaisesRegex(SystemExit, "no document begins with 'Moby Dick'"):
+            corpus.gather([self.folder / "stories.txt"], ["Moby Dick"], self.folder / "other")
+
+    def test_tokens_are_those_of_our_tokenizer_and_lines_begin_where_they_do(self):
+        run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 300, self.data / "train.txt")
+        tokens, lines = corpus.tokens_of(self.data / "train.txt", self.folder / "tokenizer.json", 1, 2)
+        ours = Tokenizer(self.folder / "tokenizer.json")
+        parts = [ours.decode(part) for part in np.split(tokens, np.flatnonzero(tokens == 1))[1:]]
+        self.assertEqual(parts, [document.lower() for document in self.read("train")])
+        own = [token for document in self.read("train") for token in [1, *ours.encode(document.lower()), 2]]
+        self.assertEqual(tokens.tolist(), own)
+        for line in lines:
+            before = tokens[line - 1]
+            self.assertTrue(before == 1 or ours.decode([before]).endswith("\n"), line)
+        self.assertEqual(len(lines), sum(document.count("\n") + 1 for document in self.read("train")))
+
+
+class Learning(Corpora):
+    def setUp(self):
+        super().setUp()
+        (self.data / "validation.txt").write_text("\n\n".join(SENTENCES[::9]) + "\n")
+        self.recipe = self.folder / "small.toml"
+        self.recipe.write_text(RECIPE)
+        self.work = self.folder / "work"
+
+    def test_windows_begin_at_lines_and_are_read_once_an_epoch(self):
+        run(train, self.recipe, "--data", self.data, "--work", self.work, "--only", "tokenizer")
+        windows = text.Windows(Run(self.data, self.work, {}), "train", {"bos_token_id": 1, "eos_token_id": 2})
+        for epoch in range(3):
+            starts = windows.starts(16, epoch)
+            self.assertEqual(len(set(starts.tolist())), len(starts))
+            self.assertLessEqual(set(starts.tolist()), set(windows.lines.tolist()))
+            self.assertGreater(len(starts) * 16, 0.5 * len(windows.tokens))
+        self.assertFalse(np.array_equal(np.sort(windows.starts(16, 0)), np.sort(windows.starts(16, 1))))
+        batch = windows.at(starts[:4], 16)
+        self.assertTrue((batch[:, 0] == 1).all())
+        self.assertEqual(batch[2, 1:].tolist(), windows.tokens[starts[2]:starts[2] + 16].tolist())
+
+    def test_the_loss_is_that_of_the_model_token_by_token(self):
+        config = recipe.merged(recipe.load(str(self.recipe)).config, {"vocab_size": 300})
+        for ternary in (True, False):
+            torch.manual_seed(3)
+            model = set_precision(BitMar(config), Precision(ternary=ternary))
+            tokens = torch.randint(3, 300, (3, 9))
+            tokens[:, 0] = 1
+            fused, keep = model.encode_text(torch.ones(1, 1, dtype=torch.long))
+            sequence, mask = model.condition(None, model.fuse(fused, keep)[0], keep, None)
+            logits = model.logits(tokens[:, :-1], sequence.expand(3, -1, -1), mask.expand(3, -1, -1, -1))
+            wanted = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+            found = text.surprises(model, tokens)
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+            grads = [torch.autograd.grad(loss.sum(), model.decoder.parameters(), allow_unused=True) for loss in (found, wanted)]
+            for one, other in zip(*grads):
+                torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-3 * float(other.abs().max()))
+
+    def test_a_text_becomes_a_model_and_an_interrupted_run_goes_on(self):
+        args = [self.recipe, "--data", self.data, "--work", self.work]
+        with self.assertRaisesRegex(SystemExit, "the time is up at step 0 of 60"):
+            run(train, *args, "--minutes", 0)
+        run(train, *args)
+        rows = [json.loads(line) for line in (self.work / "text.jsonl").read_text().splitlines()]
+        losses = [row["lm"] for row in rows if "lm" in row]
+        held = [row["val_lm"] for row in rows if "val_lm" in row]
+        self.assertLess(losses[-1], 0.7 * np.log(300))
+        self.assertLess(held[-1], 0.7 * np.log(300))
+        self.assertEqual(sum("val_perplexity" in row for row in rows), 3)  # twice on the way, all of it at the end
+        model = import_model(self.work / "model")
+        self.assertFalse({"ask", "bag_of_words"} & set(model.config))
+        self.assertTrue((self.work / "model/tokenizer.json").exists())
+
+    def test_two_processes_learn_what_one_does(self):
+        losses = []
+        for processes in (1, 2):
+            work = self.folder / f"{processes}"
+            together(processes, "bitmar.train", self.recipe, "--data", self.data, "--work", work, "--device", "cpu", "--products", "float32",
+                     "--only", "tokenizer", "text", "--set", "text.steps=4", "--set", "text.evaluate_every=1")
+            rows = [json.loads(line) for line in (work / "text.jsonl").read_text().splitlines()]
+            losses.append([value for row in rows for name, value in row.items() if name in ("lm", "val_lm")])
+        self.assertEqual(len(losses[0]), 6)  # of every step, of all steps, and at the end
+        np.testing.assert_allclose(*losses, rtol=1e-3)
+
+    def test_by_the_clock_several_processes_end_together(self):
+        printed = together(2, "bitmar.train", self.recipe, "--data", self.data, "--work", self.work, "--device", "cpu", "--products", "float32",
+                           "--only", "tokenizer", "text", "--set", "text.seconds=3", "--set", "text.evaluate_every=3")
+        self.assertIn("val_perplexity", printed[0])
+
+    def test_the_folder_has_to_be_a_corpus(self):
+        with self.assertRaisesRegex(SystemExit, "no corpus.json; name the folder that bitmar.data.corpus filled"):
+            run(train, self.recipe, "--data", self.folder, "--work", self.work)
+
+
+if __name__ == "__main__":
+    unittest.main()
