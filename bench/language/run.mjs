@@ -196,7 +196,8 @@ async function reading(model, results, args) {
     const documents = readFileSync(file, 'utf8').split(/\n\s*\n/).map((each) => each.trim()).filter(Boolean).slice(0, args.limit);
     const sum = { nats: 0, tokens: 0, bytes: 0 };
     for (const [i, document] of documents.entries()) {
-      const { nats, tokens, bytes } = await results.of('reading', `${name} ${i}`, async () => {
+      const sha = createHash('sha256').update(document).digest('hex');
+      const { nats, tokens, bytes } = await results.of('reading', sha, async () => {
         const [{ logProbability, tokens }] = await model.score('', [document]);
         return { nats: -logProbability, tokens: tokens.length, bytes: Buffer.byteLength(document) };
       });

@@ -180,7 +180,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
     throw UsageError("which photo or text?");
   const bool score = a.command == Arguments::Command::score, complete = a.command == Arguments::Command::complete;
   if (score && a.texts.empty()) throw UsageError("which text?");
-  if (!score && !complete && !a.prefix.empty()) throw UsageError("only score and complete take a prefix");
+  if (!score && !complete && a.prefix) throw UsageError("only score and complete take a prefix");
   if (!score && a.command != Arguments::Command::embed && !a.texts.empty())
     throw UsageError("only embed and score take a text");
   if (a.command == Arguments::Command::info && !a.photos.empty()) throw UsageError("info takes no photo");

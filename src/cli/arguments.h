@@ -52,9 +52,9 @@ struct Arguments {
   std::vector<std::string> photos;     // paths as they were given: as std::filesystem's they take 50 times the memory
   std::vector<std::string> questions;  // of ask, one a photo
   std::vector<std::string> texts;      // of embed and score
-  std::string prefix;                  // of score and complete
+  std::optional<std::string> prefix;   // of score and complete
   std::optional<std::filesystem::path> model;
-  std::vector<std::string> of_own_models;  // options that were given and do nothing with a converted checkpoint
+  std::vector<std::string> of_own_models;  // options as they were given that do nothing with a converted checkpoint
   Output output = Output::text;
   LoadOptions load;
   CaptionOptions options;

@@ -51,14 +51,14 @@ std::vector<Score> scores_of_converted(const std::filesystem::path& folder, cons
   refuse_options_of_own_models(arguments);
   const compat::TextModel model(folder);
   const std::vector<float> vector = vector_of(arguments);
-  return model.score(arguments.prefix, arguments.texts, vision_of(vector));
+  return model.score(arguments.prefix.value_or(""), arguments.texts, vision_of(vector));
 }
 
 compat::TextModel::Completion complete_by_converted(const std::filesystem::path& folder, const Arguments& arguments) {
   refuse_options_of_own_models(arguments);
   const compat::TextModel model(folder);
   const std::vector<float> vector = vector_of(arguments);
-  return model.complete(arguments.prefix, vision_of(vector), arguments.options.max_tokens);
+  return model.complete(arguments.prefix.value_or(""), vision_of(vector), arguments.options.max_tokens);
 }
 
 }  // namespace bitmar::cli

@@ -104,9 +104,9 @@ class Turns {
       f();
     } catch (const Error& error) {
       bar_.clear();
-      const Error named(error.code(), total_ == 1 ? error.what() : name + ": " + error.what());
-      if (!is_of_one(error.code(), arguments_.command)) throw named;
-      complain(arguments_.output == Output::text ? named : error, about, arguments_.output);
+      const std::string named = total_ == 1 ? error.what() : name + ": " + error.what();
+      if (!is_of_one(error.code(), arguments_.command)) throw Error(error.code(), named);
+      complain(arguments_.output == Output::text ? Error(error.code(), named) : error, about, arguments_.output);
       failed_ = true;
     }
     bar_.clear();
@@ -193,7 +193,7 @@ std::vector<Score> scores(const Arguments& arguments, const char* program) {
   Image image;
   if (!arguments.photos.empty()) image = decode_image(read_photo(arguments.photos[0]));
   const ImageView view = image.view();
-  return engine->score(arguments.photos.empty() ? nullptr : &view, arguments.prefix, arguments.texts);
+  return engine->score(arguments.photos.empty() ? nullptr : &view, arguments.prefix.value_or(""), arguments.texts);
 }
 
 // One line a text.
@@ -220,11 +220,13 @@ void complete(const Arguments& arguments, const char* program) {
     plain ? void(std::cout << said.text << "\n") : print_said(said);
     return;
   }
-  if (!arguments.options.prompt.empty()) throw UsageError("complete takes a prefix instead of a prompt");
-  if (arguments.options.num_beams != 1) throw UsageError("complete takes no beams");
+  for (const std::string& given : arguments.of_own_models) {
+    if (given == "--prompt" || given == "--beams" || given == "--length-penalty")
+      throw UsageError("complete takes no " + given);
+  }
   const auto engine = load(arguments, program);
   CaptionOptions options = arguments.options;
-  options.prefix = arguments.prefix;
+  options.prefix = arguments.prefix.value_or("");
   // Pieces as they come, where a person reads them.
   const TokenCallback on_piece = [&](std::string_view piece) { return !plain || (std::cout << piece << std::flush); };
   CaptionResult said;
@@ -310,7 +312,8 @@ Output output_of(const std::vector<std::string>& given) {
 }  // namespace
 }  // namespace bitmar::cli
 
-int main(int argc, char** argv) {
+// Where there is no memory for an error's last words, the program may end without them.
+int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
   const bitmar::cli::Output output = bitmar::cli::output_of({argv + 1, argv + argc});
   try {
     return bitmar::cli::run(argc, argv);

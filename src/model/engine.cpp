@@ -18,6 +18,8 @@ static_assert(kMostBeams == kMaxBeams);
 
 namespace {
 
+constexpr std::size_t kReadAtOnce = 16;  // tokens of a prefix a step: whoever waits to stop it waits no longer
+
 class Stopwatch {
  public:
   double ms() const { return std::chrono::duration<double, std::milli>(Clock::now() - start_).count(); }
@@ -213,7 +215,7 @@ void Engine::prefill(const Picture* picture, std::optional<Guide> expected) {
   } else {
     model_.sampler().start({.temperature = options_.temperature, .top_p = options_.top_p}, options_.seed);
     prefix_.insert(prefix_.begin(), prompt_.front());
-    for (std::size_t i = 0; i + 1 < prefix_.size(); ++i) model_.decode(prefix_[i]);
+    read_ = 0;
   }
   result_.tokens.reserve(options_.max_tokens);
   state_ = State::speaking;
@@ -246,6 +248,11 @@ double Engine::confidence(const ConfidenceConfig& fit, const Picture& picture) {
 }
 
 std::optional<std::string_view> Engine::speak() {
+  if (state_ == State::speaking && read_ + 1 < prefix_.size()) {
+    const std::size_t end = std::min(read_ + kReadAtOnce, prefix_.size() - 1);
+    for (; read_ < end; ++read_) model_.decode(prefix_[read_]);
+    return std::string_view();
+  }
   if (state_ == State::speaking) {
     const int last = result_.tokens.empty() ? prefix_.back() : result_.tokens.back();
     const Sampler::Choice choice = model_.sampler().choose(model_.kernels(), model_.decode(last));

@@ -35,12 +35,12 @@ class Engine {
   CaptionResult caption_text(const CaptionOptions& options, const TokenCallback& on_piece = {});
 
   // ---- The same in steps, so that a caller can do other things between tokens ----
-  // begin computes everything up to the first token; a new begin drops what was unfinished.
+  // begin computes everything up to the first token of caption or prefix; a new begin drops what was unfinished.
   void begin(const ImageView& image, const CaptionOptions& options);
   void begin_features(std::span<const float> grid, const CaptionOptions& options);
   void begin_text(const CaptionOptions& options);
-  // One token (of every beam). The text that it completes, which may be empty, valid until the next call;
-  // nothing once the caption is over. Does not allocate, beam search's last call aside.
+  // One token (of every beam), or some of the prefix. The text that it completes, which may be empty, valid until the
+  // next call; nothing once the caption is over. Does not allocate, beam search's last call aside.
   std::optional<std::string_view> step();
   // The caption so far.
   CaptionResult result() const;
@@ -144,8 +144,9 @@ class Engine {
   std::vector<std::uint8_t> pixels_;  // [S, S, 3]; empty when the model takes features
   CaptionOptions options_;
   CaptionResult result_;
-  std::vector<int> prompt_;  // BOS first, or the ask token of a question
-  std::vector<int> prefix_;  // what the decoder reads before it speaks: the prompt's first token, and options_.prefix
+  std::vector<int> prompt_;         // BOS first, or the ask token of a question
+  std::vector<int> prefix_;         // what the decoder reads before it speaks: the prompt's first token and the prefix
+  std::size_t read_ = 0;            // of it, so far
   std::optional<Subject> subject_;  // of the last begin(); absent after a question, and after another image
   std::optional<Guide> words_;      // that the model expects of the picture
   std::vector<int> beam_tokens_;

@@ -279,7 +279,7 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       // As it stands, also where it looks like a number or an option; lists and texts in their order.
       const given = await bitmar('score', '--text', '-5', '--texts', join(folder, 'texts'), '--text=-x', '--text', '-.5', '--model', TINY);
       assert.deepEqual(jsonLines(given.stdout).map(({ text }) => text), ['-5', ' runs', ' in the snow', '-x', '-.5']);
-      for (const args of [['score', '--model', TINY], ['score', CAT, CAT, '--text', 'a', '--model', TINY], ['caption', CAT, '--prefix', 'a', '--model', TINY]]) assert.equal((await bitmar(...args)).status, 2, args.join(' '));
+      for (const args of [['score', '--model', TINY], ['score', CAT, CAT, '--text', 'a', '--model', TINY], ['caption', CAT, '--prefix=', '--model', TINY]]) assert.equal((await bitmar(...args)).status, 2, args.join(' '));
       const failed = await bitmar('score', '--text', ' a', '--text', '', '--json', '--model', TINY);
       assert.equal(failed.status, 1);
       assert.equal(jsonLines(failed.stdout)[0].error.code, 'invalid_argument');
@@ -299,7 +299,7 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
         assert.ok(Math.abs(log_probability - wanted.logProbability) < 1e-5);
       }
       model.dispose();
-      for (const wrong of [[CAT, CAT], ['--prompt', 'a'], ['--beams', '2'], ['--text', 'a']]) assert.equal((await bitmar('complete', ...wrong, '--model', TINY)).status, 2, wrong.join(' '));
+      for (const wrong of [[CAT, CAT], ['--prompt='], ['--beams', '1'], ['--length-penalty', '2'], ['--text', 'a']]) assert.equal((await bitmar('complete', ...wrong, '--model', TINY)).status, 2, wrong.join(' '));
     });
 
     test('info: the kernels, the threads, and the bytes by purpose', async () => {

@@ -56,6 +56,11 @@ describe('completions', () => {
     const stop = new AbortController();
     let pieces = 0;
     await assert.rejects(model.complete('a', { ...options, maxTokens: 2 ** 20, temperature: 1000, signal: stop.signal, onToken: () => (pieces += 1) === 5 && stop.abort() }), code('aborted'));
+    // While it reads, too: here in this thread, where nothing but the engine itself can stop.
+    const here = await BitMar.load(TINY, { worker: false });
+    await assert.rejects(here.complete('two dogs run '.repeat(60_000), { signal: AbortSignal.timeout(30) }), code('aborted'));
+    assert.ok((await here.caption(source)).text);
+    here.dispose();
     assert.ok((await model.caption(source)).text);
   });
 

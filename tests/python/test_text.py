@@ -72,7 +72,7 @@ class Corpora(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
         (self.folder / "stories.txt").write_text("\n\n".join([*SENTENCES, "Title: The Long One\nIt is  long.\n", SENTENCES[0].upper()]) + "\n\n\n")
-        (self.folder / "cap_photos.txt").write_text("a dog runs\na dog  runs \n\na cat sits\n")
+        (self.folder / "cap_photos.txt").write_text("\ufeffa dog runs\na dog  runs \n\na cat sits\nit says <eos> and <bos>\n")
         self.data = self.folder / "data"
         self.about = corpus.gather([self.folder / "stories.txt", self.folder / "cap_photos.txt"], ["The Long One"], self.data)
 
@@ -84,12 +84,27 @@ class Corpus(Corpora):
     def test_each_document_is_in_one_part_and_once(self):
         train, validation, held = map(self.read, ("train", "validation", "The Long One"))
         self.assertEqual(held, ["Title: The Long One\nIt is long."])
-        self.assertEqual(sorted(train + validation), sorted([*SENTENCES, "a dog runs", "a cat sits"]))
+        self.assertEqual(sorted(train + validation), sorted([*SENTENCES, "a dog runs", "a cat sits", "it says <eos> and <bos>"]))
         self.assertEqual(self.about["documents"], {"train": len(train), "validation": len(validation), "The Long One": 1})
-        self.assertEqual(validation, [d for d in [*SENTENCES, "a dog runs", "a cat sits"] if int(corpus.key(d)[:8], 16) % corpus.HELD == 0])
+        self.assertEqual(validation, [d for d in [*SENTENCES, "a dog runs", "a cat sits", "it says <eos> and <bos>"] if int(corpus.key(d)[:8], 16) % corpus.HELD == 0])
+
+    def test_names_of_files_are_checked(self):
+        for title in ("", "train", "validation", "../x", "a/b"):
+            with self.assertRaisesRegex(SystemExit, "cannot be the name of a file"):
+                corpus.gather([self.folder / "stories.txt"], [title], self.folder / "other")
+        with self.assertRaisesRegex(SystemExit, "two files are called stories.txt"):
+            corpus.gather([self.folder / "stories.txt"] * 2, [], self.folder / "other")
+        (self.folder / "latin.txt").write_bytes(b"caf\xe9")
+        with self.assertRaisesRegex(SystemExit, "latin.txt is not UTF-8"):
+            corpus.gather([self.folder / "latin.txt"], [], self.folder / "other")
+
+    def test_a_title_is_a_whole_line(self):
+        (self.folder / "others.txt").write_text("Title: Cat\none\n\nCategory theory\n\nA Cat sat.\n\nCat\ntwo\n")
+        about = corpus.gather([self.folder / "others.txt"], ["Cat"], self.folder / "other")
+        self.assertEqual(about["documents"]["Cat"], 2)
 
     def test_a_title_that_is_not_there_is_named(self):
-        with self.assertRaisesRegex(SystemExit, "no document begins with 'Moby Dick'"):
+        with self.assertRaisesRegex(SystemExit, "no document has the title 'Moby Dick'"):
             corpus.gather([self.folder / "stories.txt"], ["Moby Dick"], self.folder / "other")
 
     def test_tokens_are_those_of_our_tokenizer_and_lines_begin_where_they_do(self):
@@ -120,8 +135,18 @@ class Learning(Corpora):
         for epoch in range(3):
             starts = windows.starts(16, epoch)
             self.assertEqual(len(set(starts.tolist())), len(starts))
-            self.assertLessEqual(set(starts.tolist()), set(windows.lines.tolist()))
+            self.assertGreater(len(set(starts.tolist()) & set(windows.lines.tolist())), 0.8 * len(starts))
             self.assertGreater(len(starts) * 16, 0.5 * len(windows.tokens))
+        # Of a line that is far longer than a window, too
+        windows.tokens, windows.lines = np.arange(3000), np.array([1, 2000])
+        seen = np.zeros(3000, bool)
+        for epoch in range(60):
+            for start in windows.starts(16, epoch):
+                seen[start:start + 16] = True
+        self.assertGreater(seen[1:].mean(), 0.98)
+        with self.assertRaisesRegex(SystemExit, "train.txt has 3000 tokens, too few for windows of 1024"):
+            windows.check(16, 1024)
+        windows = text.Windows(Run(self.data, self.work, {}), "train", {"bos_token_id": 1, "eos_token_id": 2})
         self.assertFalse(np.array_equal(np.sort(windows.starts(16, 0)), np.sort(windows.starts(16, 1))))
         batch = windows.at(starts[:4], 16)
         self.assertTrue((batch[:, 0] == 1).all())
@@ -164,7 +189,7 @@ class Learning(Corpora):
         for processes in (1, 2):
             work = self.folder / f"{processes}"
             together(processes, "bitmar.train", self.recipe, "--data", self.data, "--work", work, "--device", "cpu", "--products", "float32",
-                     "--only", "tokenizer", "text", "--set", "text.steps=4", "--set", "text.evaluate_every=1")
+                     "--only", "tokenizer", "text", "--set", "text.steps=4", "--set", "text.batch=48", "--set", "text.evaluate_every=1")
             rows = [json.loads(line) for line in (work / "text.jsonl").read_text().splitlines()]
             losses.append([value for row in rows for name, value in row.items() if name in ("lm", "val_lm")])
         self.assertEqual(len(losses[0]), 6)  # of every step, of all steps, and at the end
@@ -174,6 +199,29 @@ class Learning(Corpora):
         printed = together(2, "bitmar.train", self.recipe, "--data", self.data, "--work", self.work, "--device", "cpu", "--products", "float32",
                            "--only", "tokenizer", "text", "--set", "text.seconds=3", "--set", "text.evaluate_every=3")
         self.assertIn("val_perplexity", printed[0])
+
+    def test_another_text_has_other_tokens(self):
+        run(train, self.recipe, "--data", self.data, "--work", self.work, "--only", "tokenizer")
+        windows = lambda: text.Windows(Run(self.data, self.work, {}), "train", {"bos_token_id": 1, "eos_token_id": 2})
+        before = len(windows().tokens)
+        self.assertEqual(len(windows().tokens), before)
+        (self.data / "train.txt").write_text("a dog runs\n")
+        self.assertLess(len(windows().tokens), 12)
+
+    def test_too_little_text_is_said_at_once(self):
+        (self.data / "train.txt").write_text("a dog runs on the grass.\n")
+        with self.assertRaisesRegex(SystemExit, r"train.txt has \d+ tokens, too few for windows of 16"):
+            run(train, self.recipe, "--data", self.data, "--work", self.work, "--only", "tokenizer", "text")
+
+    def test_nothing_to_validate_on_is_no_perplexity(self):
+        (self.data / "validation.txt").write_text("a dog\n")
+        run(train, self.recipe, "--data", self.data, "--work", self.work, "--only", "tokenizer", "text", "--set", "text.steps=2", "--set", "text.evaluate_every=1")
+        self.assertNotIn("perplexity", (self.work / "text.jsonl").read_text())
+
+    def test_what_the_engine_would_refuse_is_not_trained(self):
+        self.recipe.write_text(RECIPE.replace("ask = false\n", ""))
+        with self.assertRaisesRegex(SystemExit, "the vocabulary has no token <ask>"):
+            run(train, self.recipe, "--data", self.data, "--work", self.work)
 
     def test_the_folder_has_to_be_a_corpus(self):
         with self.assertRaisesRegex(SystemExit, "no corpus.json; name the folder that bitmar.data.corpus filled"):

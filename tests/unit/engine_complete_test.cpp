@@ -78,6 +78,17 @@ TEST_F(CompleteTest, StreamsPastTheWindow) {
   EXPECT_GT(said.tokens.size(), 2u);
 }
 
+TEST_F(CompleteTest, IsStoppedWhileItReads) {
+  int calls = 0;
+  const CaptionResult said = engine->caption_text({.prefix = std::string(kMostText, 'a')}, [&](std::string_view piece) {
+    EXPECT_EQ(piece, "");
+    return ++calls < 3;
+  });
+  EXPECT_TRUE(said.aborted);
+  EXPECT_EQ(calls, 3);
+  EXPECT_TRUE(said.tokens.empty());
+}
+
 TEST_F(CompleteTest, LeavesNothingBehind) {
   const CaptionResult before = engine->caption(image, {.max_tokens = 8});
   const CaptionResult beams = engine->caption(image, {.max_tokens = 8, .num_beams = 3});

@@ -6,7 +6,7 @@ In FILE a blank line ends a document; in files named cap_* (captions) every line
 
   train.txt        documents with a blank line between them, in the order of the files
   validation.txt   one document of a hundred, by the hash of its text; it is in no other file
-  TITLE.txt        the document that begins with "Title: TITLE" or otherwise has TITLE in its first line, held out for --hold
+  TITLE.txt        the document whose first line is "Title: TITLE" or TITLE, held out for --hold
   corpus.json      documents and bytes of each file
 
 No document is twice in it: those that differ by case, signs and spaces alone are one.
@@ -29,7 +29,10 @@ HELD = 100  # one of so many documents is for validation
 
 def documents(file: Path) -> Iterator[str]:
     """Of a file, without blank lines in them"""
-    text = file.read_text(encoding="utf-8")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SystemExit(f"{file} is not UTF-8: {error}") from error
     for part in text.split("\n") if file.name.startswith("cap_") else re.split(r"\n\s*\n", text):
         lines = [" ".join(line.split()) for line in part.split("\n")]
         if document := "\n".join(line for line in lines if line):
@@ -43,22 +46,28 @@ def key(document: str) -> str:
 
 def gather(files: list[Path], hold: list[str], out: Path) -> dict:
     """Fills the folder; returns what corpus.json says."""
+    for title in hold:
+        if not title or "/" in title or title in ("train", "validation"):
+            raise SystemExit(f"--hold {title!r} cannot be the name of a file here")
+    names = [file.name for file in files]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise SystemExit(f"two files are called {twice}")
     known: set[str] = set()
     parts: dict[str, list[str]] = {"train": [], "validation": [], **{title: [] for title in hold}}
     counts = {}
     for file in files:
-        found = [(own, document) for document in documents(file) if (own := key(document)) not in known]
-        for own, document in found:
-            if own in known:  # twice in this file
+        kept: list[str] = []
+        for document in documents(file):
+            if (own := key(document)) in known:
                 continue
             known.add(own)
-            first = document.split("\n")[0]
-            title = next((title for title in hold if title in first), None)
-            parts[title or ("validation" if int(own[:8], 16) % HELD == 0 else "train")].append(document)
-        counts[file.name] = {"documents": len(found), "bytes": sum(len(document.encode()) for _, document in found)}
+            kept.append(document)
+            first = document.split("\n")[0].removeprefix("Title: ")
+            parts[first if first in hold else "validation" if int(own[:8], 16) % HELD == 0 else "train"].append(document)
+        counts[file.name] = {"documents": len(kept), "bytes": sum(len(document.encode()) for document in kept)}
     missing = [title for title in hold if not parts[title]]
     if missing:
-        raise SystemExit(f"no document begins with {missing[0]!r}")
+        raise SystemExit(f"no document has the title {missing[0]!r}")
     out.mkdir(parents=True, exist_ok=True)
     for name, own in parts.items():
         (out / f"{name}.txt").write_text("\n\n".join(own) + "\n", encoding="utf-8")
@@ -69,7 +78,11 @@ def gather(files: list[Path], hold: list[str], out: Path) -> dict:
 
 def tokens_of(file: Path, tokenizer: Path, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
     """A file's documents as tokens [N], each with its begin and end, and the places of them that a line begins at (after the begin)."""
-    library = tokenizers.Tokenizer.from_file(str(tokenizer))
+    description = json.loads(tokenizer.read_text())
+    if len(description["model"]["vocab"]) > 1 << 16:
+        raise SystemExit(f"{tokenizer} has more than {1 << 16} tokens, which are kept in 16 bits")
+    description["added_tokens"] = []  # text that reads like one is text, as the engine reads it
+    library = tokenizers.Tokenizer.from_str(json.dumps(description))
     lines, first = [], []
     for document in re.split(r"\n\n", file.read_text(encoding="utf-8").rstrip("\n")):
         own = document.split("\n")

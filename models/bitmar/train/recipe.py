@@ -40,9 +40,11 @@ class Recipe:
 
 
 def merged(base: dict, changes: dict) -> dict:
-    """The base with these changes; a section that is False in them is left out."""
-    changed = {key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value for key, value in changes.items()}
-    return {key: value for key, value in {**base, **changed}.items() if value is not False}
+    """The base with these changes; a section of it that is False in them is left out."""
+    def change(key, value):
+        return merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    without = {key for key, value in changes.items() if value is False and isinstance(base.get(key), dict)}
+    return {key: value for key, value in {**base, **{key: change(key, value) for key, value in changes.items()}}.items() if key not in without}
 
 
 def fits(value, hint) -> bool:

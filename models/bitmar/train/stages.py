@@ -44,8 +44,13 @@ def tokenizer_of(run: Run) -> tokenizer.Tokenizer:
 
 def model_of(settings: Learning, run: Run, vocabulary: tokenizer.Tokenizer) -> BitMar:
     """The model that a stage begins with."""
-    own = {"vocab_size": len(vocabulary.tokens), **({"ask": {"token_id": vocabulary.special[ASK]}} if ASK in vocabulary.special else {})}
-    config = recipe.merged(load_config(settings.config) if settings.config else run.config, own)
+    config = load_config(settings.config) if settings.config else run.config
+    own = {"vocab_size": len(vocabulary.tokens)}
+    if "ask" in config:
+        if ASK not in vocabulary.special:
+            raise SystemExit(f"{settings.name}: the vocabulary has no token {ASK}, which the configuration's section ask needs; ask = false leaves it out")
+        own["ask"] = {"token_id": vocabulary.special[ASK]}
+    config = recipe.merged(config, own)
     if settings.components:
         config["vision"] = {**config["vision"], "feature_size": settings.components}
     model = set_precision(BitMar(config), run.precision(settings.ternary))
@@ -82,7 +87,7 @@ def tokens(settings: Tokens, run: Run) -> None:
         tokenizer.extend(run.checkpoint(settings.extend) / "tokenizer.json", out)
         return
     if (run.data / "train.txt").exists():  # plain text (corpus.py): nothing is asked in it
-        tokenizer.write(out, *tokenizer.train((run.data / "train.txt").read_text().splitlines(), settings.size))
+        tokenizer.write(out, *tokenizer.train((run.data / "train.txt").read_text(encoding="utf-8").splitlines(), settings.size))
         return
     lines = tokenizer.lines_of([run.data, *([run.data / "text.txt"] if settings.text else [])])
     tokenizer.write(out, *tokenizer.train(lines, settings.size), tokenizer.ADDED)

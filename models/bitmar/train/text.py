@@ -9,6 +9,7 @@ orthogonal. All else learns by AdamW.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 
@@ -24,25 +25,36 @@ from .trainer import Trainer
 
 
 class Windows:
-    """Windows [length] of one part of a corpus, all of them once an epoch."""
+    """Windows [length] of one part of a corpus."""
 
     def __init__(self, run: Run, part: str, config: dict):
+        self.text, self.begin = run.data / f"{part}.txt", config["bos_token_id"]
         tokenizer, cache = run.checkpoint("tokenizer", "json"), run.work / f"{part}.npz"
-        if run.processes.first and not cache.exists():
-            tokens, lines = corpus.tokens_of(run.data / f"{part}.txt", tokenizer, config["bos_token_id"], config["eos_token_id"])
-            np.savez(cache.with_suffix(".tmp.npz"), tokens=tokens, lines=lines)
-            os.replace(cache.with_suffix(".tmp.npz"), cache)
+        if run.processes.first:
+            made_of = hashlib.sha256(self.text.read_bytes() + tokenizer.read_bytes()).hexdigest()
+            if not cache.exists() or str(np.load(cache)["made_of"]) != made_of:
+                tokens, lines = corpus.tokens_of(self.text, tokenizer, self.begin, config["eos_token_id"])
+                np.savez(cache.with_suffix(".tmp.npz"), tokens=tokens, lines=lines, made_of=made_of)
+                os.replace(cache.with_suffix(".tmp.npz"), cache)
         run.processes.wait()
         stored = np.load(cache)
-        self.tokens, self.lines, self.begin = stored["tokens"], stored["lines"], config["bos_token_id"]
+        self.tokens, self.lines = stored["tokens"], stored["lines"]
 
     def starts(self, length: int, epoch: int) -> np.ndarray:
-        """Of the epoch's windows, in its order: of a grid that is shifted from epoch to epoch, the lines that begin next"""
+        """Of the epoch's windows, in its order: of a grid that is shifted from epoch to epoch, the lines that begin next. Within a line that is
+        longer than a window, the grid itself."""
         drawn = np.random.default_rng(epoch)
         grid = np.arange(drawn.integers(length), len(self.tokens) - length, length)
-        after = np.minimum(np.searchsorted(self.lines, grid), len(self.lines) - 1)
-        starts = np.unique(self.lines[after])
+        lines = np.append(self.lines, len(self.tokens))  # after the last: no line
+        after = lines[np.searchsorted(lines, grid)]
+        starts = np.unique(np.where(after < grid + length, after, grid))
         return drawn.permutation(starts[starts + length <= len(self.tokens)])
+
+    def check(self, *lengths: int) -> None:
+        """Ends the run where no epoch need have a window."""
+        for length in lengths:
+            if len(self.tokens) < 3 * length:
+                raise SystemExit(f"{self.text} has {len(self.tokens)} tokens, too few for windows of {length}")
 
     def at(self, starts: np.ndarray, length: int) -> torch.Tensor:
         """[B, length + 1], BOS first"""
@@ -111,7 +123,7 @@ def learned(model: BitMar) -> list[torch.nn.Parameter]:
 
 @torch.no_grad()
 def evaluated(model: BitMar, windows: Windows, settings: Text, most: int = 64) -> dict[str, float]:
-    """Cross entropy of validation windows, nats a token"""
+    """Cross entropy of validation windows, nats a token; nothing where there is no window"""
     starts = windows.starts(settings.length, 0)[:most]
     total, count = 0.0, 0
     for i in range(0, len(starts), 16):
@@ -119,32 +131,33 @@ def evaluated(model: BitMar, windows: Windows, settings: Text, most: int = 64) -
         counts = of_document(windows, tokens[:, 1:])
         total += float(surprises(model, tokens)[counts].sum())
         count += int(counts.sum())
-    return {"val_lm": round(total / max(1, count), 4), "val_perplexity": round(math.exp(total / max(1, count)), 2)}
+    return {"val_lm": round(total / count, 4), "val_perplexity": round(math.exp(total / count), 2)} if count else {}
 
 
 def text(settings: Text, run: Run, model: BitMar, tokenizer) -> None:
     """One batch a step, of so many tokens; the last part of the stage by longer windows, for what is far apart."""
     train, held = (Windows(run, part, model.config) for part in ("train", "validation"))
+    train.check(settings.length, settings.long_length)
     trainer = Trainer(settings, run, model, learned(model), settings.decay, optimizer(settings, model))
     processes, at = run.processes, {}
     while trainer.running():
         long = trainer.progress() >= 1 - settings.long_share
         length = settings.long_length if long else settings.length
         each = max(1, settings.batch // length)
-        # What a step reads depends on its number alone.
-        epoch, place = divmod(trainer.step * each, max(each, len(train.tokens) // length - each))
+        # What a step reads depends on its number alone. Epochs have about as many windows as the grid; their last ones are left out.
+        epoch, place = divmod(trainer.step * each, max(each, int(0.9 * len(train.tokens)) // length))
         if (length, epoch) not in at:
             at = {(length, epoch): train.starts(length, epoch)}
         starts = at[length, epoch]
         rows = starts[np.arange(place, place + each) % len(starts)]
         own = rows[processes.part(len(rows))]
         trainer.optimizer.zero_grad(set_to_none=True)
-        losses = []
+        losses = [torch.zeros((), device=run.device)]
         # So many windows at once as fit the processor's caches
         for i in range(0, len(own), max(1, settings.at_once // length)):
             tokens = train.at(own[i:i + max(1, settings.at_once // length)], length).to(run.device)
             counts = of_document(train, tokens[:, 1:])
-            loss = surprises(model, tokens)[counts].sum() / (len(own) * length)
+            loss = surprises(model, tokens)[counts].sum() * processes.count / (len(rows) * length)  # processes are averaged
             loss.backward()
             losses.append(loss.detach())
         trainer.advance({"lm": torch.stack(losses).sum()})

@@ -45,7 +45,10 @@ class Trainer:
             state = earlier.checkpoint(torch.load(self.path, map_location=run.device))
             model.load_state_dict(state["latent"])
             self.average.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            try:
+                self.optimizer.load_state_dict(state["optimizer"])
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise SystemExit(f"{self.path}: its optimiser is another one ({error}); go on with the settings and the PyTorch that it was begun with") from error
             self.step, self.seconds = state["step"], state["seconds"]
             if self.processes.first:
                 print(f"resumed {self.path} at step {self.step}", flush=True)

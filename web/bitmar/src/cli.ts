@@ -115,7 +115,6 @@ async function printScores(model: BitMar, { asked, texts, prefix = '' }: Argumen
 async function printCompletion(model: BitMar, { asked, prefix = '', options, output }: Arguments): Promise<void> {
   const [photo, ...more] = withoutFolders(asked);
   if (more.length > 0) throw new UsageError('complete takes one photo');
-  if (options.numBeams !== undefined && options.numBeams !== 1) throw new UsageError('complete takes no beams');
   const onToken = output === 'text' ? (piece: string) => void process.stdout.write(piece) : undefined;
   const { text, tokens, logProbability } = await model.complete(prefix, { ...options, image: photo && (await readPhoto(photo.photo)), onToken });
   print(output === 'text' ? '' : JSON.stringify({ text, tokens, log_probability: logProbability }));

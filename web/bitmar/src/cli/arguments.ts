@@ -87,7 +87,9 @@ export function parse(args: string[]) {
   if (command === 'embed' && asked.length + texts.length === 0) throw new UsageError('which photo or text?');
   if (command === 'score' && texts.length === 0) throw new UsageError('which text?');
   if (command !== 'score' && command !== 'complete' && values.prefix !== undefined) throw new UsageError('only score and complete take a prefix');
-  if (command === 'complete' && values.prompt !== undefined) throw new UsageError('complete takes a prefix instead of a prompt');
+  if (command === 'complete') {
+    for (const name of ['prompt', 'beams', 'length-penalty'] as const) if (values[name] !== undefined) throw new UsageError(`complete takes no --${name}`);
+  }
   if (command !== 'embed' && command !== 'score' && texts.length > 0) throw new UsageError('only embed and score take a text');
   if ((command === 'info' || command === 'serve') && asked.length > 0) throw new UsageError(`${command} takes no photo`);
   return {
