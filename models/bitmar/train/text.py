@@ -62,16 +62,21 @@ class Windows:
         return torch.from_numpy(np.pad(own.astype(np.int64), ((0, 0), (1, 0)), constant_values=self.begin))
 
 
-def surprises(model: BitMar, tokens: torch.Tensor) -> torch.Tensor:
-    """Cross entropy [B n] of tokens [B, 1 + n], BOS first, each after those before it"""
-    given = packed.Part(tokens[:, :-1].contiguous(), -1)
+def states_of(model: BitMar, tokens: torch.Tensor) -> torch.Tensor:
+    """The decoder's states [B n, d] before its last norm, of tokens [B, n], BOS first"""
+    given = packed.Part(tokens.contiguous(), -1)
     begin = torch.full((1, 1), model.config["bos_token_id"], device=tokens.device)
     text, keep = model.encode_text(begin)
     seen = model.fuse(text, keep)[0][0]  # [1, d]
     rows = torch.zeros(len(tokens), 1, dtype=torch.long, device=tokens.device)
     mask = torch.zeros(len(tokens), 1, 1, 1, device=tokens.device)
     x = packed.Rows.apply(packed.table_of(model), packed.laid_out([given]))
-    states = packed.decode(model.decoder, x, [given], [(rows, mask)], seen)
+    return packed.decode(model.decoder, x, [given], [(rows, mask)], seen)
+
+
+def surprises(model: BitMar, tokens: torch.Tensor) -> torch.Tensor:
+    """Cross entropy [B n] of tokens [B, 1 + n], BOS first, each after those before it"""
+    states = states_of(model, tokens[:, :-1])
     return packed.surprises(model, states, tokens[:, 1:].flatten(), torch.zeros(states.shape[0], device=tokens.device))
 
 
