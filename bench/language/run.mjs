@@ -9,6 +9,7 @@ import { floorsOf, mean, percent, table, withInterval } from './figures.mjs';
 import { bigram, uniform } from './floors.mjs';
 import { fileOf, foilsOf, normalised, validationPhotos } from './pictures.mjs';
 import { pointsOf, TASKS } from './tasks.mjs';
+import { wugs } from './wug.mjs';
 
 const USAGE = `usage: node bench/language/run.mjs --data DIR [--photos DATA] [--read FILE...] [--text FILE...] [--tasks NAME,...] [--limit N] [--model DIR] [--out FILE]
 
@@ -16,7 +17,7 @@ const USAGE = `usage: node bench/language/run.mjs --data DIR [--photos DATA] [--
   --photos DATA  a folder of photos that bitmar.eval.as_png wrote: matching of captions, and questions
   --read FILE    documents, with blank lines between them: how likely they are; may be given several times
   --text FILE    lines that the bigram scorer counts; may be given several times
-  --tasks NAMES  some of ${Object.keys(TASKS).join(', ')}, matching, questions, reading (all that there are files for)
+  --tasks NAMES  some of ${Object.keys(TASKS).join(', ')}, wug, matching, questions, reading (all that there are files for)
   --limit N      the first N items of each
   --model DIR    another model than models/default
   --out FILE     results, an item a line (build/language.jsonl); what is there already is not computed again
@@ -39,11 +40,11 @@ function argumentsOf() {
     const { values } = parseArgs({ options: OPTIONS });
     const limit = values.limit === undefined ? Infinity : Number(values.limit);
     if (!(limit >= 1)) throw new Error('--limit wants a number from 1 on');
-    const known = [...Object.keys(TASKS), 'matching', 'questions', 'reading'];
+    const known = [...Object.keys(TASKS), 'wug', 'matching', 'questions', 'reading'];
     const tasks = values.tasks?.split(',') ?? known;
     const unknown = tasks.find((name) => !known.includes(name));
     if (unknown !== undefined) throw new Error(`there is no task ${unknown}`);
-    if (!values.help && !values.data && !values.photos && !values.read) throw new Error('which data?');
+    if (!values.help && !values.data && !values.photos && !values.read && values.tasks !== 'wug') throw new Error('which data?');
     return { ...values, limit, tasks };
   } catch (error) {
     process.stderr.write(`${error.message}\n\n${USAGE}`);
@@ -127,6 +128,19 @@ async function languageTasks(model, results, args, floors) {
     ]);
   }
   if (rows.length > 1) console.log(`${table(rows)}\n`);
+}
+
+async function inflection(model, results, args) {
+  const byKind = new Map();
+  const items = wugs().slice(0, args.limit);
+  for (const [i, { id, kind, context, choices, answer }] of items.entries()) {
+    const { scores } = await results.of('wug', id, async () => ({ scores: await scoresOf(model, choices.map((choice) => [context, choice])) }));
+    for (const name of [kind, 'all']) byKind.set(name, [...(byKind.get(name) ?? []), pointsOf(scores, answer, 'sum')]);
+    progress('wug', i + 1, items.length);
+  }
+  const rows = [['inflection of invented words', 'items', 'chance', 'right (95 %)']];
+  for (const [kind, points] of byKind) rows.push([kind, points.length, '50.0', `**${withInterval(mean(points), points.length)}**`]);
+  console.log(`${table(rows)}\n`);
 }
 
 async function matching(model, results, args) {
@@ -222,6 +236,7 @@ if (args.help) {
   const floors = [{ name: 'uniform', score: uniform() }];
   if (args.text) floors.push({ name: 'bigram', score: bigram(args.text.flatMap((file) => readFileSync(file, 'utf8').split('\n'))) });
   if (args.data) await languageTasks(model, results, args, floors);
+  if (args.tasks.includes('wug')) await inflection(model, results, args);
   if (args.read && args.tasks.includes('reading')) await reading(model, results, args);
   if (args.photos && args.tasks.includes('matching')) await matching(model, results, args);
   if (args.photos && args.tasks.includes('questions') && model.info.canAsk) await questions(model, results, args);

@@ -12,6 +12,7 @@ import { bigram, uniform } from '../../bench/language/floors.mjs';
 import { meansOf, offsetsOf, sampled } from '../../bench/language/long_text_figures.mjs';
 import { foilsOf, normalised } from '../../bench/language/pictures.mjs';
 import { pointsOf, TASKS } from '../../bench/language/tasks.mjs';
+import { wugs } from '../../bench/language/wug.mjs';
 import { path, picture, png, TINY } from './helpers.mjs';
 
 const near = (a, b, tolerance = 1e-4) => assert.ok(Math.abs(a - b) <= tolerance, `${a}, not ${b}`);
@@ -91,6 +92,7 @@ describe('benchmarks of language', () => {
     assert.match(stdout, /^\| BLiMP \| 1 \|/m);
     assert.match(stdout, /^\| swap \| 1 \|/m);
     assert.match(stdout, /^\| vqa \| 1 \| 100\.0 \|/m);
+    assert.match(stdout, /^\| progressive \| 32 \| 50\.0 \|/m);
     const kept = await readFile(out, 'utf8');
     // As if it had been ended in the middle of a line: that one is computed again, and the others are believed.
     const changed = async (value) => {
@@ -108,6 +110,19 @@ describe('benchmarks of language', () => {
     assert.match((await read('--limit', '1')).stdout, /^\| stories\.txt \| 1 \|/m);
     await assert.rejects(run(path('models/default')), /results of another model/);
     await assert.rejects(run(TINY, '--tasks', 'sums'), /there is no task sums/);
+  });
+
+  test('invented words: both forms are asked for, and each item differs in one', () => {
+    const items = wugs();
+    assert.equal(new Set(items.map(({ context }) => context)).size, items.length);
+    for (const { kind, context, choices: [right, wrong] } of items) {
+      const [a, b] = [right, wrong].map((text) => text.split(/[ ,]+/));
+      assert.equal(a.length, b.length);
+      assert.equal(a.filter((word, i) => word !== b[i]).length, 1, `${context}${right}`);
+      assert.ok(items.some((other) => other.kind === kind && other.choices.every((text, i) => text.split(/[ ,]+/)[1] === [b[1], a[1]][i])), `${kind}: ${a[1]}`);
+    }
+    const text = JSON.stringify(items);
+    for (const form of [' wugs of', ' gutches of', ' nizes of', ' ricked all', ' motted all', ' loodged all', ' glinging now', ' loodging now', ' mots every', ' quirker than']) assert.ok(text.includes(form), form);
   });
 
   test('where the tokens of a long text are, and which are looked at', () => {
