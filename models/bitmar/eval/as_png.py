@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..data.dataset import load_rows
 from ..data.prepare import open_at
-from ..data.views import open_photo
+from .evaluate import write_pngs
 
 
 def main() -> None:
@@ -24,9 +24,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     rows = [row for row in load_rows(args.data, "val") if row["questions"] or any(kind == "human" for _, kind in row["captions"])]
     with (args.out / "photos.jsonl").open("w", encoding="utf-8") as lines:
-        for i, row in enumerate(rows):
-            file = (args.out / f"{i:05d}.png").absolute()
-            open_photo(open_at(row)).save(file, compress_level=1)
+        for row, file in zip(rows, write_pngs(map(open_at, rows), args.out.absolute())):
             lines.write(json.dumps({**row, "file": str(file), "offset": 0, "bytes": file.stat().st_size}, ensure_ascii=False) + "\n")
     print(f"{len(rows)} photos")
 

@@ -14,7 +14,7 @@ import argparse
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ def torch_captions(directory: Path, photos: list[bytes]) -> list[str]:
     return said
 
 
-def write_pngs(photos: list[bytes], folder: Path) -> list[Path]:
+def write_pngs(photos: Iterable[bytes], folder: Path) -> list[Path]:
     paths = []
     for i, photo in enumerate(photos):
         paths.append(folder / f"{i:05d}.png")
