@@ -11,7 +11,7 @@ from bitmar.data import corpus, tokenizer
 from bitmar.data.tokenizer import Tokenizer
 from bitmar.model.bitmar import BitMar
 from bitmar.model.export import import_model
-from bitmar.model.quant import Precision, set_precision
+from bitmar.model.quant import Precision, set_bits, set_precision
 from bitmar.train import __main__ as train
 from bitmar.train import recipe, text
 from bitmar.train.settings import Run
@@ -154,9 +154,9 @@ class Learning(Corpora):
 
     def test_the_loss_is_that_of_the_model_token_by_token(self):
         config = recipe.merged(recipe.load(str(self.recipe)).config, {"vocab_size": 300})
-        for ternary in (True, False):
+        for ternary, bits in ((True, {}), (False, {}), (True, {"decoder.layers.0.*": 8, "decoder.*.ffn.*": 4, "embedding": 4})):
             torch.manual_seed(3)
-            model = set_precision(BitMar(config), Precision(ternary=ternary))
+            model = set_bits(set_precision(BitMar(config), Precision(ternary=ternary)), bits)
             tokens = torch.randint(3, 300, (3, 9))
             tokens[:, 0] = 1
             fused, keep = model.encode_text(torch.ones(1, 1, dtype=torch.long))
@@ -207,6 +207,14 @@ class Learning(Corpora):
         self.assertEqual(len(windows().tokens), before)
         (self.data / "train.txt").write_text("a dog runs\n")
         self.assertLess(len(windows().tokens), 12)
+
+    def test_weights_of_other_bits_learn_and_are_not_exported(self):
+        with self.assertRaisesRegex(SystemExit, "other bits than the format"):
+            run(train, self.recipe, "--data", self.data, "--work", self.work, "--set", "text.steps=2", "--set", 'text.bits={ "decoder.*" = 4, embedding = 4 }')
+        with self.assertRaisesRegex(SystemExit, "patterns? of layers' names"):
+            run(train, self.recipe, "--data", self.data, "--work", self.folder / "other", "--set", 'text.bits={ "nowhere.*" = 4 }')
+        with self.assertRaisesRegex(SystemExit, "bits = .* is no dict"):
+            run(train, self.recipe, "--data", self.data, "--work", self.folder / "other", "--set", 'text.bits={ "decoder.*" = "four" }')
 
     def test_too_little_text_is_said_at_once(self):
         (self.data / "train.txt").write_text("a dog runs on the grass.\n")

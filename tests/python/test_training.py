@@ -16,7 +16,7 @@ from bitmar.data.texts import Speech
 from bitmar.deadline import Deadline
 from bitmar.model.bitmar import FIRST_LAYERS
 from bitmar.model.ordered import engine_order
-from bitmar.model.quant import BitLinear, quantize_activation, quantize_weight, rounded_once
+from bitmar.model.quant import BitConv2d, BitLinear, Precision, quantize_activation, quantize_weight, rounded_once, rounded_weight, set_bits, set_precision, weight_bytes
 from bitmar.train import settings
 from bitmar.train.bag_of_words import FEWEST, bag_of_words, bags, losses, rarities, shares, strange_summaries, summaries
 from bitmar.train.captioning import INFO_NCE_TEMPERATURE, Split, distil_loss, info_nce
@@ -129,6 +129,40 @@ class Quantisation(unittest.TestCase):
         ones = torch.ones(5, 8)
         self.assertTrue(torch.allclose(x.grad, ones @ (t * gamma), atol=1e-5))
         self.assertTrue(torch.allclose(layer.weight.grad, ones.T @ (q * s), atol=1e-4))
+
+    def test_other_bits_have_a_scale_for_each_output_and_straight_gradients(self):
+        torch.manual_seed(1)
+        for bits, most in ((8, 127), (4, 7)):
+            for layer, x in ((BitLinear(24, 8), torch.randn(5, 24)), (BitConv2d(6, 8, 3, 2), torch.randn(2, 6, 9, 9))):
+                set_precision(layer, Precision(bits=bits))
+                q, scale = (value.detach() for value in rounded_weight(layer.weight, bits))
+                self.assertEqual((float(q.abs().max()), scale.shape), (most, (8,)))
+                weight = q * scale.view(-1, *[1] * (q.dim() - 1))
+                self.assertLess(float((weight - layer.weight.detach()).abs().max()), float(layer.weight.detach().abs().max()) / most * 0.51)
+                dims = -1 if x.dim() == 2 else (1, 2, 3)
+                integers, s = quantize_activation(x, dims)
+                rounded = (integers * s).requires_grad_()
+                wanted = F.linear(rounded, weight.requires_grad_()) if x.dim() == 2 else F.conv2d(rounded, weight.requires_grad_(), None, 2, 1)
+                x.requires_grad_()
+                found = layer(x)
+                torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+                grad = torch.randn_like(found)
+                found.backward(grad), wanted.backward(grad)
+                torch.testing.assert_close(x.grad, rounded.grad, rtol=1e-3, atol=1e-4)
+                torch.testing.assert_close(layer.weight.grad, weight.grad, rtol=1e-3, atol=1e-3)
+
+    def test_bits_are_of_the_layers_named_and_counted(self):
+        model = tiny_model()
+        ternary = weight_bytes(model)
+        ffn = [layer for name, layer in model.named_modules() if isinstance(layer, BitLinear) and name.startswith("decoder.layers.0.ffn")]
+        set_bits(model, {"decoder.layers.0.ffn.*": 4, "embedding": 4})
+        self.assertEqual([layer.precision.bits for layer in ffn], [4, 4])
+        self.assertIsNone(model.decoder.layers[0].attention.q_proj.precision.bits)
+        more = sum(layer.weight.numel() * 2 // 8 + 4 * len(layer.weight) - 4 for layer in ffn)
+        self.assertEqual(weight_bytes(model), ternary + more - model.embedding.weight.numel() // 2)
+        for wrong in ({"nowhere.*": 4}, {"decoder.*": 1}, {"decoder.*": 9}):
+            with self.assertRaises(SystemExit):
+                set_bits(model, wrong)
 
     def test_rows_do_not_depend_on_their_neighbours(self):
         torch.manual_seed(1)

@@ -414,7 +414,7 @@ class BitMar(Layer):
         if self.fixed_embedding is not None:
             q, scale = self.fixed_embedding
             return F.embedding(tokens, q * scale)
-        return F.embedding(tokens, fake_int8_rows(self.embedding.weight) if self.precision.ternary else self.embedding.weight)
+        return F.embedding(tokens, fake_int8_rows(self.embedding.weight, self.precision.bits) if self.precision.ternary else self.embedding.weight)
 
     def encode_text(self, tokens):
         """Prompt tokens [B, n] (BOS first, or the ask token, padded) -> states [B, n, d] and keep [B, n] (False on padding)."""

@@ -140,6 +140,8 @@ def read_checkpoint(path: Path, device="cpu") -> dict:
 
 def export_checkpoint(path: Path, tokenizer: Path, out: Path) -> int:
     checkpoint = read_checkpoint(path)
+    if checkpoint.get("bits"):
+        raise SystemExit(f"{path}: its weights have other bits than the format ({checkpoint['bits']}); they were for a measurement")
     model = BitMar(checkpoint["config"])
     model.load_state_dict(checkpoint["model"])
     return export_model(model.eval(), tokenizer, out)

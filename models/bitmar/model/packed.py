@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from .bitmar import BitMar, Decoder, FeedForward, Fusion, RMSNorm, TextEncoder, rope_tables
-from .quant import EPS, BitLinear, fake_int8_rows, quantize_int8_rows, quantize_weight
+from .quant import EPS, BitLinear, fake_int8_rows, quantize_int8_rows, rounded_weight
 
 
 class Pass:
@@ -172,7 +172,7 @@ def together(layers: Sequence[BitLinear], dtype: torch.dtype) -> tuple[torch.Ten
     if not layers[0].precision.ternary:
         weights = torch.cat([layer.weight.detach() for layer in layers])
         return weights.to(dtype), torch.ones_like(weights[:, 0])
-    rounded = [quantize_weight(layer.weight.detach()) for layer in layers]
+    rounded = [rounded_weight(layer.weight.detach(), layer.precision.bits) for layer in layers]
     return (torch.cat([t.to(dtype) for t, _ in rounded]), torch.cat([gamma.expand(len(t)) for t, gamma in rounded]))
 
 
@@ -272,9 +272,9 @@ class _Surprise(torch.autograd.Function):
     """Cross entropy [N] of the next tokens, from the decoder's states before its last norm"""
 
     @staticmethod
-    def forward(ctx, x, norm, eps, table, targets, smoothing, dtype, ternary):
+    def forward(ctx, x, norm, eps, table, targets, smoothing, dtype, ternary, bits):
         q, s, inverse = norm_rounding(x, norm, eps, dtype, ternary)
-        t, scale = quantize_int8_rows(table.detach()) if ternary else (table.detach(), torch.ones_like(table[:, :1]))
+        t, scale = quantize_int8_rows(table.detach(), bits) if ternary else (table.detach(), torch.ones_like(table[:, :1]))
         t, scale = t.to(dtype), scale.t().contiguous()
         y, targets, smoothing = q @ t.t(), targets[:, None], smoothing[:, None]
         loss, total = surprise(y, s, scale, targets, smoothing)
@@ -287,7 +287,7 @@ class _Surprise(torch.autograd.Function):
         x, norm, q, s, inverse, t, scale, y, targets, smoothing, total = ctx.saved_tensors
         a, b = surprise_gradients(grad[:, None], y, s, scale, targets, smoothing, total, ctx.dtype)
         gx, gnorm = norm_gradient(a @ t, x, inverse, norm)
-        return gx, gnorm, None, (b.t() @ q).float(), None, None, None, None
+        return gx, gnorm, None, (b.t() @ q).float(), None, None, None, None, None
 
 
 class Rows(torch.autograd.Function):
@@ -428,7 +428,7 @@ def decode(decoder: Decoder, x, parts: Sequence[Part], conditioning: Sequence[tu
 def surprises(model: BitMar, x, targets, smoothing):
     """Cross entropy [N] of next tokens targets [N], from states [N, d] of decode; smoothing [N] of the labels"""
     norm = model.decoder.norm
-    return _Surprise.apply(x, norm.weight, norm.eps, model.embedding.weight, targets, smoothing, model.precision.products, model.precision.ternary)
+    return _Surprise.apply(x, norm.weight, norm.eps, model.embedding.weight, targets, smoothing, model.precision.products, model.precision.ternary, model.precision.bits)
 
 
 def mean_of_kept(states: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
@@ -439,4 +439,4 @@ def mean_of_kept(states: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
 
 def table_of(model: BitMar) -> torch.Tensor:
     """What all tokens are embedded by"""
-    return fake_int8_rows(model.embedding.weight) if model.precision.ternary else model.embedding.weight
+    return fake_int8_rows(model.embedding.weight, model.precision.bits) if model.precision.ternary else model.embedding.weight

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ class Precision:
 
     products: torch.dtype = torch.float32  # what operands of matrix products are rounded to
     ternary: bool = True  # False: the same architecture in float, to price the ternary weights
+    bits: int | None = None  # of weights that are not to be ternary, with a scale for each output (of the embedding: 8 where none are given)
     engine_order: bool = False  # float operations in the engine's order (ordered.py): for evaluation, slowly
 
 
@@ -77,6 +79,14 @@ def quantize_weight(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (w / gamma).round_().clamp_(-1, 1), gamma
 
 
+def rounded_weight(w: torch.Tensor, bits: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of a matrix [out, in] or convolution [out, in, h, w]: integers and their scale, one number for ternary weights, or [out] for those of so many bits"""
+    if bits is None:
+        return quantize_weight(w)
+    q, scale = quantize_int8_rows(w.flatten(1), bits)
+    return q.view_as(w), scale[:, 0]
+
+
 def quantize_activation(x: torch.Tensor, dims=-1) -> tuple[torch.Tensor, torch.Tensor]:
     """q = round-to-nearest-even(x / s) in [-127, 127], s = max|x| / 127 over `dims`, clamped to >= 1e-5 / 127."""
     if dims == -1:  # one pass; a norm over infinity takes far longer
@@ -95,8 +105,8 @@ def product(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> torch.Tenso
 
 class _BitLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, w, dtype):
-        t, gamma = quantize_weight(w)
+    def forward(ctx, x, w, dtype, bits):
+        t, gamma = rounded_weight(w, bits)
         q, s = quantize_activation(x)
         t, q = t.to(dtype), q.to(dtype)
         ctx.save_for_backward(q, s, t, gamma)
@@ -108,7 +118,7 @@ class _BitLinear(torch.autograd.Function):
         gx = ((grad * gamma).to(q.dtype) @ t).float() if ctx.needs_input_grad[0] else None
         scaled = (grad * s).to(q.dtype).flatten(0, -2)
         gw = (scaled.t() @ q.flatten(0, -2)).float() if ctx.needs_input_grad[1] else None
-        return gx, gw, None
+        return gx, gw, None, None
 
 
 class BitLinear(Layer):
@@ -127,7 +137,7 @@ class BitLinear(Layer):
         dtype = self.precision.products
         if not self.precision.ternary:
             return F.linear(x.to(dtype), self.weight.to(dtype)).float()
-        return _BitLinear.apply(x, self.weight, dtype)
+        return _BitLinear.apply(x, self.weight, dtype, self.precision.bits)
 
 
 @contextlib.contextmanager
@@ -135,7 +145,7 @@ def rounded_once(model: nn.Module):
     """The model's linear layers with their weights rounded now, until the end of the block: for many calls without gradients"""
     layers = [layer for layer in model.modules() if isinstance(layer, BitLinear) and layer.precision.ternary and layer.fixed is None]
     for layer in layers:
-        layer.fixed = quantize_weight(layer.weight.detach())
+        layer.fixed = rounded_weight(layer.weight.detach(), layer.precision.bits)
     try:
         yield model
     finally:
@@ -145,10 +155,10 @@ def rounded_once(model: nn.Module):
 
 class _BitConv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, w, stride, padding, dtype):
-        t, gamma = quantize_weight(w)
+    def forward(ctx, x, w, stride, padding, dtype, bits):
+        t, gamma = rounded_weight(w, bits)
         q, s = quantize_activation(x, (1, 2, 3))
-        t, q = t.to(dtype), q.to(dtype)
+        t, q, gamma = t.to(dtype), q.to(dtype), gamma.view(-1, 1, 1)
         ctx.save_for_backward(q, s, t, gamma)
         ctx.geometry = (stride, padding)
         return F.conv2d(q, t, None, stride, padding).float() * (s * gamma)
@@ -157,13 +167,17 @@ class _BitConv(torch.autograd.Function):
     def backward(ctx, grad):
         q, s, t, gamma = ctx.saved_tensors
         stride, padding = ctx.geometry
-        scaled = (grad * s).to(q.dtype)
-        gx, gw, _ = torch.ops.aten.convolution_backward(
-            scaled, q, t, None, (stride, stride), (padding, padding), (1, 1), False, (0, 0), 1,
-            (ctx.needs_input_grad[0], ctx.needs_input_grad[1], False))
-        # The product was scaled by s for the weights; the input's gradient wants gamma instead.
-        gx = gx.float() * (gamma / s) if gx is not None else None
-        return gx, None if gw is None else gw.float(), None, None, None
+        one, many = ctx.needs_input_grad[:2], len(gamma) > 1
+        def back(scaled, wanted):
+            return torch.ops.aten.convolution_backward(
+                scaled.to(q.dtype), q, t, None, (stride, stride), (padding, padding), (1, 1), False, (0, 0), 1, (*wanted, False))
+        gx, gw, _ = back(grad * s, (one[0] and not many, one[1]))
+        # The product was scaled by s for the weights; the input's gradient wants gamma instead, before the sum where each output has its own.
+        if many and one[0]:
+            gx = back(grad * gamma, (True, False))[0].float()
+        elif gx is not None:
+            gx = gx.float() * (gamma / s)
+        return gx, None if gw is None else gw.float(), None, None, None, None
 
 
 class BitConv2d(Layer):
@@ -192,7 +206,7 @@ class BitConv2d(Layer):
             w = (fake_int8_rows(self.weight.flatten(1)) if ternary else self.weight.flatten(1)).view_as(self.weight)
             y = F.conv2d(x, w, None, self.stride, self.padding)
         elif ternary:
-            y = _BitConv.apply(x, self.weight, self.stride, self.padding, dtype)
+            y = _BitConv.apply(x, self.weight, self.stride, self.padding, dtype, self.precision.bits)
         else:
             y = F.conv2d(x.to(dtype), self.weight.to(dtype), None, self.stride, self.padding).float()
         return y * self.affine_scale[:, None, None] + self.affine_bias[:, None, None]
@@ -207,22 +221,53 @@ def round_weights(model: nn.Module) -> None:
                 layer.weight.copy_(t * gamma)
 
 
-def quantize_int8_rows(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Per-row int8: q [rows, n] in [-127, 127] and scale [rows, 1], row = q * scale."""
-    scale = w.abs().amax(1, keepdim=True).clamp_min(EPS) / 127
-    return (w / scale).round().clamp(-127, 127), scale
+def quantize_int8_rows(w: torch.Tensor, bits: int | None = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per-row int8: q [rows, n] in [-127, 127] and scale [rows, 1], row = q * scale. Of fewer bits: in [-7, 7], say."""
+    most = 2 ** ((bits or 8) - 1) - 1
+    scale = w.abs().amax(1, keepdim=True).clamp_min(EPS) / most
+    return (w / scale).round().clamp(-most, most), scale
 
 
-def fake_int8_rows(w: torch.Tensor) -> torch.Tensor:
-    q, scale = quantize_int8_rows(w.detach())
+def fake_int8_rows(w: torch.Tensor, bits: int | None = 8) -> torch.Tensor:
+    q, scale = quantize_int8_rows(w.detach(), bits)
     return w + (q * scale - w).detach()
+
+
+def set_bits(model: nn.Module, bits: dict[str, int]) -> nn.Module:
+    """Weights of other precision than ternary, for what a hybrid would gain: from patterns of layers' names ("decoder.layers.0.*"), or
+    "embedding", to bits. Returns the model. It is a simulation: nothing exports or runs such a model."""
+    for pattern, each in bits.items():
+        if pattern == "embedding":
+            layers = [model]
+        else:
+            layers = [layer for name, layer in model.named_modules() if isinstance(layer, (BitLinear, BitConv2d)) and fnmatch.fnmatchcase(name, pattern)]
+        if not layers or not 2 <= each <= 8:
+            raise SystemExit(f"bits: {pattern} = {each}: a pattern of layers' names and 2 to 8 bits are wanted")
+        for layer in layers:
+            layer.precision = dataclasses.replace(layer.precision, bits=each)
+    return model
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """What the weights take, stored in their precision: 2 bits where ternary, and 4 bytes a scale."""
+    total = 0
+    for layer in model.modules():
+        for name, weight in layer.named_parameters(recurse=False):
+            bits, scales = 32, 0
+            if isinstance(layer, nn.Embedding):
+                bits, scales = model.precision.bits or 8, len(weight)
+            elif name == "weight" and isinstance(layer, (BitLinear, BitConv2d)):
+                rows = layer.precision.bits if not getattr(layer, "int8_weights", False) else 8
+                bits, scales = rows or 2, len(weight) if rows else 1
+            total += weight.numel() * bits // 8 + 4 * scales
+    return total
 
 
 class _Int8Head(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, w, dtype):
+    def forward(ctx, x, w, dtype, bits):
         qx, sx = quantize_activation(x)
-        qw, sw = quantize_int8_rows(w)
+        qw, sw = quantize_int8_rows(w, bits)
         qx, qw = qx.to(dtype), qw.to(dtype)
         ctx.save_for_backward(qx, sx, qw, sw)
         return F.linear(qx, qw).float() * sx * sw.t()
@@ -232,7 +277,7 @@ class _Int8Head(torch.autograd.Function):
         qx, sx, qw, sw = ctx.saved_tensors
         gx = ((grad * sw.t()).to(qw.dtype) @ qw).float()
         gw = ((grad * sx).to(qx.dtype).flatten(0, -2).t() @ qx.flatten(0, -2)).float()
-        return gx, gw, None
+        return gx, gw, None, None
 
 
 def int8_logits(x: torch.Tensor, w: torch.Tensor, precision: Precision, fixed=None) -> torch.Tensor:
@@ -242,4 +287,4 @@ def int8_logits(x: torch.Tensor, w: torch.Tensor, precision: Precision, fixed=No
     if fixed is not None:
         q, s = quantize_activation(x)
         return F.linear(q, fixed[0]) * (s * fixed[1].t())
-    return _Int8Head.apply(x, w, precision.products) if precision.ternary else F.linear(x, w)
+    return _Int8Head.apply(x, w, precision.products, precision.bits) if precision.ternary else F.linear(x, w)

@@ -55,7 +55,7 @@ def fits(value, hint) -> bool:
     if typing.get_origin(hint) is tuple:
         return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
     if typing.get_origin(hint) is dict:
-        return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+        return isinstance(value, dict) and all(fits(item, typing.get_args(hint)[1]) for item in value.values())
     return isinstance(value, hint) and (hint is not int or not isinstance(value, bool))
 
 
@@ -121,7 +121,9 @@ class Done:
         file = self.folder / f"{stage.name}.json"
         if not file.exists():
             return False
-        before, now = earlier.stage(json.loads(file.read_text())), self.record(kind, stage)
+        # A setting that there was none of then had its default.
+        now, default = self.record(kind, stage), self.record(kind, KINDS[kind](name=stage.name))
+        before = {**default, **earlier.stage(json.loads(file.read_text()))}
         changed = [f"{key} = {before.get(key)!r}, now {now.get(key)!r}" for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
         if changed:
             raise SystemExit(f"{file}: the stage was done by other settings: {'; '.join(changed)}. Take another --work, or delete this file and "

@@ -68,6 +68,7 @@ class Learning(Stage):
     seed: int = 0
     start: dict[str, str] = field(default_factory=dict)  # from parts of the model (comma-separated; "captioner" is all after the encoder) to checkpoints
     ternary: bool = True  # False: the same architecture in float
+    bits: dict[str, int] = field(default_factory=dict)  # of weights that are not to be ternary (set_bits in quant.py), to measure what it gains
     views: str = "views"  # folder of packed views in WORK
     components: int | None = None  # of the teacher's grid, where they are not the configuration's (a tutor's)
     config: str | None = None  # a JSON file, where the model is another than the recipe's

@@ -15,7 +15,7 @@ from ..data.texts import ASK
 from ..eval import evaluate
 from ..model import export
 from ..model.bitmar import FIRST_LAYERS, BitMar, load_config
-from ..model.quant import set_precision
+from ..model.quant import set_bits, set_precision
 from . import captioning, first_convolutions, mix, recipe, see, tell, text
 from .bag_of_words import bag_of_words
 from .encoder import encoder
@@ -53,7 +53,7 @@ def model_of(settings: Learning, run: Run, vocabulary: tokenizer.Tokenizer) -> B
     config = recipe.merged(config, own)
     if settings.components:
         config["vision"] = {**config["vision"], "feature_size": settings.components}
-    model = set_precision(BitMar(config), run.precision(settings.ternary))
+    model = set_bits(set_precision(BitMar(config), run.precision(settings.ternary)), settings.bits)
     if isinstance(settings, Encoder) and settings.first_convolutions:
         first = torch.load(run.checkpoint(settings.first_convolutions))["stem"]
         model.vision.stem[:FIRST_LAYERS].load_state_dict(first)

@@ -132,7 +132,7 @@ class Trainer:
         if not self.processes.first:
             return
         temporary = self.path.with_suffix(".tmp")
-        torch.save({"config": self.model.config, "ternary": self.settings.ternary, "model": self.average.state_dict(), "latent": self.model.state_dict(),
+        torch.save({"config": self.model.config, "ternary": self.settings.ternary, "bits": self.settings.bits, "model": self.average.state_dict(), "latent": self.model.state_dict(),
                     "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds}, temporary)
         os.replace(temporary, self.path)
 
