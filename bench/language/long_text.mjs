@@ -2,6 +2,7 @@
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { BitMar } from 'bitmar';
@@ -10,10 +11,10 @@ import { meansOf, offsetsOf, sampled } from './long_text_figures.mjs';
 
 const USAGE = `usage: node bench/language/long_text.mjs --text FILE [--model DIR] [--tokens N] [--samples N] [--out FILE]
 
-  --text FILE    a text of at least --tokens tokens that the model did not learn from
+  --text FILE    a text of at least --tokens tokens and at most a megabyte that the model did not learn from
   --model DIR    models/text
   --tokens N     how far to read (100000)
-  --samples N    at so many places the window is computed afresh (1000)
+  --samples N    positions at which the window is recomputed from scratch (1000)
   --out FILE     what was measured, as JSON (build/long-text.json); python -m bitmar.eval.plot draws it
 `;
 const EACH = 1000; // tokens of a mean
@@ -23,14 +24,14 @@ function argumentsOf() {
   try {
     const { values } = parseArgs({ options: { ...options, help: { type: 'boolean' } } });
     const args = {
-      model: new URL('../../models/text', import.meta.url).pathname,
-      out: new URL('../../build/long-text.json', import.meta.url).pathname,
+      model: fileURLToPath(new URL('../../models/text', import.meta.url)),
+      out: fileURLToPath(new URL('../../build/long-text.json', import.meta.url)),
       ...values,
       tokens: Number(values.tokens ?? 100_000),
       samples: Number(values.samples ?? 1000),
     };
     for (const name of ['tokens', 'samples']) if (!(Number.isInteger(args[name]) && args[name] > 0)) throw new Error(`--${name} wants a number from 1 on`);
-    if (!args.text && !args.help) throw new Error('which text?');
+    if (!args.text && !args.help) throw new Error('missing --text FILE');
     return args;
   } catch (error) {
     process.stderr.write(`${error.message}\n\n${USAGE}`);
@@ -76,7 +77,7 @@ if (args.help) {
   const all = await losses(sinking.model, text);
   if (all.tokens.length < args.tokens) throw new Error(`${args.text} has ${all.tokens.length} tokens; --tokens ${args.tokens}?`);
   const { begins, offsets } = offsetsOf(all.tokens.slice(0, args.tokens), vocabulary);
-  console.log(`${args.tokens} tokens with ${decoder.num_sinks} sinks: ${mean(all.losses.slice(0, args.tokens)).toFixed(3)} nats a token, ${Math.round(all.tokens.length / all.seconds)} tokens/s`);
+  console.log(`${args.tokens} tokens with ${decoder.num_sinks} sinks: ${mean(all.losses.slice(0, args.tokens)).toFixed(3)} nats per token, ${Math.round(all.tokens.length / all.seconds)} tokens/s`);
 
   const none = await withSinks(args.model, 0);
   const without = await losses(none.model, text);
@@ -89,7 +90,7 @@ if (args.help) {
     const from = begins.find((begin) => begin > at - sinking.rows); // BOS has a row too
     const end = begins.find((begin) => begin > at);
     const [found] = await sinking.model.score(bytes.subarray(offsets[from], offsets[at]).toString(), [bytes.subarray(offsets[at], offsets[end]).toString()]);
-    if (found.tokens[0] !== all.tokens[at]) throw new Error(`token ${at} is another one by itself`);
+    if (found.tokens[0] !== all.tokens[at]) throw new Error(`token ${at}: its text alone has another first token`);
     afresh.push({ at, afresh: -found.logProbabilities[0], kept: all.losses[at], without: without.losses[at] });
     if (process.stderr.isTTY) process.stderr.write(`\r${afresh.length} of ${args.samples} places`);
   }

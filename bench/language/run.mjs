@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { BitMar } from 'bitmar';
@@ -17,7 +18,8 @@ const USAGE = `usage: node bench/language/run.mjs --data DIR [--photos DATA] [--
   --photos DATA  a folder of photos that bitmar.eval.as_png wrote: matching of captions, and questions
   --read FILE    documents, with blank lines between them: how likely they are; may be given several times
   --text FILE    lines that the bigram scorer counts; may be given several times
-  --tasks NAMES  some of ${Object.keys(TASKS).join(', ')}, wug, matching, questions, reading (all that there are files for)
+  --tasks NAMES  some of ${Object.keys(TASKS).join(', ')}, wug, matching, questions, reading (all; those without
+                 their files are left out, and wug needs none)
   --limit N      the first N items of each
   --model DIR    another model than models/default
   --out FILE     results, an item a line (build/language.jsonl); what is there already is not computed again
@@ -44,7 +46,8 @@ function argumentsOf() {
     const tasks = values.tasks?.split(',') ?? known;
     const unknown = tasks.find((name) => !known.includes(name));
     if (unknown !== undefined) throw new Error(`there is no task ${unknown}`);
-    if (!values.help && !values.data && !values.photos && !values.read && values.tasks !== 'wug') throw new Error('which data?');
+    const needsNone = tasks.every((name) => name === 'wug');
+    if (!values.help && !needsNone && !values.data && !values.photos && !values.read) throw new Error('missing --data, --photos or --read');
     return { ...values, limit, tasks };
   } catch (error) {
     process.stderr.write(`${error.message}\n\n${USAGE}`);
@@ -133,13 +136,17 @@ async function languageTasks(model, results, args, floors) {
 async function inflection(model, results, args) {
   const byKind = new Map();
   const items = wugs().slice(0, args.limit);
-  for (const [i, { id, kind, context, choices, answer }] of items.entries()) {
+  for (const [i, { id, kind, repeated, context, choices, answer }] of items.entries()) {
     const { scores } = await results.of('wug', id, async () => ({ scores: await scoresOf(model, choices.map((choice) => [context, choice])) }));
-    for (const name of [kind, 'all']) byKind.set(name, [...(byKind.get(name) ?? []), pointsOf(scores, answer, 'sum')]);
+    const points = pointsOf(scores, answer, 'sum');
+    for (const name of [kind, 'all']) byKind.set(name, [...(byKind.get(name) ?? []), { repeated, points }]);
     progress('wug', i + 1, items.length);
   }
-  const rows = [['inflection of invented words', 'items', 'chance', 'right (95 %)']];
-  for (const [kind, points] of byKind) rows.push([kind, points.length, '50.0', `**${withInterval(mean(points), points.length)}**`]);
+  const rows = [['inflection of invented words', 'items', 'chance', 'right (95 %)', 'where the right form is new', 'where it was read before']];
+  for (const [kind, all] of byKind) {
+    const share = (wanted) => percent(mean(all.filter(({ repeated }) => repeated === wanted).map(({ points }) => points)));
+    rows.push([kind, all.length, '50.0', `**${withInterval(mean(all.map(({ points }) => points)), all.length)}**`, share(false), share(true)]);
+  }
   console.log(`${table(rows)}\n`);
 }
 
@@ -202,9 +209,9 @@ async function questions(model, results, args) {
   console.log(`${table(rows)}\n`);
 }
 
-/** How likely whole documents are, each from its beginning: what is said in bits a byte does not depend on the vocabulary. */
+/** How likely whole documents are, each from its beginning and without its end. Bits per byte can be compared between vocabularies of the same case. */
 async function reading(model, results, args) {
-  const rows = [['text', 'documents', 'tokens', 'perplexity of a token', 'bits a byte']];
+  const rows = [['text', 'documents', 'tokens', 'perplexity per token', 'bits per byte']];
   for (const file of args.read) {
     const name = basename(file);
     const documents = readFileSync(file, 'utf8').split(/\n\s*\n/).map((each) => each.trim()).filter(Boolean).slice(0, args.limit);
@@ -229,9 +236,9 @@ const args = argumentsOf();
 if (args.help) {
   process.stdout.write(USAGE);
 } else {
-  const folder = args.model ?? new URL('../../models/default', import.meta.url).pathname;
+  const folder = args.model ?? fileURLToPath(new URL('../../models/default', import.meta.url));
   const sum = createHash('sha256').update(readFileSync(`${folder}/model.safetensors`)).digest('hex');
-  const results = new Results(args.out ?? new URL('../../build/language.jsonl', import.meta.url).pathname, sum);
+  const results = new Results(args.out ?? fileURLToPath(new URL('../../build/language.jsonl', import.meta.url)), sum);
   const model = await BitMar.load(folder, { worker: false, memory: { persist: false } });
   const floors = [{ name: 'uniform', score: uniform() }];
   if (args.text) floors.push({ name: 'bigram', score: bigram(args.text.flatMap((file) => readFileSync(file, 'utf8').split('\n'))) });

@@ -1,6 +1,6 @@
 // Inflection of invented words, after the wug test (Berko 1958): does a model form plurals and tenses of words that it has never seen? Each item is a
-// context, and two ways to end it of which one has the ending that the rest of the sentence asks for. Both ways are asked for: a model that
-// likes long words, or short ones, is right half of the time.
+// context and two continuations, of which one has the form that the sentence asks for. Each of the two forms is given and each is asked for, so that a
+// preference for long words, for short ones, for words of the context, or against them gives 50 %.
 
 // Berko's words, and more that sound like English.
 const NOUNS = ['wug', 'gutch', 'kazh', 'niz', 'tull', 'lun', 'cra', 'tass', 'blick', 'dax', 'fep', 'zib', 'morp', 'plim', 'snad', 'glorp'];
@@ -14,27 +14,28 @@ const doubled = (word) => (/^[^aeiou]*[aeiou][bdgmnpt]$/.test(word) ? word + wor
 const ed = (word) => `${doubled(word)}ed`;
 const ing = (word) => `${doubled(word)}ing`;
 
-/** [what is asked for, context, ending of the sentence, right form, wrong form] of each inflection, both ways */
+/** [inflection, context, rest of the sentence, right form, wrong form, whether the context has the right form] */
 function* sentences() {
+  // A form is given and a form is asked for: each of both, so that half of the answers repeat a word of the context.
+  function* both(kind, forms, given, asked, ends) {
+    for (const [i, context] of given.entries()) {
+      for (const [j, question] of asked.entries()) yield [kind, `${context} ${question}`, ends[j], forms[j], forms[1 - j], i === j];
+    }
+  }
   for (const noun of NOUNS) {
-    yield ['plural', `this is a ${noun}. now there are two`, ' of them here.', s(noun), noun];
-    yield ['plural', `these are some ${s(noun)}. give me only one`, ', please.', noun, s(noun)];
+    yield* both('plural', [noun, s(noun)], [`this is a ${noun}.`, `these are some ${s(noun)}.`], ['give me only one', 'now there are two'], [', please.', ' of them here.']);
   }
   for (const verb of VERBS) {
-    yield ['past', `he likes to ${verb}. yesterday he`, ' all day long.', ed(verb), verb];
-    yield ['past', `yesterday he ${ed(verb)}. today he wants to`, ' again.', verb, ed(verb)];
-    yield ['third person', `i ${verb} every day. she also`, ' every day.', s(verb), verb];
-    yield ['third person', `she ${s(verb)} every day. they also`, ' every day.', verb, s(verb)];
-    yield ['progressive', `he likes to ${verb}. look, he is`, ' now.', ing(verb), verb];
-    yield ['progressive', `look, he is ${ing(verb)}. he can`, ' very well.', verb, ing(verb)];
+    yield* both('past', [verb, ed(verb)], [`he likes to ${verb}.`, `last week he ${ed(verb)}.`], ['today he wants to', 'yesterday he'], [' again.', ' all day long.']);
+    yield* both('third person', [verb, s(verb)], [`i ${verb} every day.`, `my father ${s(verb)} every day.`], ['they also', 'she also'], [' every day.', ' every day.']);
+    yield* both('progressive', [verb, ing(verb)], [`he likes to ${verb}.`, `look, he is ${ing(verb)}.`], ['i can', 'now she is'], [' very well.', ' too.']);
   }
   for (const adjective of ADJECTIVES) {
-    yield ['comparative', `this dog is ${adjective}. that dog is even`, ' than this one.', `${adjective}er`, adjective];
-    yield ['comparative', `that dog is ${adjective}er. this dog is very`, ', too.', adjective, `${adjective}er`];
+    yield* both('comparative', [adjective, `${adjective}er`], [`that dog is ${adjective}.`, `that dog is ${adjective}er.`], ['this dog is very', 'this dog is even'], [', too.', ' than that one.']);
   }
 }
 
-/** Items as of the benchmarks' files: which of two continuations, of which the first is right */
+/** Items with two continuations, of which the first is right */
 export function wugs() {
-  return [...sentences()].map(([kind, context, end, right, wrong], i) => ({ id: `wug-${i}`, kind, context, choices: [` ${right}${end}`, ` ${wrong}${end}`], answer: 0 }));
+  return [...sentences()].map(([kind, context, end, right, wrong, repeated]) => ({ id: `${context} ${right}`, kind, repeated, context, choices: [` ${right}${end}`, ` ${wrong}${end}`], answer: 0 }));
 }

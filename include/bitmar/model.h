@@ -62,8 +62,8 @@ class Model {
   // it throws passes through. Throws invalid_argument for the options, and to `on_piece` where it wants a caption, an
   // answer or an embedding of a picture from this same model.
   CaptionResult caption(const ImageView& image, const CaptionOptions& options = {}, const TokenCallback& on_piece = {});
-  // Without an image: from options.prompt and options.prefix alone. A text may go on for longer than the decoder's
-  // window; its first tokens and its last are then what the decoder still sees.
+  // Without an image: continues options.prefix, which may be empty, conditioned on options.prompt. Beyond the decoder's
+  // window it sees the text's first and last tokens.
   CaptionResult caption_text(const CaptionOptions& options, const TokenCallback& on_piece = {});
 
   // The answer to a question about an image, a word or a short phrase. The question is read in lower case with single

@@ -37,8 +37,8 @@ struct CaptionOptions {
   float top_p = 1;                            // above 0, to 1
   std::uint64_t seed = 0;                     // of sampling: the same seed gives the same caption
   bool read_memory = false;                   // let the memory speak into this caption
-  // What the text begins with, as it stands: the decoder goes on from it, and says what follows. Not with beam search;
-  // and what goes on from a text has no confidence. At most kMostRead bytes.
+  // Where the text begins: the decoder reads it as it stands and continues it. Not with beam search, and the result has
+  // no confidence. At most kMostRead bytes.
   std::string prefix = {};
 };
 
@@ -91,8 +91,9 @@ struct Score {
   double per_token = 0, per_byte = 0;
 };
 
-// Called after every token with the text that it completes: never half a character, often nothing, and
-// with beam search nothing before the end. false stops the computation. It must not call the model.
+// Called after every token, and after every few tokens of a prefix, with the text that is complete since the last call:
+// never half a character, often nothing, and with beam search nothing before the end. false stops the computation. It
+// must not call the model.
 using TokenCallback = std::function<bool(std::string_view piece)>;
 
 }  // namespace bitmar

@@ -37,7 +37,7 @@ inline constexpr const char* kUsage =
     "  --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line; - is stdin\n"
     "  --text TEXT        a text to embed or to score, as it stands: \" dog\" goes on with a word; --texts FILE: one a "
     "line\n"
-    "  --prefix TEXT      what the texts to score, or what complete says, go on from\n"
+    "  --prefix TEXT      the text before the texts to score, or the text that complete continues\n"
     "  --max-tokens N     at most this many tokens (24; of answers the model's own)\n"
     "  --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)\n"
     "  --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact\n"

@@ -217,7 +217,11 @@ void complete(const Arguments& arguments, const char* program) {
   const std::filesystem::path folder = model_folder(arguments, program);
   if (is_converted(folder)) {
     const compat::TextModel::Completion said = complete_by_converted(folder, arguments);
-    plain ? void(std::cout << said.text << "\n") : print_said(said);
+    if (plain) {
+      std::cout << said.text << "\n";
+    } else {
+      print_said(said);
+    }
     return;
   }
   for (const std::string& given : arguments.of_own_models) {
@@ -236,7 +240,11 @@ void complete(const Arguments& arguments, const char* program) {
     const Image image = decode_image(read_photo(arguments.photos[0]));
     said = engine->caption(image.view(), options, on_piece);
   }
-  plain ? void(std::cout << "\n") : print_said(said);
+  if (plain) {
+    std::cout << "\n";
+  } else {
+    print_said(said);
+  }
 }
 
 void info(const Arguments& arguments, const char* program) {
@@ -312,7 +320,7 @@ Output output_of(const std::vector<std::string>& given) {
 }  // namespace
 }  // namespace bitmar::cli
 
-// Where there is no memory for an error's last words, the program may end without them.
+// Reporting an error may itself run out of memory; the program then terminates.
 int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
   const bitmar::cli::Output output = bitmar::cli::output_of({argv + 1, argv + argc});
   try {

@@ -18,7 +18,7 @@ static_assert(kMostBeams == kMaxBeams);
 
 namespace {
 
-constexpr std::size_t kReadAtOnce = 16;  // tokens of a prefix a step: whoever waits to stop it waits no longer
+constexpr std::size_t kReadAtOnce = 16;  // prefix tokens per step(): how soon a caller can stop it
 
 class Stopwatch {
  public:

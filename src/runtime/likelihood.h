@@ -1,4 +1,4 @@
-// What is told of a text whose tokens are known to be so likely.
+// A Score from the log-probabilities of a text's tokens.
 #pragma once
 
 #include <cstddef>

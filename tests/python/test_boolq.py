@@ -1,6 +1,7 @@
-"""BoolQ by folds: what can be learned is learned, and each question is answered by a model that has not seen it."""
+"""BoolQ by folds: what can be learned is learned, and no question is answered by a model that has seen it."""
 
 import json
+import random
 import tempfile
 import unittest
 from pathlib import Path
@@ -31,8 +32,10 @@ class BoolQ(unittest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "small.toml").write_text(RECIPE)
-            rows = [{"context": f"the {thing} is {how}", "question": "is it hot", "choices": ["no", "yes"], "answer": int(how == "hot")}
-                    for thing in ("sun", "moon", "tea", "soup", "snow", "stone", "sea", "fire") for how in ("hot", "cold", "hot", "cold", "hot")]
+            rows = [{"context": f"the {thing} {i} is {how}", "question": "is it hot", "choices": ["no", "yes"], "answer": int(how == "hot")}
+                    for thing in ("sun", "moon", "tea", "soup", "snow", "stone", "sea", "fire") for i, how in enumerate(("hot", "cold", "hot", "cold", "hot"))]
+            drawn = random.Random(5)
+            unknown = [{**row, "answer": drawn.randrange(2)} for row in rows]  # nothing in the text tells
             (folder / "boolq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             (folder / "text").write_text("is it hot? no yes no yes\n" * 3)
             run(tokenizer, "--out", folder / "tokenizer.json", "--size", 280, folder / "text")
@@ -46,6 +49,8 @@ class BoolQ(unittest.TestCase):
             self.assertEqual((found["questions"], found["majority"]), (40, 0.6))
             self.assertGreater(found["right"], 0.9)
             self.assertLess(found["before"], 0.9)
+            (folder / "boolq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in unknown))
+            self.assertLess(json.loads(run(boolq, *args, "--epochs", 30, "--rate", 3e-3).splitlines()[-1])["right"], 0.75)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Plain text to learn language from: documents of many files in one folder, split by name and by hash.
 
-usage: python -m bitmar.data.corpus --out DATA [--hold TITLE...] FILE...
+usage: python -m bitmar.data.corpus --out DATA [--hold TITLE]... FILE...
 
 In FILE a blank line ends a document; in files named cap_* (captions) every line is a document. DATA receives
 
   train.txt        documents with a blank line between them, in the order of the files
   validation.txt   one document of a hundred, by the hash of its text; it is in no other file
-  TITLE.txt        the document whose first line is "Title: TITLE" or TITLE, held out for --hold
+  TITLE.txt        the documents whose first line is "Title: TITLE" or TITLE, for each --hold TITLE
   corpus.json      documents and bytes of each file
 
-No document is twice in it: those that differ by case, signs and spaces alone are one.
+Duplicates are dropped: documents that differ only in case, punctuation and spaces count as one.
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ def gather(files: list[Path], hold: list[str], out: Path) -> dict:
 
 
 def tokens_of(file: Path, tokenizer: Path, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """A file's documents as tokens [N], each with its begin and end, and the places of them that a line begins at (after the begin)."""
+    """A file's documents as tokens [N], each between BOS and EOS, and the positions where lines begin."""
     description = json.loads(tokenizer.read_text())
     if len(description["model"]["vocab"]) > 1 << 16:
         raise SystemExit(f"{tokenizer} has more than {1 << 16} tokens, which are kept in 16 bits")
     description["added_tokens"] = []  # text that reads like one is text, as the engine reads it
     library = tokenizers.Tokenizer.from_str(json.dumps(description))
     lines, first = [], []
-    for document in re.split(r"\n\n", file.read_text(encoding="utf-8").rstrip("\n")):
+    for document in file.read_text(encoding="utf-8").rstrip("\n").split("\n\n"):
         own = document.split("\n")
         first += [True] + [False] * (len(own) - 1)
         lines += [line + "\n" for line in own[:-1]] + own[-1:]
@@ -93,7 +93,7 @@ def tokens_of(file: Path, tokenizer: Path, begin: int, end: int) -> tuple[np.nda
     for i in range(0, len(lines), 65536):
         for at, encoding in enumerate(library.encode_batch(lines[i:i + 65536]), i):
             if first[at]:
-                parts.append(np.array([end, begin][count == 0:], np.uint16))
+                parts.append(np.array([end, begin] if count else [begin], np.uint16))
                 count += len(parts[-1])
             starts.append(count)
             parts.append(np.array(encoding.ids, np.uint16))
@@ -104,7 +104,7 @@ def tokens_of(file: Path, tokenizer: Path, begin: int, end: int) -> tuple[np.nda
 def main() -> None:
     parser = argparse.ArgumentParser("python -m bitmar.data.corpus", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--hold", nargs="+", default=[], metavar="TITLE", help="documents to keep apart, by what their first line holds")
+    parser.add_argument("--hold", action="append", default=[], metavar="TITLE", help="documents to keep apart, by their first line")
     parser.add_argument("files", type=Path, nargs="+")
     args = parser.parse_args()
     about = gather(args.files, args.hold, args.out)

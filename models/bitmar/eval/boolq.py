@@ -3,8 +3,8 @@
 usage: python -m bitmar.eval.boolq --model models/text --data boolq_dev.jsonl [--folds 5] [--epochs 2] [--compiled]
 
 Of each fold the model begins as it is, learns the questions of the others (which answer follows, " no" or " yes", by all its weights) and answers
-this fold's. Prints the accuracy of all questions, with Wilson's interval at 95 %, beside the answer that is right most often. The published
-figures train on BoolQ's training questions, which are three times as many.
+this fold's. Prints the accuracy of all questions, with Wilson's interval at 95 %, beside the answer that is right most often. Published
+figures are of models trained on BoolQ's 9,427 training questions; with five folds each model here learns 2,616.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def logits_of(model: BitMar, batch: list[Question], answers: list[int]) -> torch
 
 
 def learn(model: BitMar, questions: list[Question], answers: list[int], epochs: int, rate: float) -> None:
-    optimizer = torch.optim.AdamW([p for p in learned(model) if p.requires_grad], lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    parameters = learned(model)
+    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     drawn = random.Random(1)
     steps = [batch for _ in range(epochs) for batch in batches(questions, 32, drawn)]
     for i, batch in enumerate(steps):
@@ -79,7 +80,7 @@ def learn(model: BitMar, questions: list[Question], answers: list[int], epochs: 
             group["lr"] = rate * min(1.0, (i + 1) / 20) * (1 - i / len(steps))
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(logits_of(model, batch, answers), torch.tensor([q.answer for q in batch])).backward()
-        torch.nn.utils.clip_grad_norm_(learned(model), 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
 
 

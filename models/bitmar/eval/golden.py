@@ -133,7 +133,7 @@ def record(model: BitMar, sink: dict, prefix: str):
             if isinstance(layer, BitLinear):
                 y = F.linear(quant.quantize_activation(x)[0], quant.quantize_weight(layer.weight)[0])
             elif layer.int8_weights:
-                q, _ = quant.quantize_int8_rows(layer.weight.flatten(1))
+                q, _ = quant.quantize_rows(layer.weight.flatten(1))
                 y = F.conv2d(x, q.view_as(layer.weight), None, layer.stride, layer.padding)
             else:
                 q, t = quant.quantize_activation(x, (1, 2, 3))[0], quant.quantize_weight(layer.weight)[0]

@@ -69,12 +69,12 @@ def long_text(measured: dict) -> pyplot.Figure:
         axes.plot(places, measured[name], color=colour, linewidth=1.2, label=f"{label}, mean of {each} tokens")
     # Single tokens scatter too far to be drawn one by one.
     afresh = sorted(measured["afresh"], key=lambda row: row["at"])
-    groups = [afresh[i:i + 50] for i in range(0, len(afresh), 50)]
+    groups = [afresh[i:i + 50] for i in range(0, len(afresh) - 49, 50)]
     for name, mark, label in (("afresh", "o", "computed afresh"), ("kept", "x", "kept with sinks")):
         axes.plot([sum(row["at"] for row in group) / len(group) for group in groups], [sum(row[name] for row in group) / len(group) for group in groups],
-                  mark, color=GREY if name == "afresh" else "black", markersize=5, label=f"the same 50 first tokens of words, {label}")
+                  mark, color=GREY if name == "afresh" else "black", markersize=5, label=f"{label}, means of 50 word-initial tokens")
     axes.axvline(measured["rows"], color=GREY, linewidth=0.8, linestyle=":")
-    axes.set(xlabel=f"position (dotted: {measured['rows']}, where the window is full)", ylabel="nats a token", xlim=(0, measured["tokens"]))
+    axes.set(xlabel=f"position (dotted: {measured['rows']}, where the window is full)", ylabel="nats per token", xlim=(0, measured["tokens"]))
     axes.legend(frameon=False, fontsize=8, ncols=2)
     return figure
 

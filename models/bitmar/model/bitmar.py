@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from .. import earlier
 from . import ordered
-from .quant import BitConv2d, BitLinear, Layer, fake_int8_rows, int8_logits, product
+from .quant import BitConv2d, BitLinear, Layer, fake_quantized_rows, int8_logits, product
 
 DEFAULT_CONFIG = Path(__file__).with_name("default_config.json")
 FIRST_LAYERS = 7  # of the stem: five convolutions and two max pools; the others are learned with the transformer
@@ -414,7 +414,7 @@ class BitMar(Layer):
         if self.fixed_embedding is not None:
             q, scale = self.fixed_embedding
             return F.embedding(tokens, q * scale)
-        return F.embedding(tokens, fake_int8_rows(self.embedding.weight, self.precision.bits) if self.precision.ternary else self.embedding.weight)
+        return F.embedding(tokens, fake_quantized_rows(self.embedding.weight, self.precision.bits or 8) if self.precision.ternary else self.embedding.weight)
 
     def encode_text(self, tokens):
         """Prompt tokens [B, n] (BOS first, or the ask token, padded) -> states [B, n, d] and keep [B, n] (False on padding)."""

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from .. import earlier
 from .bitmar import BitMar, load_config
-from .quant import BitConv2d, BitLinear, quantize_int8_rows, quantize_weight
+from .quant import BitConv2d, BitLinear, quantize_rows, quantize_weight
 
 LIMIT = 12 << 20  # bytes of model.safetensors: what a web page may ask a visitor to download
 
@@ -54,7 +54,7 @@ def model_tensors(model: BitMar) -> dict[str, np.ndarray]:
         owner, _, leaf = name.rpartition(".")
         layer, value = layers[owner], value.detach().cpu().float()
         if leaf == "weight" and (layer is model.embedding or getattr(layer, "int8_weights", False)):
-            q, scale = quantize_int8_rows(matrix_of(value))
+            q, scale = quantize_rows(matrix_of(value))
             tensors[name], tensors[name + "_scale"] = q.numpy().astype(np.int8), scale[:, 0].contiguous().numpy()
         elif leaf == "weight" and isinstance(layer, (BitLinear, BitConv2d)):
             t, gamma = quantize_weight(matrix_of(value))

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from .bitmar import BitMar, Decoder, FeedForward, Fusion, RMSNorm, TextEncoder, rope_tables
-from .quant import EPS, BitLinear, fake_int8_rows, quantize_int8_rows, rounded_weight
+from .quant import EPS, BitLinear, fake_quantized_rows, quantize_rows, rounded_weight
 
 
 class Pass:
@@ -274,7 +274,7 @@ class _Surprise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, norm, eps, table, targets, smoothing, dtype, ternary, bits):
         q, s, inverse = norm_rounding(x, norm, eps, dtype, ternary)
-        t, scale = quantize_int8_rows(table.detach(), bits) if ternary else (table.detach(), torch.ones_like(table[:, :1]))
+        t, scale = quantize_rows(table.detach(), bits or 8) if ternary else (table.detach(), torch.ones_like(table[:, :1]))
         t, scale = t.to(dtype), scale.t().contiguous()
         y, targets, smoothing = q @ t.t(), targets[:, None], smoothing[:, None]
         loss, total = surprise(y, s, scale, targets, smoothing)
@@ -439,4 +439,4 @@ def mean_of_kept(states: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
 
 def table_of(model: BitMar) -> torch.Tensor:
     """What all tokens are embedded by"""
-    return fake_int8_rows(model.embedding.weight, model.precision.bits) if model.precision.ternary else model.embedding.weight
+    return fake_quantized_rows(model.embedding.weight, model.precision.bits or 8) if model.precision.ternary else model.embedding.weight

@@ -24,7 +24,7 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-    """How a model computes. All of its layers have the same one: see set_precision."""
+    """How a layer computes. set_precision gives all layers of a model the same one; set_bits then changes the bits of some."""
 
     products: torch.dtype = torch.float32  # what operands of matrix products are rounded to
     ternary: bool = True  # False: the same architecture in float, to price the ternary weights
@@ -83,7 +83,7 @@ def rounded_weight(w: torch.Tensor, bits: int | None) -> tuple[torch.Tensor, tor
     """Of a matrix [out, in] or convolution [out, in, h, w]: integers and their scale, one number for ternary weights, or [out] for those of so many bits"""
     if bits is None:
         return quantize_weight(w)
-    q, scale = quantize_int8_rows(w.flatten(1), bits)
+    q, scale = quantize_rows(w.flatten(1), bits)
     return q.view_as(w), scale[:, 0]
 
 
@@ -167,13 +167,15 @@ class _BitConv(torch.autograd.Function):
     def backward(ctx, grad):
         q, s, t, gamma = ctx.saved_tensors
         stride, padding = ctx.geometry
-        one, many = ctx.needs_input_grad[:2], len(gamma) > 1
+        wants_x, wants_w = ctx.needs_input_grad[:2]
+        scale_per_output = len(gamma) > 1
         def back(scaled, wanted):
             return torch.ops.aten.convolution_backward(
                 scaled.to(q.dtype), q, t, None, (stride, stride), (padding, padding), (1, 1), False, (0, 0), 1, (*wanted, False))
-        gx, gw, _ = back(grad * s, (one[0] and not many, one[1]))
-        # The product was scaled by s for the weights; the input's gradient wants gamma instead, before the sum where each output has its own.
-        if many and one[0]:
+        # This pass scales by s, which the weights need. The input needs gamma: afterwards if it is one number, before the sum over outputs, in a
+        # second pass, if each output has its own.
+        gx, gw, _ = back(grad * s, (wants_x and not scale_per_output, wants_w))
+        if scale_per_output and wants_x:
             gx = back(grad * gamma, (True, False))[0].float()
         elif gx is not None:
             gx = gx.float() * (gamma / s)
@@ -203,7 +205,7 @@ class BitConv2d(Layer):
             y = F.conv2d(q, weight, None, self.stride, self.padding) * (s * scale.view(-1, 1, 1))
         elif self.int8_weights:
             # x holds pixels - 128: already int8, no activation scale.
-            w = (fake_int8_rows(self.weight.flatten(1)) if ternary else self.weight.flatten(1)).view_as(self.weight)
+            w = (fake_quantized_rows(self.weight.flatten(1)) if ternary else self.weight.flatten(1)).view_as(self.weight)
             y = F.conv2d(x, w, None, self.stride, self.padding)
         elif ternary:
             y = _BitConv.apply(x, self.weight, self.stride, self.padding, dtype, self.precision.bits)
@@ -221,26 +223,27 @@ def round_weights(model: nn.Module) -> None:
                 layer.weight.copy_(t * gamma)
 
 
-def quantize_int8_rows(w: torch.Tensor, bits: int | None = 8) -> tuple[torch.Tensor, torch.Tensor]:
-    """Per-row int8: q [rows, n] in [-127, 127] and scale [rows, 1], row = q * scale. Of fewer bits: in [-7, 7], say."""
-    most = 2 ** ((bits or 8) - 1) - 1
+def quantize_rows(w: torch.Tensor, bits: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    """Integers q [rows, n] from -(2^(bits - 1) - 1) to 2^(bits - 1) - 1 and a scale per row [rows, 1]; row = q * scale."""
+    most = 2 ** (bits - 1) - 1
     scale = w.abs().amax(1, keepdim=True).clamp_min(EPS) / most
     return (w / scale).round().clamp(-most, most), scale
 
 
-def fake_int8_rows(w: torch.Tensor, bits: int | None = 8) -> torch.Tensor:
-    q, scale = quantize_int8_rows(w.detach(), bits)
+def fake_quantized_rows(w: torch.Tensor, bits: int = 8) -> torch.Tensor:
+    q, scale = quantize_rows(w.detach(), bits)
     return w + (q * scale - w).detach()
 
 
 def set_bits(model: nn.Module, bits: dict[str, int]) -> nn.Module:
-    """Weights of other precision than ternary, for what a hybrid would gain: from patterns of layers' names ("decoder.layers.0.*"), or
-    "embedding", to bits. Returns the model. It is a simulation: nothing exports or runs such a model."""
+    """Gives some weights another precision, to measure what a hybrid would gain. Keys are patterns of layers' names ("decoder.layers.0.*") or
+    "embedding"; values are 2 to 8 bits. Returns the model. This is a simulation: the engine cannot run such a model."""
     for pattern, each in bits.items():
         if pattern == "embedding":
             layers = [model]
         else:
-            layers = [layer for name, layer in model.named_modules() if isinstance(layer, (BitLinear, BitConv2d)) and fnmatch.fnmatchcase(name, pattern)]
+            layers = [layer for name, layer in model.named_modules()
+                      if isinstance(layer, (BitLinear, BitConv2d)) and not getattr(layer, "int8_weights", False) and fnmatch.fnmatchcase(name, pattern)]
         if not layers or not 2 <= each <= 8:
             raise SystemExit(f"bits: {pattern} = {each}: a pattern of layers' names and 2 to 8 bits are wanted")
         for layer in layers:
@@ -248,26 +251,11 @@ def set_bits(model: nn.Module, bits: dict[str, int]) -> nn.Module:
     return model
 
 
-def weight_bytes(model: nn.Module) -> int:
-    """What the weights take, stored in their precision: 2 bits where ternary, and 4 bytes a scale."""
-    total = 0
-    for layer in model.modules():
-        for name, weight in layer.named_parameters(recurse=False):
-            bits, scales = 32, 0
-            if isinstance(layer, nn.Embedding):
-                bits, scales = model.precision.bits or 8, len(weight)
-            elif name == "weight" and isinstance(layer, (BitLinear, BitConv2d)):
-                rows = layer.precision.bits if not getattr(layer, "int8_weights", False) else 8
-                bits, scales = rows or 2, len(weight) if rows else 1
-            total += weight.numel() * bits // 8 + 4 * scales
-    return total
-
-
 class _Int8Head(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w, dtype, bits):
         qx, sx = quantize_activation(x)
-        qw, sw = quantize_int8_rows(w, bits)
+        qw, sw = quantize_rows(w, bits or 8)
         qx, qw = qx.to(dtype), qw.to(dtype)
         ctx.save_for_backward(qx, sx, qw, sw)
         return F.linear(qx, qw).float() * sx * sw.t()

@@ -294,6 +294,8 @@ def read_weights(path, device="cpu", ternary=True) -> dict:
     """A checkpoint's "config" and "model". For a model that computes in float, ternary weights as the numbers that they stand for, or
     they would be others."""
     state = read_checkpoint(path, device)
+    if state.get("bits"):
+        raise SystemExit(f"{path} was trained with bits = {state['bits']}, to measure what they gain; no other stage goes on with it")
     if not ternary and state.get("ternary", True):
         model = BitMar(state["config"])
         model.load_state_dict(state["model"])

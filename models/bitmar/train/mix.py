@@ -26,7 +26,10 @@ def mix(start: dict, end: dict, share: float) -> dict:
     if shape(start["config"]) != shape(end["config"]) or start["model"].keys() != end["model"].keys():
         raise ValueError("the checkpoints are of different models")
     weights = {name: torch.lerp(value, end["model"][name], share) for name, value in start["model"].items()}
-    return {"config": end["config"], "model": weights}
+    precision = [{"ternary": each.get("ternary", True), "bits": each.get("bits") or {}} for each in (start, end)]
+    if precision[0] != precision[1]:
+        raise ValueError("the checkpoints are of different precisions")
+    return {"config": end["config"], "model": weights, **precision[0]}
 
 
 def main() -> None:

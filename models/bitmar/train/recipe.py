@@ -121,7 +121,7 @@ class Done:
         file = self.folder / f"{stage.name}.json"
         if not file.exists():
             return False
-        # A setting that there was none of then had its default.
+        # A record from before a setting existed: the setting had its default.
         now, default = self.record(kind, stage), self.record(kind, KINDS[kind](name=stage.name))
         before = {**default, **earlier.stage(json.loads(file.read_text()))}
         changed = [f"{key} = {before.get(key)!r}, now {now.get(key)!r}" for key in sorted({*before, *now}) if before.get(key) != now.get(key)]

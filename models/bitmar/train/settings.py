@@ -68,7 +68,7 @@ class Learning(Stage):
     seed: int = 0
     start: dict[str, str] = field(default_factory=dict)  # from parts of the model (comma-separated; "captioner" is all after the encoder) to checkpoints
     ternary: bool = True  # False: the same architecture in float
-    bits: dict[str, int] = field(default_factory=dict)  # of weights that are not to be ternary (set_bits in quant.py), to measure what it gains
+    bits: dict[str, int] = field(default_factory=dict)  # of weights that are not ternary, by layer (set_bits in quant.py): for measurements only
     views: str = "views"  # folder of packed views in WORK
     components: int | None = None  # of the teacher's grid, where they are not the configuration's (a tutor's)
     config: str | None = None  # a JSON file, where the model is another than the recipe's
@@ -94,8 +94,8 @@ class Text(Learning):
     views: str = ""  # none
     at_once: int = 8192  # tokens of which gradients are computed at once
     length: int = 256  # tokens of a window
-    long_length: int = 1024  # and of those of the last part of the stage,
-    long_share: float = 0.15  # which is so long
+    long_length: int = 1024  # tokens of a window in the last part of the stage
+    long_share: float = 0.15  # that part, as a share of the stage
     orthogonal: bool = True  # Muon for the decoder's matrices, where PyTorch has it
     decay: float = 0.05
     evaluate_every: int = 100  # steps; 0: never

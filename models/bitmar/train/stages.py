@@ -86,7 +86,7 @@ def tokens(settings: Tokens, run: Run) -> None:
     if settings.extend:
         tokenizer.extend(run.checkpoint(settings.extend) / "tokenizer.json", out)
         return
-    if (run.data / "train.txt").exists():  # plain text (corpus.py): nothing is asked in it
+    if (run.data / "corpus.json").exists():  # plain text (corpus.py): nothing is asked in it
         tokenizer.write(out, *tokenizer.train((run.data / "train.txt").read_text(encoding="utf-8").splitlines(), settings.size))
         return
     lines = tokenizer.lines_of([run.data, *([run.data / "text.txt"] if settings.text else [])])

@@ -28,12 +28,12 @@ class Windows:
     """Windows [length] of one part of a corpus."""
 
     def __init__(self, run: Run, part: str, config: dict):
-        self.text, self.begin = run.data / f"{part}.txt", config["bos_token_id"]
+        self.file, self.begin = run.data / f"{part}.txt", config["bos_token_id"]
         tokenizer, cache = run.checkpoint("tokenizer", "json"), run.work / f"{part}.npz"
         if run.processes.first:
-            made_of = hashlib.sha256(self.text.read_bytes() + tokenizer.read_bytes()).hexdigest()
+            made_of = hashlib.sha256(self.file.read_bytes() + tokenizer.read_bytes()).hexdigest()
             if not cache.exists() or str(np.load(cache)["made_of"]) != made_of:
-                tokens, lines = corpus.tokens_of(self.text, tokenizer, self.begin, config["eos_token_id"])
+                tokens, lines = corpus.tokens_of(self.file, tokenizer, self.begin, config["eos_token_id"])
                 np.savez(cache.with_suffix(".tmp.npz"), tokens=tokens, lines=lines, made_of=made_of)
                 os.replace(cache.with_suffix(".tmp.npz"), cache)
         run.processes.wait()
@@ -41,20 +41,20 @@ class Windows:
         self.tokens, self.lines = stored["tokens"], stored["lines"]
 
     def starts(self, length: int, epoch: int) -> np.ndarray:
-        """Of the epoch's windows, in its order: of a grid that is shifted from epoch to epoch, the lines that begin next. Within a line that is
-        longer than a window, the grid itself."""
+        """Starts of the epoch's windows, shuffled. A grid is shifted by a random offset for each epoch; a window begins at the first line in its cell,
+        or at the grid's own place if no line begins there."""
         drawn = np.random.default_rng(epoch)
         grid = np.arange(drawn.integers(length), len(self.tokens) - length, length)
         lines = np.append(self.lines, len(self.tokens))  # after the last: no line
         after = lines[np.searchsorted(lines, grid)]
-        starts = np.unique(np.where(after < grid + length, after, grid))
+        starts = np.where(after < grid + length, after, grid)
         return drawn.permutation(starts[starts + length <= len(self.tokens)])
 
     def check(self, *lengths: int) -> None:
-        """Ends the run where no epoch need have a window."""
+        """Ends the run if an epoch might have no window."""
         for length in lengths:
             if len(self.tokens) < 3 * length:
-                raise SystemExit(f"{self.text} has {len(self.tokens)} tokens, too few for windows of {length}")
+                raise SystemExit(f"{self.file} has {len(self.tokens)} tokens, too few for windows of {length}")
 
     def at(self, starts: np.ndarray, length: int) -> torch.Tensor:
         """[B, length + 1], BOS first"""
@@ -66,8 +66,8 @@ def states_of(model: BitMar, tokens: torch.Tensor) -> torch.Tensor:
     """The decoder's states [B n, d] before its last norm, of tokens [B, n], BOS first"""
     given = packed.Part(tokens.contiguous(), -1)
     begin = torch.full((1, 1), model.config["bos_token_id"], device=tokens.device)
-    text, keep = model.encode_text(begin)
-    seen = model.fuse(text, keep)[0][0]  # [1, d]
+    prompt, keep = model.encode_text(begin)
+    seen = model.fuse(prompt, keep)[0][0]  # [1, d]
     rows = torch.zeros(len(tokens), 1, dtype=torch.long, device=tokens.device)
     mask = torch.zeros(len(tokens), 1, 1, 1, device=tokens.device)
     x = packed.Rows.apply(packed.table_of(model), packed.laid_out([given]))
@@ -81,12 +81,12 @@ def surprises(model: BitMar, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def of_document(windows: Windows, targets: torch.Tensor) -> torch.Tensor:
-    """Which targets count: all but BOS, which is always after an end"""
+    """Which targets count: all but BOS, which always follows EOS"""
     return targets.flatten() != windows.begin
 
 
-class Both:
-    """Two optimisers as one: what a Trainer asks of one"""
+class Optimisers:
+    """Several optimisers behind what a Trainer needs of one"""
 
     def __init__(self, *parts: torch.optim.Optimizer):
         self.parts = parts
@@ -104,12 +104,12 @@ class Both:
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states):
-        for part, state in zip(self.parts, states):
+        for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
-def optimizer(settings: Text, model: BitMar) -> Both | None:
+def optimizer(settings: Text, model: BitMar) -> Optimisers | None:
     """None: the Trainer's own"""
     if not settings.orthogonal or not hasattr(torch.optim, "Muon"):
         return None
@@ -117,7 +117,7 @@ def optimizer(settings: Text, model: BitMar) -> Both | None:
     known = {id(weight) for weight in matrices}
     others = [weight for weight in learned(model) if id(weight) not in known]
     # Updates of Muon are scaled to the size of AdamW's, so that one rate suits both (arXiv 2502.16982).
-    return Both(torch.optim.Muon(matrices, lr=settings.rate, weight_decay=settings.decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+    return Optimisers(torch.optim.Muon(matrices, lr=settings.rate, weight_decay=settings.decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
                 torch.optim.AdamW([{"params": [w for w in others if w.ndim > 1], "weight_decay": settings.decay},
                                    {"params": [w for w in others if w.ndim == 1], "weight_decay": 0.0}], lr=settings.rate, betas=(0.9, 0.98)))
 
@@ -128,7 +128,7 @@ def learned(model: BitMar) -> list[torch.nn.Parameter]:
 
 @torch.no_grad()
 def evaluated(model: BitMar, windows: Windows, settings: Text, most: int = 64) -> dict[str, float]:
-    """Cross entropy of validation windows, nats a token; nothing where there is no window"""
+    """Cross entropy of validation windows, nats per token; nothing where there is no window"""
     starts = windows.starts(settings.length, 0)[:most]
     total, count = 0.0, 0
     for i in range(0, len(starts), 16):
@@ -149,20 +149,21 @@ def text(settings: Text, run: Run, model: BitMar, tokenizer) -> None:
         long = trainer.progress() >= 1 - settings.long_share
         length = settings.long_length if long else settings.length
         each = max(1, settings.batch // length)
-        # What a step reads depends on its number alone. Epochs have about as many windows as the grid; their last ones are left out.
+        # What a step reads depends on its number, and on when the long windows begin. An epoch ends after 0.9 of the grid's windows.
         epoch, place = divmod(trainer.step * each, max(each, int(0.9 * len(train.tokens)) // length))
         if (length, epoch) not in at:
             at = {(length, epoch): train.starts(length, epoch)}
         starts = at[length, epoch]
         rows = starts[np.arange(place, place + each) % len(starts)]
         own = rows[processes.part(len(rows))]
+        counted = int(of_document(train, train.at(rows, length)[:, 1:]).sum())  # of all processes
         trainer.optimizer.zero_grad(set_to_none=True)
         losses = [torch.zeros((), device=run.device)]
         # So many windows at once as fit the processor's caches
         for i in range(0, len(own), max(1, settings.at_once // length)):
             tokens = train.at(own[i:i + max(1, settings.at_once // length)], length).to(run.device)
             counts = of_document(train, tokens[:, 1:])
-            loss = surprises(model, tokens)[counts].sum() * processes.count / (len(rows) * length)  # processes are averaged
+            loss = surprises(model, tokens)[counts].sum() * processes.count / max(1, counted)  # gradients are averaged over processes
             loss.backward()
             losses.append(loss.detach())
         trainer.advance({"lm": torch.stack(losses).sum()})

@@ -147,9 +147,9 @@ export class BitMar {
   }
 
   /**
-   * What goes on from a text, which may be empty, and after a picture if there is one: a caption that begins in a certain way, or a story, by a
-   * model of language. The prefix is read with all its spaces; what follows begins with a space where it begins another word. The text may go on
-   * for longer than the decoder's window: its first tokens and its last are then what the model still sees.
+   * Continues a text, which may be empty, after a picture if there is one. It is for captions with a given beginning, and for models of language.
+   * The prefix is read as it stands, with its spaces; a continuation that begins another word begins with a space. Beyond the decoder's window the
+   * model sees the text's first and last tokens.
    *
    *     const { text } = await model.complete('a close up of', { image: photo });
    */

@@ -234,7 +234,7 @@ export interface CompleteOptions {
   onToken?: ((piece: string) => void) | undefined;
 }
 
-/** What goes on from a text. */
+/** The continuation of a text. */
 export interface Completion {
   /** Without the prefix; in lower case where the tokenizer reads so. */
   readonly text: string;

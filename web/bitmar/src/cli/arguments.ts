@@ -23,7 +23,7 @@ export const USAGE = `usage: bitmar caption PHOTO... [options]
   --jsonl            the same, one a line, each with its photo's path
   --list FILE        more photos, one path a line; of ask: a photo, a tab and a question a line; - is stdin
   --text TEXT        a text to embed or to score, as it stands: " dog" goes on with a word; --texts FILE: one a line
-  --prefix TEXT      what the texts to score, or what complete says, go on from
+  --prefix TEXT      the text before the texts to score, or the text that complete continues
   --max-tokens N     at most this many tokens (24; of answers the model's own)
   --beams N          beam search (1: greedy), with --length-penalty P (more: longer captions)
   --int8-kv          keep the decoder's keys and values as int8: less memory, a little less exact
