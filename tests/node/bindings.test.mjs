@@ -49,7 +49,7 @@ test('what comes back has the fields that its type says', async () => {
   const engine = await engineOf(await engineModule());
   const has = (type, value) => assert.deepEqual(Object.keys(value).sort(), fields(type), type);
   const pixels = [new Uint8Array(3 * 32 * 32).fill(90), 32, 32];
-  engine.beginPixels(...pixels, { prompt: '', maxTokens: 3, numBeams: 1, temperature: 0, topP: 1, seed: 0, readMemory: false });
+  engine.beginPixels(...pixels, { prompt: '', maxTokens: 3, numBeams: 1, temperature: 0, topP: 1, seed: 0, readMemory: false, prefix: '' });
   while (engine.step() !== null);
   has('EngineResult', engine.result());
   has('Written', engine.memoryWrite(5, null));

@@ -67,7 +67,6 @@ describe('the command line on a converted checkpoint', { skip: program ? false :
       [['ask', 'x.jpg', 'what?', '--model', MODEL], 'unsupported'],
       [['embed', '--text', 'a', '--model', MODEL], 'unsupported'],
       [['info', '--model', MODEL], 'unsupported'],
-      [['complete', '--model', path('tests/golden/tiny')], 'unsupported'],
       [['complete', 'nowhere.f32', '--model', MODEL], 'missing_file'],
       [['complete', path('README.md'), '--model', MODEL], 'invalid_argument'],
       [['complete', '--prefix', 'z'.repeat(50), '--model', MODEL], 'text_too_long'],

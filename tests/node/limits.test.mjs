@@ -75,7 +75,7 @@ describe('limits', () => {
     const refused = (call) => assert.throws(call, refusal);
     for (const threads of [1.5, 2 ** 32 + 1]) await assert.rejects(engineOf(module, TINY, { threads }), refusal);
     const engine = await engineOf(module);
-    const options = { prompt: '', maxTokens: 2, numBeams: 1, temperature: 0, topP: 1, seed: 0, readMemory: false };
+    const options = { prompt: '', maxTokens: 2, numBeams: 1, temperature: 0, topP: 1, seed: 0, readMemory: false, prefix: '' };
     const data = new Uint8Array(3 * 2 * 2);
     for (const wrong of [{ seed: -1 }, { seed: 0.5 }, { seed: 2 ** 53 }, { seed: NaN }, { maxTokens: 2.5 }, { maxTokens: 2 ** 32 + 2 }, { numBeams: 2 ** 32 + 1 }, { numBeams: NaN }]) {
       refused(() => engine.beginPixels(data, 2, 2, { ...options, ...wrong }));
