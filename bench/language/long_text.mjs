@@ -41,16 +41,16 @@ function argumentsOf() {
 
 const load = (folder) => BitMar.load(folder, { worker: false, memory: { persist: false } });
 
-/** The model with another number of sinks; the window takes their place, so that both remember equally much. */
-async function withSinks(folder, sinks) {
+/** The model without sinks; the window takes their place, so that both remember equally much. */
+async function withoutSinks(folder) {
   const own = mkdtempSync(join(tmpdir(), 'bitmar-'));
   try {
     for (const name of ['model.safetensors', 'tokenizer.json', 'preprocessor_config.json']) copyFileSync(join(folder, name), join(own, name));
     const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
-    const rows = config.decoder.num_sinks + config.decoder.window_size;
-    Object.assign(config.decoder, { num_sinks: sinks, window_size: rows - sinks });
+    const { num_sinks, window_size } = config.decoder;
+    Object.assign(config.decoder, { num_sinks: 0, window_size: num_sinks + window_size });
     writeFileSync(join(own, 'config.json'), JSON.stringify(config));
-    return { model: await load(own), rows };
+    return await load(own);
   } finally {
     rmSync(own, { recursive: true });
   }
@@ -69,34 +69,35 @@ if (args.help) {
   const vocabulary = JSON.parse(readFileSync(join(args.model, 'tokenizer.json'), 'utf8')).model.vocab;
   const written = readFileSync(args.text, 'utf8').toLowerCase(); // as the tokenizer reads it
   const { decoder } = JSON.parse(readFileSync(join(args.model, 'config.json'), 'utf8'));
-  const sinking = await withSinks(args.model, decoder.num_sinks);
+  const rows = decoder.num_sinks + decoder.window_size;
+  const sinking = await load(args.model);
   // So much of the text as has --tokens tokens: a share of it that is more than enough, then cut.
   const bytes = Buffer.from(written);
-  const guess = await losses(sinking.model, written.slice(0, 20_000));
+  const guess = await losses(sinking, written.slice(0, 20_000));
   const text = written.slice(0, Math.ceil((20_000 / guess.tokens.length) * args.tokens * 1.1));
-  const all = await losses(sinking.model, text);
+  const all = await losses(sinking, text);
   if (all.tokens.length < args.tokens) throw new Error(`${args.text} has ${all.tokens.length} tokens; --tokens ${args.tokens}?`);
   const { begins, offsets } = offsetsOf(all.tokens.slice(0, args.tokens), vocabulary);
   console.log(`${args.tokens} tokens with ${decoder.num_sinks} sinks: ${mean(all.losses.slice(0, args.tokens)).toFixed(3)} nats per token, ${Math.round(all.tokens.length / all.seconds)} tokens/s`);
 
-  const none = await withSinks(args.model, 0);
-  const without = await losses(none.model, text);
-  none.model.dispose();
+  const none = await withoutSinks(args.model);
+  const without = await losses(none, text);
+  none.dispose();
   console.log(`without sinks: ${mean(without.losses.slice(0, args.tokens)).toFixed(3)}`);
 
   // The window computed afresh, as if the text began with it: what keeping it costs.
   const afresh = [];
-  for (const at of sampled(begins.slice(0, -1), sinking.rows, args.samples)) {
-    const from = begins.find((begin) => begin > at - sinking.rows); // BOS has a row too
+  for (const at of sampled(begins.slice(0, -1), rows, args.samples)) {
+    const from = begins.find((begin) => begin > at - rows); // BOS has a row too
     const end = begins.find((begin) => begin > at);
-    const [found] = await sinking.model.score(bytes.subarray(offsets[from], offsets[at]).toString(), [bytes.subarray(offsets[at], offsets[end]).toString()]);
+    const [found] = await sinking.score(bytes.subarray(offsets[from], offsets[at]).toString(), [bytes.subarray(offsets[at], offsets[end]).toString()]);
     if (found.tokens[0] !== all.tokens[at]) throw new Error(`token ${at}: its text alone has another first token`);
     afresh.push({ at, afresh: -found.logProbabilities[0], kept: all.losses[at], without: without.losses[at] });
     if (process.stderr.isTTY) process.stderr.write(`\r${afresh.length} of ${args.samples} places`);
   }
-  sinking.model.dispose();
+  sinking.dispose();
   const by = (name) => mean(afresh.map((each) => each[name]));
   console.log(`at ${afresh.length} places: computed afresh ${by('afresh').toFixed(3)}, kept with sinks ${by('kept').toFixed(3)}, without ${by('without').toFixed(3)}`);
-  const result = { tokens: args.tokens, each: EACH, rows: sinking.rows, sinks: meansOf(all.losses.slice(0, args.tokens), EACH), without: meansOf(without.losses.slice(0, args.tokens), EACH), afresh };
+  const result = { tokens: args.tokens, each: EACH, rows, sinks: meansOf(all.losses.slice(0, args.tokens), EACH), without: meansOf(without.losses.slice(0, args.tokens), EACH), afresh };
   writeFileSync(args.out, `${JSON.stringify(result)}\n`);
 }

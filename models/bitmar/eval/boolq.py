@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from ..data.dataset import pad
 from ..data.tokenizer import Tokenizer
 from ..model import packed
 from ..model.bitmar import BitMar
@@ -63,8 +64,7 @@ def batches(questions: list[Question], size: int, shuffled: random.Random | None
 
 def logits_of(model: BitMar, batch: list[Question], answers: list[int]) -> torch.Tensor:
     """[B, 2] of the tokens of ANSWERS after each question"""
-    longest = max(len(q.tokens) for q in batch)
-    tokens = torch.tensor([q.tokens + [model.config["pad_token_id"]] * (longest - len(q.tokens)) for q in batch])
+    tokens = pad([q.tokens for q in batch], model.config["pad_token_id"])
     last = torch.tensor([len(q.tokens) - 1 for q in batch])
     states = states_of(model, tokens).unflatten(0, tokens.shape)[torch.arange(len(batch)), last]
     return int8_logits(model.decoder.norm(states), model.embedding.weight, model.precision)[:, answers]
