@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from bitmar.data import corpus, tokenizer
+from bitmar.data.morphemes import Endings
 from bitmar.data.tokenizer import Tokenizer
 from bitmar.model.bitmar import BitMar
-from bitmar.model.export import import_model
-from bitmar.model.quant import Precision, set_bits, set_precision
+from bitmar.eval import pairs
+from bitmar.model.export import export_checkpoint, import_model
+from bitmar.model.quant import Precision, fast_products, set_bits, set_precision
 from bitmar.train import __main__ as train
-from bitmar.train import recipe, text
-from bitmar.train.settings import Run
+from bitmar.train import recipe, stages, text
+from bitmar.train.settings import Run, Text
 from prepared import run, together
 
 ANIMALS = "the dog,the cat,a horse,an old goat,the sheep".split(",")
@@ -121,6 +123,75 @@ class Corpus(Corpora):
         self.assertEqual(len(lines), sum(document.count("\n") + 1 for document in self.read("train")))
 
 
+    def test_merges_are_left_out_at_random_and_the_text_stays_the_same(self):
+        run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 300, self.data / "train.txt")
+        whole, drawn = (corpus.tokens_of(self.data / "train.txt", self.folder / "tokenizer.json", 1, 2, dropout)[0] for dropout in (None, 0.3))
+        self.assertGreater(len(drawn), 1.2 * len(whole))
+        decode = Tokenizer(self.folder / "tokenizer.json").decode
+        self.assertEqual(decode(drawn), decode(whole))
+
+
+class Morphemes(Corpora):
+    def test_words_are_cut_before_endings(self):
+        text = "walk stop make quick tall cat this this never sister moth mother walked cats quickly stopped making tallest walker\n"
+        endings = Endings.of([text] * 5)
+        for word, ending in {"walked": "ed", "cats": "s", "quickly": "ly", "stopped": "ed", "making": "ing", "tallest": "est", "walker": "er", "mother": "er",  # a moth is none, but it is a word
+                             "this": "", "never": "", "sister": "", "walk": "", "wugs": "s", "wugged": "ed", "Wugging": "ing", "as": "", "é": ""}.items():
+            self.assertEqual(endings.ending(word), len(ending), word)
+        self.assertEqual(endings.pieces("The cats' wugs  walked, quickly!"), ["The cat", "s' wug", "s  walk", "ed, quick", "ly!"])
+        self.assertEqual(endings.pieces(""), [""])
+        self.assertEqual(Endings.of([text]).words, frozenset())  # seen too rarely
+        endings.write(self.folder / "words.txt")
+        self.assertEqual(Endings.read(self.folder / "words.txt").words, endings.words)
+
+    def test_no_token_reaches_across_the_beginning_of_an_ending(self):
+        (self.folder / "small.toml").write_text(RECIPE)
+        args = [self.folder / "small.toml", "--data", self.data, "--work", self.folder, "--only", "tokenizer"]
+        run(train, *args, "--set", "tokenizer.endings=true")
+        file = self.folder / "tokenizer.json"
+        endings, decode = Endings.read(corpus.endings_of(file)), Tokenizer(file).decode
+        line = "then the dog runs away from the cats, two times."
+        ids = corpus.encoder_of(file)([line, ""])
+        self.assertEqual([decode(own) for own in ids], [line, ""])
+        places = np.cumsum([len(decode([token])) for token in ids[0]])
+        self.assertLessEqual(set(np.cumsum([len(piece) for piece in endings.pieces(line)])), set(places))
+        with self.assertRaisesRegex(SystemExit, "cut before their endings"):
+            export_checkpoint(self.checkpoint(), file, self.folder / "model")
+        corpus.endings_of(file).unlink()
+        export_checkpoint(self.checkpoint(), file, self.folder / "model")
+
+    def checkpoint(self):
+        config = recipe.merged(recipe.load(str(self.folder / "small.toml")).config, {"vocab_size": 300})
+        torch.save({"config": config, "model": BitMar(config).state_dict()}, self.folder / "text.pt")
+        return self.folder / "text.pt"
+
+
+class Pairs(Corpora):
+    def test_the_likelier_text_is_chosen_as_the_model_token_by_token_does(self):
+        run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 300, self.data / "train.txt")
+        config = recipe.merged(self.config(), {"vocab_size": 300})
+        torch.manual_seed(2)
+        model = BitMar(config)
+        torch.save({"config": config, "model": model.state_dict()}, self.folder / "text.pt")
+        encode = corpus.encoder_of(self.folder / "tokenizer.json")
+        texts = [("", "the dog runs"), ("a horse sees", " the old goat away"), ("the sheep", " a"), ("", "two times, ten times")]
+        found = pairs.log_probabilities(pairs.load(self.folder / "text.pt"), encode, texts, batch=3)
+        for (context, text_after), value in zip(texts, found):
+            first, second = encode([context, text_after])
+            tokens = torch.tensor([[1, *first, *second]])
+            losses = text.surprises(set_precision(model, Precision(fast_products("cpu"))).eval(), tokens)
+            self.assertAlmostEqual(value, -float(losses[len(first):].detach().sum()), delta=0.02 * len(second))
+        items = [{"id": str(i), "term": ("agreement", "order")[i % 2], "choices": ["the dog sees", "dog the sees"], "answer": i % 2} for i in range(6)]
+        (self.folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+        rows = [json.loads(line) for line in run(pairs, "--checkpoint", self.folder / "text.pt", "--tokenizer", self.folder / "tokenizer.json", self.folder / "items.jsonl").splitlines()]
+        self.assertEqual({(row["kind"], row["items"]) for row in rows}, {("all", 6), ("agreement", 3), ("order", 3)})
+        self.assertEqual(sorted(row["right"] for row in rows), [0.0, 0.5, 1.0])  # the same pair, with either called right
+
+    def config(self):
+        (self.folder / "small.toml").write_text(RECIPE)
+        return recipe.load(str(self.folder / "small.toml")).config
+
+
 class Learning(Corpora):
     def setUp(self):
         super().setUp()
@@ -215,6 +286,16 @@ class Learning(Corpora):
             run(train, self.recipe, "--data", self.data, "--work", self.folder / "other", "--set", 'text.bits={ "nowhere.*" = 4 }')
         with self.assertRaisesRegex(SystemExit, "bits = .* is no dict"):
             run(train, self.recipe, "--data", self.data, "--work", self.folder / "other", "--set", 'text.bits={ "decoder.*" = "four" }')
+
+    def test_weights_of_other_bits_begin_as_what_the_ternary_ones_stand_for(self):
+        run(train, self.recipe, "--data", self.data, "--work", self.work, "--set", "text.steps=2")
+        settings = lambda bits: Text(start={"decoder,embedding": str(self.work / "model")}, bits=bits)
+        config = recipe.load(str(self.recipe)).config
+        made = lambda bits: stages.model_of(settings(bits), Run(self.data, self.work, config), Tokenizer(self.work / "tokenizer.json"))
+        tokens = torch.randint(3, 300, (2, 9), generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            wanted, found = (text.surprises(made(bits), tokens) for bits in ({}, {"decoder.*": 8}))
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
 
     def test_too_little_text_is_said_at_once(self):
         (self.data / "train.txt").write_text("a dog runs on the grass.\n")

@@ -18,11 +18,13 @@ import argparse
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import tokenizers
+
+from .morphemes import Endings
 
 HELD = 100  # one of so many documents is for validation
 
@@ -76,13 +78,35 @@ def gather(files: list[Path], hold: list[str], out: Path) -> dict:
     return about
 
 
-def tokens_of(file: Path, tokenizer: Path, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """A file's documents as tokens [N], each between BOS and EOS, and the positions where lines begin."""
+def endings_of(tokenizer: Path) -> Path:
+    """The file beside a tokenizer that was learned from texts cut before endings: the words that endings are known by"""
+    return tokenizer.with_suffix(".words.txt")
+
+
+def encoder_of(tokenizer: Path, dropout: float | None = None) -> Callable[[list[str]], list[list[int]]]:
+    """Texts to tokens, by the library of Hugging Face's, cut before endings first (morphemes.py) where the tokenizer was learned so.
+    dropout: the share of merges that are left out, drawn anew for each word (BPE dropout, arXiv 1910.13267)"""
     description = json.loads(tokenizer.read_text())
     if len(description["model"]["vocab"]) > 1 << 16:
         raise SystemExit(f"{tokenizer} has more than {1 << 16} tokens, which are kept in 16 bits")
     description["added_tokens"] = []  # text that reads like one is text, as the engine reads it
+    description["model"]["dropout"] = dropout
     library = tokenizers.Tokenizer.from_str(json.dumps(description))
+    endings = Endings.read(endings_of(tokenizer)) if endings_of(tokenizer).exists() else None
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        if endings is None:
+            return [encoding.ids for encoding in library.encode_batch(texts)]
+        pieces = [endings.pieces(text) for text in texts]
+        ids = iter([encoding.ids for encoding in library.encode_batch([piece for own in pieces for piece in own])])
+        return [[token for _ in own for token in next(ids)] for own in pieces]
+
+    return encode
+
+
+def tokens_of(file: Path, tokenizer: Path, begin: int, end: int, dropout: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A file's documents as tokens [N], each between BOS and EOS, and the positions where lines begin. dropout: as in encoder_of"""
+    encode = encoder_of(tokenizer, dropout)
     lines, first = [], []
     for document in file.read_text(encoding="utf-8").rstrip("\n").split("\n\n"):
         own = document.split("\n")
@@ -91,12 +115,12 @@ def tokens_of(file: Path, tokenizer: Path, begin: int, end: int) -> tuple[np.nda
     parts: list[np.ndarray] = []
     starts, count = [], 0
     for i in range(0, len(lines), 65536):
-        for at, encoding in enumerate(library.encode_batch(lines[i:i + 65536]), i):
+        for at, ids in enumerate(encode(lines[i:i + 65536]), i):
             if first[at]:
                 parts.append(np.array([end, begin] if count else [begin], np.uint16))
                 count += len(parts[-1])
             starts.append(count)
-            parts.append(np.array(encoding.ids, np.uint16))
+            parts.append(np.array(ids, np.uint16))
             count += len(parts[-1])
     return np.concatenate([*parts, np.array([end], np.uint16)]), np.array(starts)
 

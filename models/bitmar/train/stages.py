@@ -10,12 +10,13 @@ from typing import Callable
 
 import torch
 
-from ..data import prepare, shapes, tokenizer, views
+from ..data import corpus, prepare, shapes, tokenizer, views
+from ..data.morphemes import Endings
 from ..data.texts import ASK
 from ..eval import evaluate
 from ..model import export
 from ..model.bitmar import FIRST_LAYERS, BitMar, load_config
-from ..model.quant import set_bits, set_precision
+from ..model.quant import round_weights, set_bits, set_precision
 from . import captioning, first_convolutions, mix, recipe, see, tell, text
 from .bag_of_words import bag_of_words
 from .encoder import encoder
@@ -63,10 +64,14 @@ def model_of(settings: Learning, run: Run, vocabulary: tokenizer.Tokenizer) -> B
         unknown = set(parts) - {name for name, _ in model.named_children()}
         if unknown:
             raise SystemExit(f"{settings.name}: start names {', '.join(sorted(unknown))}, which the model has not")
-        state = with_new_tokens(captioning.read_weights(path, ternary=settings.ternary)["model"], config["vocab_size"])
+        checkpoint = captioning.read_weights(path, ternary=settings.ternary)
+        state = with_new_tokens(checkpoint["model"], config["vocab_size"])
         missing = model.load_state_dict({k: v for k, v in state.items() if k.split(".")[0] in parts}, strict=False)
         if missing.unexpected_keys:
             raise SystemExit(f"{path}: unexpected {missing.unexpected_keys[:3]}")
+        if checkpoint.get("ternary", True):  # where weights are not to be ternary, they begin as the numbers that the ternary ones stand for
+            for name in parts:
+                round_weights(getattr(model, name), with_bits_alone=True)
     return model.to(run.device)
 
 
@@ -87,7 +92,13 @@ def tokens(settings: Tokens, run: Run) -> None:
         tokenizer.extend(run.checkpoint(settings.extend) / "tokenizer.json", out)
         return
     if (run.data / "corpus.json").exists():  # plain text (corpus.py): nothing is asked in it
-        tokenizer.write(out, *tokenizer.train((run.data / "train.txt").read_text(encoding="utf-8").splitlines(), settings.size))
+        lines = (run.data / "train.txt").read_text(encoding="utf-8").splitlines()
+        corpus.endings_of(out).unlink(missing_ok=True)  # of a tokenizer that was here before
+        if settings.endings:
+            endings = Endings.of(lines)
+            endings.write(corpus.endings_of(out))
+            lines = (piece for line in lines for piece in endings.pieces(line))
+        tokenizer.write(out, *tokenizer.train(lines, settings.size))
         return
     lines = tokenizer.lines_of([run.data, *([run.data / "text.txt"] if settings.text else [])])
     tokenizer.write(out, *tokenizer.train(lines, settings.size), tokenizer.ADDED)

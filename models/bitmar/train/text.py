@@ -27,13 +27,15 @@ from .trainer import Trainer
 class Windows:
     """Windows [length] of one part of a corpus."""
 
-    def __init__(self, run: Run, part: str, config: dict):
+    def __init__(self, run: Run, part: str, config: dict, dropout: float = 0.0):
         self.file, self.begin = run.data / f"{part}.txt", config["bos_token_id"]
         tokenizer, cache = run.checkpoint("tokenizer", "json"), run.work / f"{part}.npz"
         if run.processes.first:
-            made_of = hashlib.sha256(self.file.read_bytes() + tokenizer.read_bytes()).hexdigest()
+            words = corpus.endings_of(tokenizer)
+            made_of = hashlib.sha256(self.file.read_bytes() + tokenizer.read_bytes() + (words.read_bytes() if words.exists() else b"")
+                                     + (str(dropout).encode() if dropout else b"")).hexdigest()
             if not cache.exists() or str(np.load(cache)["made_of"]) != made_of:
-                tokens, lines = corpus.tokens_of(self.file, tokenizer, self.begin, config["eos_token_id"])
+                tokens, lines = corpus.tokens_of(self.file, tokenizer, self.begin, config["eos_token_id"], dropout or None)
                 np.savez(cache.with_suffix(".tmp.npz"), tokens=tokens, lines=lines, made_of=made_of)
                 os.replace(cache.with_suffix(".tmp.npz"), cache)
         run.processes.wait()
@@ -141,7 +143,7 @@ def evaluated(model: BitMar, windows: Windows, settings: Text, most: int = 64) -
 
 def text(settings: Text, run: Run, model: BitMar, tokenizer) -> None:
     """One batch a step, of so many tokens; the last part of the stage by longer windows, for what is far apart."""
-    train, held = (Windows(run, part, model.config) for part in ("train", "validation"))
+    train, held = Windows(run, "train", model.config, settings.bpe_dropout), Windows(run, "validation", model.config)
     train.check(settings.length, settings.long_length)
     trainer = Trainer(settings, run, model, learned(model), settings.decay, optimizer(settings, model))
     processes, at = run.processes, {}
