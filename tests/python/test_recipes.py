@@ -31,7 +31,7 @@ def named_by(settings) -> set[str]:
 class Shipped(unittest.TestCase):
     def test_each_is_whole_and_names_only_what_is_made_before(self):
         files = sorted(recipe.FOLDER.glob("*.toml"))
-        self.assertEqual([file.stem for file in files], ["all-of-coco", "from-scratch", "go-on", "smoke", "text", "text-small"])
+        self.assertEqual([file.stem for file in files], ["all-of-coco", "from-scratch", "go-on", "smoke", "text-small", "text"])
         for file in files:
             chosen = recipe.load(str(file))
             self.assertTrue(chosen.about.endswith("."), file)
