@@ -78,21 +78,21 @@ def gather(files: list[Path], hold: list[str], out: Path) -> dict:
     return about
 
 
-def endings_of(tokenizer: Path) -> Path:
-    """The file beside a tokenizer that was learned from texts cut before endings: the words that endings are known by"""
+def words_of(tokenizer: Path) -> Path:
+    """The file beside a tokenizer that was learned from words cut before their endings: how words are cut (morphemes.py)"""
     return tokenizer.with_suffix(".words.txt")
 
 
 def encoder_of(tokenizer: Path, dropout: float | None = None) -> Callable[[list[str]], list[list[int]]]:
-    """Texts to tokens, by the library of Hugging Face's, cut before endings first (morphemes.py) where the tokenizer was learned so.
-    dropout: the share of merges that are left out, drawn anew for each word (BPE dropout, arXiv 1910.13267)"""
+    """Texts to tokens, by Hugging Face's library; words are cut before their endings first where the tokenizer was learned so.
+    dropout: the share of merges that are left out, drawn anew for each word, without a seed (BPE dropout, arXiv 1910.13267)"""
     description = json.loads(tokenizer.read_text())
     if len(description["model"]["vocab"]) > 1 << 16:
         raise SystemExit(f"{tokenizer} has more than {1 << 16} tokens, which are kept in 16 bits")
     description["added_tokens"] = []  # text that reads like one is text, as the engine reads it
     description["model"]["dropout"] = dropout
     library = tokenizers.Tokenizer.from_str(json.dumps(description))
-    endings = Endings.read(endings_of(tokenizer)) if endings_of(tokenizer).exists() else None
+    endings = Endings.read(words_of(tokenizer)) if words_of(tokenizer).exists() else None
 
     def encode(texts: list[str]) -> list[list[int]]:
         if endings is None:

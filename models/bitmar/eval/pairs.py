@@ -3,9 +3,12 @@
 usage: python -m bitmar.eval.pairs --checkpoint WORK/text.pt --tokenizer WORK/tokenizer.json FILE.jsonl...
 
 A line of FILE is an item: choices, the number of the right one (answer), and perhaps a context before them, the kind it is of (kind, or BLiMP's
-term), and whether the context has the right form already (repeated, as in bench/language/wug.mjs). The model chooses by the sum of
-log-probabilities. Prints a line of JSON for each file and for each kind in it: items, the share that is right, and Wilson's interval at 95 %.
-bench/language does the same by the engine.
+term), and whether the context has the right form already (repeated). These are BLiMP's items and those of bench/language/wug.mjs:
+
+  node -e "import('./bench/language/wug.mjs').then(({ wugs }) => wugs().forEach((item) => console.log(JSON.stringify(item))))" > wug.jsonl
+
+The model chooses by the sum of log-probabilities; of n choices that are equally likely each counts 1 / n. Prints a line of JSON for each file and
+for each kind in it: items, the share that is right, and Wilson's interval at 95 %. For what the engine reads, bench/language does the same.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ import torch
 
 from ..data import corpus
 from ..data.dataset import pad
+from ..data.tokenizer import Tokenizer
 from ..model.bitmar import BitMar
 from ..model.export import read_checkpoint
-from ..model.quant import Precision, fast_products, set_bits, set_precision
+from ..model.quant import Precision, set_bits, set_precision
 from ..train.text import surprises
 from .boolq import wilson
 
@@ -32,7 +36,7 @@ def load(path: Path) -> BitMar:
     checkpoint = read_checkpoint(path)
     model = BitMar(checkpoint["config"])
     model.load_state_dict(checkpoint["model"])
-    return set_bits(set_precision(model, Precision(fast_products("cpu"), checkpoint.get("ternary", True))), checkpoint.get("bits", {})).eval()
+    return set_bits(set_precision(model, Precision(ternary=checkpoint.get("ternary", True))), checkpoint.get("bits", {})).eval()
 
 
 @torch.no_grad()
@@ -52,13 +56,13 @@ def log_probabilities(model: BitMar, encode, texts: Sequence[tuple[str, str]], b
     return out
 
 
-def right(model: BitMar, encode, items: list[dict]) -> list[bool]:
-    """For each item, whether its right choice is the likeliest"""
+def right(model: BitMar, encode, items: list[dict]) -> list[float]:
+    """For each item 1 where its right choice is the likeliest, 1 / n where n are, and 0"""
     values = iter(log_probabilities(model, encode, [(item.get("context", ""), choice) for item in items for choice in item["choices"]]))
     out = []
     for item in items:
         own = [next(values) for _ in item["choices"]]
-        out.append(own[item["answer"]] == max(own))
+        out.append((own[item["answer"]] == max(own)) / own.count(max(own)))
     return out
 
 
@@ -71,9 +75,14 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model, encode = load(args.checkpoint), corpus.encoder_of(args.tokenizer)
+    tokens = len(Tokenizer(args.tokenizer).tokens)
+    if tokens != model.config["vocab_size"]:
+        raise SystemExit(f"{args.tokenizer} has {tokens} tokens, the model {model.config['vocab_size']}")
     for file in args.files:
-        items = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        groups: dict[str, list[bool]] = defaultdict(list)
+        items = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+        if any("question" in item or "context_options" in item for item in items):
+            raise SystemExit(f"{file} has questions, whose form is bench/language's")
+        groups: dict[str, list[float]] = defaultdict(list)
         for item, good in zip(items, right(model, encode, items)):
             groups["all"].append(good)
             groups[item.get("kind") or item.get("term", "")].append(good)

@@ -214,11 +214,12 @@ class BitConv2d(Layer):
         return y * self.affine_scale[:, None, None] + self.affine_bias[:, None, None]
 
 
-def round_weights(model: nn.Module, *, with_bits_alone=False) -> None:
-    """Ternary layers' weights become gamma * t, what they are multiplied with; with_bits_alone: those of layers that are given other bits."""
+def round_weights(model: nn.Module, *, only_other_bits=False) -> None:
+    """Ternary layers' weights become gamma * t, what they are multiplied with. For weights that quantise to t, and once: a second time makes them
+    smaller. only_other_bits: those of layers that set_bits changed; all others stay as they are."""
     with torch.no_grad():
         for layer in model.modules():
-            if with_bits_alone and getattr(layer, "precision", Precision()).bits is None:
+            if only_other_bits and getattr(layer, "precision", Precision()).bits is None:
                 continue
             if isinstance(layer, BitLinear) or isinstance(layer, BitConv2d) and not layer.int8_weights:
                 t, gamma = quantize_weight(layer.weight)

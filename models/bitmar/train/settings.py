@@ -96,7 +96,7 @@ class Text(Learning):
     length: int = 256  # tokens of a window
     long_length: int = 1024  # tokens of a window in the last part of the stage
     long_share: float = 0.15  # that part, as a share of the stage
-    bpe_dropout: float = 0.0  # share of merges that are left out when the text is encoded: drawn once, so every epoch reads the same tokens
+    bpe_dropout: float = 0.0  # share of merges that are left out when the text is encoded: drawn once and without a seed, so every epoch reads the same tokens
     orthogonal: bool = True  # Muon for the decoder's matrices, where PyTorch has it
     decay: float = 0.05
     evaluate_every: int = 100  # steps; 0: never
@@ -188,7 +188,7 @@ class Tokens(Stage):
     size: int = 4096
     extend: str | None = None
     text: bool = True  # learned from the data's lines without photos too
-    endings: bool = False  # of plain text: no token reaches across the beginning of an ending (data/morphemes.py). The engine cannot read such a tokenizer
+    endings: bool = False  # of plain text: words are cut before their endings first (data/morphemes.py), which the engine does not do
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,13 @@ def model_of(settings: Learning, run: Run, vocabulary: tokenizer.Tokenizer) -> B
     config = recipe.merged(config, own)
     if settings.components:
         config["vision"] = {**config["vision"], "feature_size": settings.components}
+    if settings.bits and not settings.ternary:
+        raise SystemExit(f"{settings.name}: bits are of a model that is not in float")
     model = set_bits(set_precision(BitMar(config), run.precision(settings.ternary)), settings.bits)
     if isinstance(settings, Encoder) and settings.first_convolutions:
         first = torch.load(run.checkpoint(settings.first_convolutions))["stem"]
         model.vision.stem[:FIRST_LAYERS].load_state_dict(first)
+        round_weights(model.vision.stem[:FIRST_LAYERS], only_other_bits=True)
     for names, source in settings.start.items():
         path = run.checkpoint(source)
         parts = [part for name in names.split(",") for part in (CAPTIONER if name == "captioner" else (name,))]
@@ -70,8 +73,8 @@ def model_of(settings: Learning, run: Run, vocabulary: tokenizer.Tokenizer) -> B
         if missing.unexpected_keys:
             raise SystemExit(f"{path}: unexpected {missing.unexpected_keys[:3]}")
         if checkpoint.get("ternary", True):  # where weights are not to be ternary, they begin as the numbers that the ternary ones stand for
-            for name in parts:
-                round_weights(getattr(model, name), with_bits_alone=True)
+            for name in set(parts):
+                round_weights(getattr(model, name), only_other_bits=True)
     return model.to(run.device)
 
 
@@ -88,15 +91,18 @@ def photos(settings: Photos, run: Run) -> None:
 
 def tokens(settings: Tokens, run: Run) -> None:
     out = run.work / "tokenizer.json"
+    plain = (run.data / "corpus.json").exists()  # text (corpus.py): nothing is asked in it
+    if settings.endings and (settings.extend or not plain):
+        raise SystemExit(f"{settings.name}: endings is for a tokenizer that is learned from plain text")
+    corpus.words_of(out).unlink(missing_ok=True)  # of a tokenizer that was here before
     if settings.extend:
         tokenizer.extend(run.checkpoint(settings.extend) / "tokenizer.json", out)
         return
-    if (run.data / "corpus.json").exists():  # plain text (corpus.py): nothing is asked in it
+    if plain:
         lines = (run.data / "train.txt").read_text(encoding="utf-8").splitlines()
-        corpus.endings_of(out).unlink(missing_ok=True)  # of a tokenizer that was here before
         if settings.endings:
             endings = Endings.of(lines)
-            endings.write(corpus.endings_of(out))
+            endings.write(corpus.words_of(out))
             lines = (piece for line in lines for piece in endings.pieces(line))
         tokenizer.write(out, *tokenizer.train(lines, settings.size))
         return

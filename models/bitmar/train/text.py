@@ -31,7 +31,7 @@ class Windows:
         self.file, self.begin = run.data / f"{part}.txt", config["bos_token_id"]
         tokenizer, cache = run.checkpoint("tokenizer", "json"), run.work / f"{part}.npz"
         if run.processes.first:
-            words = corpus.endings_of(tokenizer)
+            words = corpus.words_of(tokenizer)
             made_of = hashlib.sha256(self.file.read_bytes() + tokenizer.read_bytes() + (words.read_bytes() if words.exists() else b"")
                                      + (str(dropout).encode() if dropout else b"")).hexdigest()
             if not cache.exists() or str(np.load(cache)["made_of"]) != made_of:
@@ -41,6 +41,7 @@ class Windows:
         run.processes.wait()
         stored = np.load(cache)
         self.tokens, self.lines = stored["tokens"], stored["lines"]
+        self.tokens_per_byte = float((self.tokens != self.begin).sum()) / self.file.stat().st_size
 
     def starts(self, length: int, epoch: int) -> np.ndarray:
         """Starts of the epoch's windows, shuffled. A grid is shifted by a random offset for each epoch; a window begins at the first line in its cell,
@@ -130,7 +131,8 @@ def learned(model: BitMar) -> list[torch.nn.Parameter]:
 
 @torch.no_grad()
 def evaluated(model: BitMar, windows: Windows, settings: Text, most: int = 64) -> dict[str, float]:
-    """Cross entropy of validation windows, nats per token; nothing where there is no window"""
+    """Cross entropy of validation windows, nats per token; as bits per byte of the text it can be compared between tokenizers. Nothing where there
+    is no window"""
     starts = windows.starts(settings.length, 0)[:most]
     total, count = 0.0, 0
     for i in range(0, len(starts), 16):
@@ -138,11 +140,16 @@ def evaluated(model: BitMar, windows: Windows, settings: Text, most: int = 64) -
         counts = of_document(windows, tokens[:, 1:])
         total += float(surprises(model, tokens)[counts].sum())
         count += int(counts.sum())
-    return {"val_lm": round(total / count, 4), "val_perplexity": round(math.exp(total / count), 2)} if count else {}
+    if not count:
+        return {}
+    return {"val_lm": round(total / count, 4), "val_perplexity": round(math.exp(total / count), 2),
+            "val_bits_per_byte": round(total / count / math.log(2) * windows.tokens_per_byte, 4)}
 
 
 def text(settings: Text, run: Run, model: BitMar, tokenizer) -> None:
     """One batch a step, of so many tokens; the last part of the stage by longer windows, for what is far apart."""
+    if not 0 <= settings.bpe_dropout < 1:
+        raise SystemExit(f"{settings.name}: bpe_dropout = {settings.bpe_dropout} is no share of merges")
     train, held = Windows(run, "train", model.config, settings.bpe_dropout), Windows(run, "validation", model.config)
     train.check(settings.length, settings.long_length)
     trainer = Trainer(settings, run, model, learned(model), settings.decay, optimizer(settings, model))
