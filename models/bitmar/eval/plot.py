@@ -75,7 +75,7 @@ def long_text(measured: dict) -> pyplot.Figure:
                   mark, color=GREY if name == "afresh" else "black", markersize=5, label=f"{label}, means of 50 word-initial tokens")
     axes.axvline(measured["rows"], color=GREY, linewidth=0.8, linestyle=":")
     axes.set(xlabel=f"position (dotted: {measured['rows']}, where the window is full)", ylabel="nats per token", xlim=(0, measured["tokens"]))
-    axes.legend(frameon=False, fontsize=8, ncols=2)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))  # above: points are anywhere
     return figure
 
 
