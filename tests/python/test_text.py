@@ -79,6 +79,11 @@ class Corpora(unittest.TestCase):
         self.data = self.folder / "data"
         self.about = corpus.gather([self.folder / "stories.txt", self.folder / "cap_photos.txt"], ["The Long One"], self.data)
 
+    def config(self, vocabulary: int) -> dict:
+        """Of the recipe's model, with so many tokens"""
+        (self.folder / "small.toml").write_text(RECIPE)
+        return recipe.merged(recipe.load(str(self.folder / "small.toml")).config, {"vocab_size": vocabulary})
+
 
 class Corpus(Corpora):
     def read(self, name):
@@ -122,7 +127,6 @@ class Corpus(Corpora):
             before = tokens[line - 1]
             self.assertTrue(before == 1 or ours.decode([before]).endswith("\n"), line)
         self.assertEqual(len(lines), sum(document.count("\n") + 1 for document in self.read("train")))
-
 
     def test_merges_are_left_out_at_random_and_the_text_stays_the_same(self):
         run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 300, self.data / "train.txt")
@@ -184,7 +188,7 @@ class Morphemes(Corpora):
             stages.tokens(Tokens(name="tokenizer", endings=True), Run(self.data, self.folder, {}))
 
     def checkpoint(self):
-        config = recipe.merged(recipe.load(str(self.folder / "small.toml")).config, {"vocab_size": 300})
+        config = self.config(300)
         torch.save({"config": config, "model": BitMar(config).state_dict()}, self.folder / "text.pt")
         return self.folder / "text.pt"
 
@@ -192,7 +196,7 @@ class Morphemes(Corpora):
 class Pairs(Corpora):
     def test_the_likelier_text_is_chosen_as_the_model_token_by_token_does(self):
         run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 300, self.data / "train.txt")
-        config = recipe.merged(self.config(), {"vocab_size": len(Tokenizer(self.folder / "tokenizer.json").tokens)})
+        config = self.config(len(Tokenizer(self.folder / "tokenizer.json").tokens))
         torch.manual_seed(2)
         model = BitMar(config)
         torch.save({"config": config, "model": model.state_dict()}, self.folder / "text.pt")
@@ -217,16 +221,12 @@ class Pairs(Corpora):
             run(pairs, "--checkpoint", self.folder / "text.pt", "--tokenizer", MODELS / "text/tokenizer.json", self.folder / "items.jsonl")
 
     def test_a_checkpoint_computes_as_it_was_trained(self):
-        config = recipe.merged(self.config(), {"vocab_size": 300})
+        config = self.config(300)
         model = BitMar(config)
         for about in ({}, {"ternary": False}, {"bits": {"decoder.*": 4}}):
             torch.save({"config": config, "model": model.state_dict(), **about}, self.folder / "text.pt")
             precision = pairs.load(self.folder / "text.pt").decoder.layers[0].attention.q_proj.precision
             self.assertEqual((precision.ternary, precision.bits), (about.get("ternary", True), 4 if "bits" in about else None))
-
-    def config(self):
-        (self.folder / "small.toml").write_text(RECIPE)
-        return recipe.load(str(self.folder / "small.toml")).config
 
 
 class Learning(Corpora):
@@ -261,7 +261,7 @@ class Learning(Corpora):
         self.assertEqual(batch[2, 1:].tolist(), windows.tokens[starts[2]:starts[2] + 16].tolist())
 
     def test_the_loss_is_that_of_the_model_token_by_token(self):
-        config = recipe.merged(recipe.load(str(self.recipe)).config, {"vocab_size": 300})
+        config = self.config(300)
         for ternary, bits in ((True, {}), (False, {}), (True, {"decoder.layers.0.*": 8, "decoder.*.ffn.*": 4, "embedding": 4})):
             torch.manual_seed(3)
             model = set_bits(set_precision(BitMar(config), Precision(ternary=ternary)), bits)
