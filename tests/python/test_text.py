@@ -3,11 +3,12 @@
 import json
 import tempfile
 import unittest
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
-from bitmar.data import corpus, tokenizer
+from bitmar.data import corpus, merges, tokenizer
 from bitmar.data.morphemes import Endings
 from bitmar.data.tokenizer import Tokenizer
 from bitmar.model.bitmar import BitMar
@@ -144,19 +145,50 @@ class Morphemes(Corpora):
         (self.folder / "small.toml").write_text(RECIPE)
         self.args = [self.folder / "small.toml", "--data", self.data, "--work", self.folder, "--only", "tokenizer"]
 
-    def test_words_are_cut_before_endings(self):
-        words = "walk stop make quick tall cat box wish horse aft this never sister walked cats quickly stopped making tallest boxes wishes horses makes"
+    def test_endings_of_words(self):
+        words = "walk stop make quick tall cat box wish horse aft this never sister walked cats quickly stopped making tallest boxes wishes horses makes use uses"
         endings = Endings.of([words] * 5 + ["after after"] * 60)
         for word, ending in {"walked": "ed", "cats": "s", "quickly": "ly", "stopped": "ed", "making": "ing", "tallest": "est", "boxes": "es", "wishes": "es",
-                             "horses": "s", "makes": "s", "after": "", "this": "", "never": "", "sister": "", "walk": "",
+                             "horses": "s", "makes": "s", "uses": "s", "after": "", "this": "", "never": "", "sister": "", "walk": "",
                              # and words that it never saw
                              "wugs": "s", "wugged": "ed", "Wugging": "ing", "gutches": "es", "nizes": "es", "tass": "", "his": "", "gling": "", "as": "", "\u00e9": ""}.items():
             self.assertEqual(endings.ending(word), len(ending), word)
-        self.assertEqual(endings.pieces("The cats' wugs  walked, quickly!"), ["The cat", "s' wug", "s  walk", "ed, quick", "ly!"])
-        self.assertEqual(endings.pieces(""), [""])
         self.assertEqual(Endings.of([words] * 4).table, {})  # seen too rarely
-        endings.write(self.folder / "words.txt")
-        self.assertEqual(Endings.read(self.folder / "words.txt").table, endings.table)
+
+    def test_pairs_that_meet_where_an_ending_begins_count_against_a_merge(self):
+        #       c a t|s        c a t          s o          a s
+        pieces = {("cats", 3): 2, ("cat", 0): 2, ("so", 0): 3, ("tsts", 0): 9}
+        # ts: 18 - 15 * 2 < 0. st: 9, which is all of tsts there is; at and ca: 4 each; so: 3
+        self.assertEqual(merges.learn(pieces, 9), [("s", "t"), ("st", "s"), ("t", "sts"), ("a", "t"), ("c", "at"), ("s", "o")])
+        self.assertEqual(merges.learn(pieces, 1), [("s", "t")])
+        self.assertEqual(merges.learn(pieces, 9, penalty=-1)[0], ("t", "s"))  # as if nothing were an ending
+        self.assertEqual(merges.learn({("ab", 0): 1}, 9), [])
+
+    def test_scores_are_as_if_counted_anew_for_every_merge(self):
+        drawn = np.random.default_rng(5)
+        pieces = {}
+        for _ in range(60):
+            letters = "".join(drawn.choice(list("ab"), drawn.integers(1, 12)))
+            pieces[letters, int(drawn.integers(len(letters)))] = int(drawn.integers(1, 9))
+        cut, expected = [(list(letters), place, times) for (letters, place), times in pieces.items()], []
+        while len(expected) < 60:
+            scores = Counter()
+            for symbols, place, times in cut:
+                ends = np.cumsum([len(symbol) for symbol in symbols])
+                for end, pair in zip(ends, zip(symbols, symbols[1:])):
+                    scores[pair] += -3 * times if end == place else times
+            pair = min(scores, key=lambda pair: (-scores[pair], pair), default=None)
+            if pair is None or scores[pair] < 2:
+                break
+            expected.append(pair)
+            for symbols, _, _ in cut:
+                at = 0
+                while at + 1 < len(symbols):
+                    if (symbols[at], symbols[at + 1]) == pair:
+                        symbols[at:at + 2] = ["".join(pair)]
+                    at += 1
+        self.assertGreater(len(expected), 30)
+        self.assertEqual(merges.learn(pieces, 60, penalty=3), expected)
 
     def test_no_token_reaches_across_the_beginning_of_an_ending(self):
         file, line = self.folder / "tokenizer.json", "he walked after boxes, and walks."
@@ -164,33 +196,40 @@ class Morphemes(Corpora):
         for endings in ("false", "true"):
             run(train, *self.args, "--set", f"tokenizer.endings={endings}")
             (self.folder / "done/tokenizer.json").unlink()
-            decode = Tokenizer(file).decode
-            ids = corpus.encoder_of(file)([line, ""])
-            self.assertEqual([decode(own) for own in ids], [line, ""])
-            places = set(np.cumsum([len(decode([token])) for token in ids[0]]))
-            cuts = {len("he walk"), len("he walked after box"), len(line) - 2}
-            crossing[endings] = cuts - places, " walked" in map(decode, ([token] for token in range(3, len(Tokenizer(file).tokens))))
+            own = Tokenizer(file)
+            ids = corpus.encoder_of(file)([line])[0]
+            self.assertEqual((own.decode(ids), own.encode(line)), (line, ids))  # by both: nothing but BPE
+            places = set(np.cumsum([len(own.decode([token])) for token in ids]))
+            crossing[endings] = {len("he walk"), len("he walked after box"), len(line) - 2} - places, " walked" in map(own.decode, zip(range(3, len(own.tokens))))
         self.assertEqual(crossing["true"], (set(), False))
         self.assertTrue(all(crossing["false"]))
 
-    def test_such_a_tokenizer_is_known_by_the_words_beside_it(self):
-        file = self.folder / "tokenizer.json"
-        run(train, *self.args, "--set", "tokenizer.endings=true")
-        with self.assertRaisesRegex(SystemExit, "cut before their endings"):
-            export_checkpoint(self.checkpoint(), file, self.folder / "model")
-        (self.folder / "done/tokenizer.json").unlink()
-        run(train, *self.args)
-        export_checkpoint(self.checkpoint(), file, self.folder / "model")
-        (self.folder / "done/tokenizer.json").unlink()
-        (self.data / "corpus.json").unlink()
-        (self.data / "photos.jsonl").write_text("")
-        with self.assertRaisesRegex(SystemExit, "endings is for a tokenizer that is learned from plain text"):
-            stages.tokens(Tokens(name="tokenizer", endings=True), Run(self.data, self.folder, {}))
+    def test_endings_are_for_a_tokenizer_that_is_learned(self):
+        with self.assertRaisesRegex(SystemExit, "endings is for a tokenizer that is learned"):
+            stages.tokens(Tokens(name="tokenizer", endings=True, extend="shipped"), Run(self.data, self.folder, {}))
+        run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 280, "--endings", self.data / "train.txt")
+        self.assertNotIn("walked", Tokenizer(self.folder / "tokenizer.json").vocabulary)
 
-    def checkpoint(self):
+
+class AnotherVocabulary(Corpora):
+    def test_tokens_of_both_keep_their_rows_and_others_begin_as_the_mean_of_their_parts(self):
+        run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 300, self.data / "train.txt")
         config = self.config(300)
+        torch.manual_seed(3)
         torch.save({"config": config, "model": BitMar(config).state_dict()}, self.folder / "text.pt")
-        return self.folder / "text.pt"
+        export_checkpoint(self.folder / "text.pt", self.folder / "tokenizer.json", self.folder / "before")
+        before, rows = Tokenizer(self.folder / "before/tokenizer.json"), import_model(self.folder / "before").embedding.weight
+        tokenizer.write(self.folder / "tokenizer.json", *tokenizer.train(["xyz xyz goat"] * 9, 264))
+        after = Tokenizer(self.folder / "tokenizer.json")
+        settings = Text("text", start={"decoder,embedding": f"{self.folder}/before"})
+        started = stages.model_of(settings, Run(self.data, self.folder, {**config, "vocab_size": 264}), after).embedding.weight
+        kept, new = ([token for token in after.vocabulary if (token in before.vocabulary) == known] for known in (True, False))
+        self.assertGreater(len(kept), 250)
+        for token in kept:
+            torch.testing.assert_close(started[after.vocabulary[token]], rows[before.vocabulary[token]], rtol=0, atol=0)
+        self.assertIn("xyz", new)
+        for token in new:
+            torch.testing.assert_close(started[after.vocabulary[token]], rows[before.encode(after.decode([after.vocabulary[token]]))].mean(0))
 
 
 class Pairs(Corpora):
@@ -316,9 +355,6 @@ class Learning(Corpora):
         drawn = text.Windows(Run(self.data, self.work, {}), "train", {"bos_token_id": 1, "eos_token_id": 2}, 0.5)
         self.assertGreater(len(drawn.tokens), 1.2 * before)
         self.assertEqual(len(windows().tokens), before)
-        corpus.words_of(self.work / "tokenizer.json").write_text("run|s\n")
-        self.assertGreater(len(windows().tokens), before)
-        corpus.words_of(self.work / "tokenizer.json").unlink()
         (self.data / "train.txt").write_text("a dog runs\n")
         self.assertLess(len(windows().tokens), 12)
 

@@ -24,8 +24,6 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from .morphemes import Endings
-
 HELD = 100  # one of so many documents is for validation
 
 
@@ -78,13 +76,8 @@ def gather(files: list[Path], hold: list[str], out: Path) -> dict:
     return about
 
 
-def words_of(tokenizer: Path) -> Path:
-    """The file beside a tokenizer that was learned from words cut before their endings: how words are cut (morphemes.py)"""
-    return tokenizer.with_suffix(".words.txt")
-
-
 def encoder_of(tokenizer: Path, dropout: float | None = None) -> Callable[[list[str]], list[list[int]]]:
-    """Texts to tokens, by Hugging Face's library; words are cut before their endings first where the tokenizer was learned so.
+    """Texts to tokens, by Hugging Face's library.
     dropout: the share of merges that are left out, drawn anew for each word, without a seed (BPE dropout, arXiv 1910.13267)"""
     description = json.loads(tokenizer.read_text())
     if len(description["model"]["vocab"]) > 1 << 16:
@@ -92,16 +85,7 @@ def encoder_of(tokenizer: Path, dropout: float | None = None) -> Callable[[list[
     description["added_tokens"] = []  # text that reads like one is text, as the engine reads it
     description["model"]["dropout"] = dropout
     library = tokenizers.Tokenizer.from_str(json.dumps(description))
-    endings = Endings.read(words_of(tokenizer)) if words_of(tokenizer).exists() else None
-
-    def encode(texts: list[str]) -> list[list[int]]:
-        if endings is None:
-            return [encoding.ids for encoding in library.encode_batch(texts)]
-        pieces = [endings.pieces(text) for text in texts]
-        ids = iter([encoding.ids for encoding in library.encode_batch([piece for own in pieces for piece in own])])
-        return [[token for _ in own for token in next(ids)] for own in pieces]
-
-    return encode
+    return lambda texts: [encoding.ids for encoding in library.encode_batch(texts)]
 
 
 def tokens_of(file: Path, tokenizer: Path, begin: int, end: int, dropout: float | None = None) -> tuple[np.ndarray, np.ndarray]:

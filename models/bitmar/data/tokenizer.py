@@ -1,6 +1,6 @@
 """Byte-level BPE (Sennrich et al. 2016, bytes as in GPT-2), written as a Hugging Face tokenizer.json.
 
-usage: python -m bitmar.data.tokenizer --out tokenizer.json --size 4096 TEXT_OR_DATA...
+usage: python -m bitmar.data.tokenizer --out tokenizer.json --size 4096 [--endings] TEXT_OR_DATA...
        python -m bitmar.data.tokenizer --out tokenizer.json --gpt2 FOLDER   (GPT-2's vocab.json and merges.txt, 50,257 tokens)
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import Iterable, Sequence
@@ -16,6 +17,8 @@ import regex
 import tokenizers
 
 from .dataset import clean_caption, load_rows
+from .merges import learn
+from .morphemes import WORD, Endings
 from .texts import ADDED
 
 SPECIAL = ["<pad>", "<bos>", "<eos>"]
@@ -33,8 +36,12 @@ def byte_alphabet() -> dict[int, str]:
 BYTES = byte_alphabet()
 
 
+def letters_of(piece: str) -> str:
+    return "".join(BYTES[b] for b in piece.encode())
+
+
 def split(text: str) -> list[str]:
-    return ["".join(BYTES[b] for b in piece.encode()) for piece in PATTERN.findall(text)]
+    return list(map(letters_of, PATTERN.findall(text)))
 
 
 def train(lines: Iterable[str], size: int) -> tuple[list[str], list[tuple[str, str]]]:
@@ -47,6 +54,19 @@ def train(lines: Iterable[str], size: int) -> tuple[list[str], list[tuple[str, s
         vocab_size=size, min_frequency=2, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False))
     model = json.loads(learner.to_str())["model"]
     return sorted(model["vocab"], key=model["vocab"].get), [pair_of(merge) for merge in model["merges"]]
+
+
+def train_on_endings(lines: Sequence[str], size: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """The same, but endings of words are kept apart: merges.py, morphemes.py"""
+    endings = Endings.of(lines)
+    pieces: Counter[tuple[str, int]] = Counter()
+    for piece, times in Counter(piece for line in lines for piece in PATTERN.findall(line.lower())).items():
+        letters, word = letters_of(piece), piece.removeprefix(" ")
+        length = endings.ending(word) if WORD.fullmatch(word) else 0
+        pieces[letters, len(letters) - length if length else 0] += times
+    alphabet = [*SPECIAL, *sorted(BYTES.values())]
+    pairs = learn(pieces, size - len(alphabet))
+    return list(dict.fromkeys([*alphabet, *map("".join, pairs)])), pairs
 
 
 def pair_of(merge: str | list[str]) -> tuple[str, str]:
@@ -112,9 +132,9 @@ class Tokenizer:
         self.tokens = {i: token for token, i in self.vocabulary.items()} | {i: "" for i in self.special.values()}
         self.ranks = {pair_of(merge): rank for rank, merge in enumerate(model["merges"])}
         self.bytes = {stand_in: b for b, stand_in in BYTES.items()}
-        self._merge = lru_cache(65536)(self._merge_uncached)
+        self.merge = lru_cache(65536)(self._merge)
 
-    def _merge_uncached(self, piece: str) -> tuple[int, ...]:
+    def _merge(self, piece: str) -> tuple[int, ...]:
         symbols = list(piece)
         while len(symbols) > 1:
             rank, i = min((self.ranks.get(pair, 1 << 30), i) for i, pair in enumerate(zip(symbols, symbols[1:])))
@@ -124,7 +144,7 @@ class Tokenizer:
         return tuple(self.vocabulary[s] for s in symbols)
 
     def encode(self, text: str) -> list[int]:
-        return [token for piece in split(text.lower() if self.lower_case else text) for token in self._merge(piece)]
+        return [token for piece in split(text.lower() if self.lower_case else text) for token in self.merge(piece)]
 
     def decode(self, ids) -> str:
         text = "".join(self.tokens[i] for i in ids)
@@ -147,6 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--endings", action="store_true", help="keep endings of words apart: walk|ed, cat|s")
     parser.add_argument("--extend", type=Path, help="a tokenizer.json to add the special tokens of texts.py to, instead of learning one")
     parser.add_argument("--gpt2", type=Path, help="a folder with GPT-2's vocab.json and merges.txt, instead of learning one")
     parser.add_argument("sources", type=Path, nargs="*", help="folders that bitmar.prepare filled, or plain text, one caption a line")
@@ -157,7 +178,7 @@ def main() -> None:
     if args.gpt2:
         convert_gpt2(args.gpt2, args.out)
         return
-    vocabulary, merges = train(lines_of(args.sources), args.size)
+    vocabulary, merges = (train_on_endings if args.endings else train)(lines_of(args.sources), args.size)
     write(args.out, vocabulary, merges, ADDED)
     print(f"{len(vocabulary)} tokens, {len(merges)} merges")
 

@@ -142,8 +142,6 @@ def export_checkpoint(path: Path, tokenizer: Path, out: Path) -> int:
     checkpoint = read_checkpoint(path)
     if checkpoint.get("bits"):
         raise SystemExit(f"{path}: its weights have other bits than the format ({checkpoint['bits']}); they were for a measurement")
-    if Path(tokenizer).with_suffix(".words.txt").exists():  # words_of in data/corpus.py
-        raise SystemExit(f"{tokenizer} was learned from words cut before their endings, which the engine does not do; it was for a measurement")
     model = BitMar(checkpoint["config"])
     model.load_state_dict(checkpoint["model"])
     return export_model(model.eval(), tokenizer, out)

@@ -188,7 +188,7 @@ class Tokens(Stage):
     size: int = 4096
     extend: str | None = None
     text: bool = True  # learned from the data's lines without photos too
-    endings: bool = False  # of plain text: words are cut before their endings first (data/morphemes.py), which the engine does not do
+    endings: bool = False  # endings of words are kept apart (data/morphemes.py, merges.py)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import Callable
 
 import torch
 
-from ..data import corpus, prepare, shapes, tokenizer, views
-from ..data.morphemes import Endings
+from ..data import prepare, shapes, tokenizer, views
 from ..data.texts import ASK
 from ..eval import evaluate
 from ..model import export
@@ -36,6 +35,17 @@ def with_new_tokens(state: dict, vocabulary: int) -> dict:
         if value is not None and len(value) < vocabulary:
             more = value.mean(0, keepdim=True) if fill is None else value.new_full((1,), fill)
             state[name] = torch.cat([value, more.expand(vocabulary - len(value), *value.shape[1:])])
+    return state
+
+
+def with_tokens_of(state: dict, own: tokenizer.Tokenizer, other: tokenizer.Tokenizer) -> dict:
+    """The state of a model of the vocabulary `own`, for the vocabulary `other`: a token of both keeps its row of the embedding, and any other
+    begins as the mean of the rows that it was written with."""
+    rows = state["embedding.weight"]
+    # The letters of a token are bytes, as in the pieces that a text is cut into.
+    state["embedding.weight"] = torch.stack([
+        rows[[own.vocabulary[token]] if token in own.vocabulary else list(own.merge(token))].mean(0)
+        for token in sorted(other.vocabulary, key=other.vocabulary.get)])
     return state
 
 
@@ -68,7 +78,14 @@ def model_of(settings: Learning, run: Run, vocabulary: tokenizer.Tokenizer) -> B
         if unknown:
             raise SystemExit(f"{settings.name}: start names {', '.join(sorted(unknown))}, which the model has not")
         checkpoint = captioning.read_weights(path, ternary=settings.ternary)
-        state = with_new_tokens(checkpoint["model"], config["vocab_size"])
+        state = checkpoint["model"]
+        if (path / "tokenizer.json").exists():  # an exported model may have another vocabulary
+            own = tokenizer.Tokenizer(path / "tokenizer.json")
+            if own.vocabulary != vocabulary.vocabulary:
+                if "bag_of_words" in parts:
+                    raise SystemExit(f"{settings.name}: {path} has another vocabulary, and its bag-of-words head knows no other")
+                state = with_tokens_of(state, own, vocabulary)
+        state = with_new_tokens(state, config["vocab_size"])
         missing = model.load_state_dict({k: v for k, v in state.items() if k.split(".")[0] in parts}, strict=False)
         if missing.unexpected_keys:
             raise SystemExit(f"{path}: unexpected {missing.unexpected_keys[:3]}")
@@ -91,23 +108,17 @@ def photos(settings: Photos, run: Run) -> None:
 
 def tokens(settings: Tokens, run: Run) -> None:
     out = run.work / "tokenizer.json"
-    plain = (run.data / "corpus.json").exists()  # text (corpus.py): nothing is asked in it
-    if settings.endings and (settings.extend or not plain):
-        raise SystemExit(f"{settings.name}: endings is for a tokenizer that is learned from plain text")
-    corpus.words_of(out).unlink(missing_ok=True)  # of a tokenizer that was here before
     if settings.extend:
+        if settings.endings:
+            raise SystemExit(f"{settings.name}: endings is for a tokenizer that is learned, and extend for one that is not")
         tokenizer.extend(run.checkpoint(settings.extend) / "tokenizer.json", out)
         return
-    if plain:
-        lines = (run.data / "train.txt").read_text(encoding="utf-8").splitlines()
-        if settings.endings:
-            endings = Endings.of(lines)
-            endings.write(corpus.words_of(out))
-            lines = (piece for line in lines for piece in endings.pieces(line))
-        tokenizer.write(out, *tokenizer.train(lines, settings.size))
+    train = tokenizer.train_on_endings if settings.endings else tokenizer.train
+    if (run.data / "corpus.json").exists():  # plain text (corpus.py): nothing is asked in it
+        tokenizer.write(out, *train((run.data / "train.txt").read_text(encoding="utf-8").splitlines(), settings.size))
         return
     lines = tokenizer.lines_of([run.data, *([run.data / "text.txt"] if settings.text else [])])
-    tokenizer.write(out, *tokenizer.train(lines, settings.size), tokenizer.ADDED)
+    tokenizer.write(out, *train(lines, settings.size), tokenizer.ADDED)
 
 
 def pack(settings: Pack, run: Run) -> None:

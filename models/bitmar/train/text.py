@@ -31,9 +31,7 @@ class Windows:
         self.file, self.begin = run.data / f"{part}.txt", config["bos_token_id"]
         tokenizer, cache = run.checkpoint("tokenizer", "json"), run.work / f"{part}.npz"
         if run.processes.first:
-            words = corpus.words_of(tokenizer)
-            made_of = hashlib.sha256(self.file.read_bytes() + tokenizer.read_bytes() + (words.read_bytes() if words.exists() else b"")
-                                     + (str(dropout).encode() if dropout else b"")).hexdigest()
+            made_of = hashlib.sha256(self.file.read_bytes() + tokenizer.read_bytes() + (str(dropout).encode() if dropout else b"")).hexdigest()
             if not cache.exists() or str(np.load(cache)["made_of"]) != made_of:
                 tokens, lines = corpus.tokens_of(self.file, tokenizer, self.begin, config["eos_token_id"], dropout or None)
                 np.savez(cache.with_suffix(".tmp.npz"), tokens=tokens, lines=lines, made_of=made_of)
