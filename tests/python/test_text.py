@@ -4,16 +4,19 @@ import json
 import tempfile
 import unittest
 from collections import Counter
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from bitmar.data import corpus, merges, tokenizer
 from bitmar.data.morphemes import Endings
+from bitmar.data.texts import ADDED
 from bitmar.data.tokenizer import Tokenizer
 from bitmar.model.bitmar import BitMar
 from bitmar.eval import pairs
-from bitmar.model.export import export_checkpoint, import_model
+from bitmar.model.export import export_checkpoint, import_model, read_checkpoint
 from bitmar.model.quant import Precision, set_bits, set_precision
 from bitmar.train import __main__ as train
 from bitmar.train import recipe, stages, text
@@ -156,7 +159,6 @@ class Morphemes(Corpora):
         self.assertEqual(Endings.of([words] * 4).table, {})  # seen too rarely
 
     def test_pairs_that_meet_where_an_ending_begins_count_against_a_merge(self):
-        #       c a t|s        c a t          s o          a s
         pieces = {("cats", 3): 2, ("cat", 0): 2, ("so", 0): 3, ("tsts", 0): 9}
         # ts: 18 - 15 * 2 < 0. st: 9, which is all of tsts there is; at and ca: 4 each; so: 3
         self.assertEqual(merges.learn(pieces, 9), [("s", "t"), ("st", "s"), ("t", "sts"), ("a", "t"), ("c", "at"), ("s", "o")])
@@ -208,28 +210,65 @@ class Morphemes(Corpora):
         with self.assertRaisesRegex(SystemExit, "endings is for a tokenizer that is learned"):
             stages.tokens(Tokens(name="tokenizer", endings=True, extend="shipped"), Run(self.data, self.folder, {}))
         run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 280, "--endings", self.data / "train.txt")
-        self.assertNotIn("walked", Tokenizer(self.folder / "tokenizer.json").vocabulary)
+        with_endings = set(Tokenizer(self.folder / "tokenizer.json").vocabulary)
+        run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 280, self.data / "train.txt")
+        self.assertEqual({"es"} & (set(Tokenizer(self.folder / "tokenizer.json").vocabulary) - with_endings), {"es"})
+        with self.assertRaises(SystemExit) as refused, redirect_stderr(StringIO()):
+            run(tokenizer, "--out", self.folder / "tokenizer.json", "--endings", "--extend", self.folder / "tokenizer.json")
+        self.assertEqual(refused.exception.code, 2)
 
 
 class AnotherVocabulary(Corpora):
-    def test_tokens_of_both_keep_their_rows_and_others_begin_as_the_mean_of_their_parts(self):
-        run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 300, self.data / "train.txt")
-        config = self.config(300)
+    """A stage that starts from a model whose tokens are others"""
+
+    def setUp(self):
+        super().setUp()
+        (self.folder / "before").mkdir()
+        self.before = self.tokenizer("before", (self.data / "train.txt").read_text().splitlines(), 300, ADDED[:2])
+        self.config = self.config(len(self.before.tokens))
         torch.manual_seed(3)
-        torch.save({"config": config, "model": BitMar(config).state_dict()}, self.folder / "text.pt")
-        export_checkpoint(self.folder / "text.pt", self.folder / "tokenizer.json", self.folder / "before")
-        before, rows = Tokenizer(self.folder / "before/tokenizer.json"), import_model(self.folder / "before").embedding.weight
-        tokenizer.write(self.folder / "tokenizer.json", *tokenizer.train(["xyz xyz goat"] * 9, 264))
-        after = Tokenizer(self.folder / "tokenizer.json")
-        settings = Text("text", start={"decoder,embedding": f"{self.folder}/before"})
-        started = stages.model_of(settings, Run(self.data, self.folder, {**config, "vocab_size": 264}), after).embedding.weight
-        kept, new = ([token for token in after.vocabulary if (token in before.vocabulary) == known] for known in (True, False))
-        self.assertGreater(len(kept), 250)
-        for token in kept:
-            torch.testing.assert_close(started[after.vocabulary[token]], rows[before.vocabulary[token]], rtol=0, atol=0)
-        self.assertIn("xyz", new)
-        for token in new:
-            torch.testing.assert_close(started[after.vocabulary[token]], rows[before.encode(after.decode([after.vocabulary[token]]))].mean(0))
+        self.model = BitMar(self.config)
+        torch.save({"config": self.config, "model": self.model.state_dict()}, self.folder / "before/text.pt")
+
+    def tokenizer(self, folder, lines, size, markers):
+        tokenizer.write(self.folder / folder / "tokenizer.json", *tokenizer.train(lines, size), markers)
+        return Tokenizer(self.folder / folder / "tokenizer.json")
+
+    def started(self, after, source="before/text.pt", parts="decoder,embedding"):
+        settings = Text("text", start={parts: str(self.folder / source)})
+        return stages.model_of(settings, Run(self.data, self.folder, self.config), after)
+
+    def test_tokens_of_both_keep_their_rows_and_others_begin_as_the_mean_of_their_parts(self):
+        export_checkpoint(self.folder / "before/text.pt", self.folder / "before/tokenizer.json", self.folder / "exported")
+        after = self.tokenizer(".", ["xyz xyz goat"] * 9, 264, [ADDED[1], ADDED[0], ADDED[2]])
+        for source in ("before/text.pt", "exported"):
+            rows = read_checkpoint(self.folder / source)["model"]["embedding.weight"]
+            started = self.started(after, source).embedding.weight
+            self.assertEqual(len(started), 264 + 3)
+            kept, new = ([token for token in after.ids if (token in self.before.ids) == known] for known in (True, False))
+            self.assertGreater(len(kept), 250)
+            self.assertLessEqual({ADDED[0], "<bos>"}, set(kept))
+            for token in kept:
+                torch.testing.assert_close(started[after.ids[token]], rows[self.before.ids[token]], rtol=0, atol=0)
+            self.assertLessEqual({"xyz", ADDED[2]}, set(new))
+            for token in set(new) - {ADDED[2]}:
+                torch.testing.assert_close(started[after.ids[token]], rows[self.before.encode(after.decode([after.ids[token]]))].mean(0))
+            torch.testing.assert_close(started[after.ids[ADDED[2]]], rows.mean(0))
+
+    def test_a_vocabulary_without_some_tokens_has_the_rows_of_the_others(self):
+        after = self.tokenizer(".", (self.data / "train.txt").read_text().splitlines(), 300, ADDED[1:2])
+        rows = self.model.embedding.weight
+        torch.testing.assert_close(self.started(after).embedding.weight, torch.cat([rows[:300], rows[301:]]), rtol=0, atol=0)
+
+    def test_a_bag_of_words_head_goes_with_its_vocabulary(self):
+        config = recipe.merged(self.config, {"bag_of_words": True})
+        torch.save({"config": config, "model": BitMar(config).state_dict()}, self.folder / "before/text.pt")
+        self.config = config
+        same = self.tokenizer(".", (self.data / "train.txt").read_text().splitlines(), 300, ADDED[:3])  # and a token more
+        self.assertEqual(len(self.started(same, parts="bag_of_words,embedding").embedding.weight), 303)
+        other = self.tokenizer(".", ["xyz xyz goat"] * 9, 264, ADDED)
+        with self.assertRaisesRegex(SystemExit, "another vocabulary"):
+            self.started(other, parts="bag_of_words,embedding")
 
 
 class Pairs(Corpora):

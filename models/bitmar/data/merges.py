@@ -40,7 +40,7 @@ def learn(pieces: Mapping[tuple[str, int], int], most: int, penalty: float = PEN
     while best and len(merges) < most:
         score, pair = heapq.heappop(best)
         if -score != scores[pair]:
-            continue  # it has changed since, and stands in the heap once more
+            continue  # it has changed since; what is worth merging stands in the heap once more
         if -score < 2:
             break
         merges.append(pair)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 WORD = re.compile(r"[^\W\d_]+")
-ENDINGS = ("s", "es", "ed", "ing", "er", "est", "ly")  # the first that fits
+ENDINGS = ("s", "es", "ed", "ing", "er", "est", "ly")  # of a word in the table the first that fits, of any other the longest
 OFTEN = 5  # times that a word has to be in the text, not to be judged by its letters alone
 RARER = 20  # times that a stem may be rarer than its form
 SIBILANT = ("s", "x", "z", "ch", "sh")

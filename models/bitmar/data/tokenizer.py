@@ -66,7 +66,7 @@ def train_on_endings(lines: Sequence[str], size: int) -> tuple[list[str], list[t
         pieces[letters, len(letters) - length if length else 0] += times
     alphabet = [*SPECIAL, *sorted(BYTES.values())]
     pairs = learn(pieces, size - len(alphabet))
-    return list(dict.fromkeys([*alphabet, *map("".join, pairs)])), pairs
+    return [*alphabet, *map("".join, pairs)], pairs
 
 
 def pair_of(merge: str | list[str]) -> tuple[str, str]:
@@ -129,6 +129,7 @@ class Tokenizer:
         model, added = document["model"], document.get("added_tokens") or []
         self.vocabulary, self.lower_case = model["vocab"], document.get("normalizer") is not None
         self.special = {entry["content"]: entry["id"] for entry in added}  # no text is encoded to these, and they decode to none
+        self.ids = {**self.vocabulary, **self.special}
         self.tokens = {i: token for token, i in self.vocabulary.items()} | {i: "" for i in self.special.values()}
         self.ranks = {pair_of(merge): rank for rank, merge in enumerate(model["merges"])}
         self.bytes = {stand_in: b for b, stand_in in BYTES.items()}
@@ -172,6 +173,8 @@ def main() -> None:
     parser.add_argument("--gpt2", type=Path, help="a folder with GPT-2's vocab.json and merges.txt, instead of learning one")
     parser.add_argument("sources", type=Path, nargs="*", help="folders that bitmar.prepare filled, or plain text, one caption a line")
     args = parser.parse_args()
+    if args.endings and (args.extend or args.gpt2):
+        parser.error("--endings is for a tokenizer that is learned")
     if args.extend:
         extend(args.extend, args.out)
         return

@@ -38,15 +38,18 @@ def with_new_tokens(state: dict, vocabulary: int) -> dict:
     return state
 
 
-def with_tokens_of(state: dict, own: tokenizer.Tokenizer, other: tokenizer.Tokenizer) -> dict:
-    """The state of a model of the vocabulary `own`, for the vocabulary `other`: a token of both keeps its row of the embedding, and any other
-    begins as the mean of the rows that it was written with."""
-    rows = state["embedding.weight"]
-    # The letters of a token are bytes, as in the pieces that a text is cut into.
-    state["embedding.weight"] = torch.stack([
-        rows[[own.vocabulary[token]] if token in own.vocabulary else list(own.merge(token))].mean(0)
-        for token in sorted(other.vocabulary, key=other.vocabulary.get)])
-    return state
+def with_tokens_of(state: dict, before: tokenizer.Tokenizer, after: tokenizer.Tokenizer) -> dict:
+    """The state of a model of the vocabulary `before`, for the vocabulary `after`: a token of both keeps its row of the embedding. Any other
+    begins as the mean of the rows that it was written with, a special token as the mean of all."""
+    rows, known = state["embedding.weight"], before.ids
+
+    def row(token: str) -> torch.Tensor:
+        if token in known:
+            return rows[known[token]]
+        # The letters of a token are bytes, as in the pieces that a text is cut into.
+        return (rows if token in after.special else rows[list(before.merge(token))]).mean(0)
+
+    return {**state, "embedding.weight": torch.stack([row(token) for token in sorted(after.ids, key=after.ids.get)])}
 
 
 def tokenizer_of(run: Run) -> tokenizer.Tokenizer:
@@ -79,12 +82,12 @@ def model_of(settings: Learning, run: Run, vocabulary: tokenizer.Tokenizer) -> B
             raise SystemExit(f"{settings.name}: start names {', '.join(sorted(unknown))}, which the model has not")
         checkpoint = captioning.read_weights(path, ternary=settings.ternary)
         state = checkpoint["model"]
-        if (path / "tokenizer.json").exists():  # an exported model may have another vocabulary
-            own = tokenizer.Tokenizer(path / "tokenizer.json")
-            if own.vocabulary != vocabulary.vocabulary:
-                if "bag_of_words" in parts:
-                    raise SystemExit(f"{settings.name}: {path} has another vocabulary, and its bag-of-words head knows no other")
-                state = with_tokens_of(state, own, vocabulary)
+        file = (path if path.is_dir() else path.parent) / "tokenizer.json"
+        before = tokenizer.Tokenizer(file) if file.exists() else vocabulary
+        if not before.ids.items() <= vocabulary.ids.items():  # another vocabulary, not the same with more tokens
+            if "bag_of_words" in parts:
+                raise SystemExit(f"{settings.name}: {path} has another vocabulary, and its bag-of-words head knows no other")
+            state = with_tokens_of(state, before, vocabulary)
         state = with_new_tokens(state, config["vocab_size"])
         missing = model.load_state_dict({k: v for k, v in state.items() if k.split(".")[0] in parts}, strict=False)
         if missing.unexpected_keys:
