@@ -102,16 +102,20 @@ function progress(name, done, all) {
 }
 
 async function languageTasks(model, results, args, floors) {
-  const rows = [['benchmark', 'items', 'chance', 'majority', ...floors.map(({ name }) => name), 'BitMar (95 %)', 'per token', 'per byte', 'sum', 'paper']];
+  const rows = [['benchmark', 'items', 'chance', 'majority', ...floors.map(({ name }) => name), 'BitMar (95 %)', 'per token', 'per byte', 'sum', 'information', 'paper']];
   for (const [key, task] of Object.entries(TASKS)) {
     const file = `${args.data}/${task.file}`;
     if (!args.tasks.includes(key) || !existsSync(file)) continue;
     const items = readFileSync(file, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line)).slice(0, args.limit);
-    const points = { sum: [], token: [], byte: [] };
+    const points = { sum: [], token: [], byte: [], ...(task.premise !== undefined && { information: [] }) };
     const floorPoints = floors.map(() => []);
     for (const [i, item] of items.entries()) {
       const pairs = task.options(item);
       const { scores } = await results.of(key, item.id, async () => ({ scores: await scoresOf(model, pairs) }));
+      if (points.information) {
+        const { alone } = await results.of(`${key} alone`, item.id, async () => ({ alone: await scoresOf(model, pairs.map(([, text]) => [task.premise, text])) }));
+        for (const [nth, score] of scores.entries()) score.alone = alone[nth].logProbability;
+      }
       for (const by of Object.keys(points)) points[by].push(pointsOf(scores, item.answer, by));
       for (const [nth, { score }] of floors.entries()) floorPoints[nth].push(pointsOf(pairs.map(score), item.answer, task.by));
       progress(task.name, i + 1, items.length);
@@ -127,6 +131,7 @@ async function languageTasks(model, results, args, floors) {
       percent(mean(points.token)),
       percent(mean(points.byte)),
       percent(mean(points.sum)),
+      points.information ? percent(mean(points.information)) : '–',
       task.paper?.toFixed(1) ?? '–',
     ]);
   }

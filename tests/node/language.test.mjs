@@ -34,6 +34,9 @@ describe('benchmarks of language', () => {
     assert.deepEqual([0, 1, 2].map((answer) => pointsOf(scores, answer, 'sum')), [0, 0.5, 0.5]);
     assert.deepEqual([0, 1, 2].map((answer) => pointsOf(scores, answer, 'token')), [1, 0, 0]);
     assert.equal(pointsOf(scores, 0, 'byte'), 1);
+    // Its item makes the third one likelier, and the others less likely, than they are alone.
+    const alone = [-5, -4, -6].map((value, i) => ({ ...scores[i], alone: value }));
+    assert.deepEqual([0, 1, 2].map((answer) => pointsOf(alone, answer, 'information')), [0, 0, 1]);
   });
 
   test('a scorer without skill, and one that knows pairs of words', () => {
@@ -89,7 +92,8 @@ describe('benchmarks of language', () => {
     const run = (model, ...args) => promisify(execFile)(process.execPath, [path('bench/language/run.mjs'), '--data', folder, '--photos', folder, '--text', join(folder, 'text'), '--out', out, '--model', model, ...args]);
     const { stdout } = await run(TINY);
     assert.match(stdout, /^\| BoolQ \| 3 \| 50\.0 \| 66\.7 \| 50\.0 \|/m);
-    assert.match(stdout, /^\| BLiMP \| 1 \|/m);
+    assert.match(stdout, /^\| BoolQ .* \| (33\.3|66\.7) \| 42\.8 \|$/m, 'by information: the choice of one answer for all three items that are alike');
+    assert.match(stdout, /^\| BLiMP \| 1 \|.* \| – \| – \|$/m);
     assert.match(stdout, /^\| swap \| 1 \|/m);
     assert.match(stdout, /^\| vqa \| 1 \| 100\.0 \|/m);
     assert.match(stdout, /^\| progressive \| 64 \| 50\.0 \|/m);
