@@ -111,10 +111,10 @@ async function languageTasks(model, results, args, floors) {
     const floorPoints = floors.map(() => []);
     for (const [i, item] of items.entries()) {
       const pairs = task.options(item);
-      const { scores } = await results.of(key, item.id, async () => ({ scores: await scoresOf(model, pairs) }));
+      let { scores } = await results.of(key, item.id, async () => ({ scores: await scoresOf(model, pairs) }));
       if (points.information) {
         const { alone } = await results.of(`${key} alone`, item.id, async () => ({ alone: await scoresOf(model, pairs.map(([, text]) => [task.premise, text])) }));
-        for (const [nth, score] of scores.entries()) score.alone = alone[nth].logProbability;
+        scores = scores.map((score, nth) => ({ ...score, alone: alone[nth].logProbability }));
       }
       for (const by of Object.keys(points)) points[by].push(pointsOf(scores, item.answer, by));
       for (const [nth, { score }] of floors.entries()) floorPoints[nth].push(pointsOf(pairs.map(score), item.answer, task.by));

@@ -212,7 +212,7 @@ class Morphemes(Corpora):
         run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 280, "--endings", self.data / "train.txt")
         with_endings = set(Tokenizer(self.folder / "tokenizer.json").vocabulary)
         run(tokenizer, "--out", self.folder / "tokenizer.json", "--size", 280, self.data / "train.txt")
-        self.assertEqual({"es"} & (set(Tokenizer(self.folder / "tokenizer.json").vocabulary) - with_endings), {"es"})
+        self.assertIn("es", set(Tokenizer(self.folder / "tokenizer.json").vocabulary) - with_endings)
         with self.assertRaises(SystemExit) as refused, redirect_stderr(StringIO()):
             run(tokenizer, "--out", self.folder / "tokenizer.json", "--endings", "--extend", self.folder / "tokenizer.json")
         self.assertEqual(refused.exception.code, 2)
@@ -225,10 +225,10 @@ class AnotherVocabulary(Corpora):
         super().setUp()
         (self.folder / "before").mkdir()
         self.before = self.tokenizer("before", (self.data / "train.txt").read_text().splitlines(), 300, ADDED[:2])
-        self.config = self.config(len(self.before.tokens))
+        self.shape = self.config(len(self.before.tokens))
         torch.manual_seed(3)
-        self.model = BitMar(self.config)
-        torch.save({"config": self.config, "model": self.model.state_dict()}, self.folder / "before/text.pt")
+        self.model = BitMar(self.shape)
+        torch.save({"config": self.shape, "model": self.model.state_dict()}, self.folder / "before/text.pt")
 
     def tokenizer(self, folder, lines, size, markers):
         tokenizer.write(self.folder / folder / "tokenizer.json", *tokenizer.train(lines, size), markers)
@@ -236,7 +236,7 @@ class AnotherVocabulary(Corpora):
 
     def started(self, after, source="before/text.pt", parts="decoder,embedding"):
         settings = Text("text", start={parts: str(self.folder / source)})
-        return stages.model_of(settings, Run(self.data, self.folder, self.config), after)
+        return stages.model_of(settings, Run(self.data, self.folder, self.shape), after)
 
     def test_tokens_of_both_keep_their_rows_and_others_begin_as_the_mean_of_their_parts(self):
         export_checkpoint(self.folder / "before/text.pt", self.folder / "before/tokenizer.json", self.folder / "exported")
@@ -261,9 +261,8 @@ class AnotherVocabulary(Corpora):
         torch.testing.assert_close(self.started(after).embedding.weight, torch.cat([rows[:300], rows[301:]]), rtol=0, atol=0)
 
     def test_a_bag_of_words_head_goes_with_its_vocabulary(self):
-        config = recipe.merged(self.config, {"bag_of_words": True})
-        torch.save({"config": config, "model": BitMar(config).state_dict()}, self.folder / "before/text.pt")
-        self.config = config
+        self.shape = recipe.merged(self.shape, {"bag_of_words": True})
+        torch.save({"config": self.shape, "model": BitMar(self.shape).state_dict()}, self.folder / "before/text.pt")
         same = self.tokenizer(".", (self.data / "train.txt").read_text().splitlines(), 300, ADDED[:3])  # and a token more
         self.assertEqual(len(self.started(same, parts="bag_of_words,embedding").embedding.weight), 303)
         other = self.tokenizer(".", ["xyz xyz goat"] * 9, 264, ADDED)

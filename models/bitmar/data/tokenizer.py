@@ -44,8 +44,11 @@ def split(text: str) -> list[str]:
     return list(map(letters_of, PATTERN.findall(text)))
 
 
-def train(lines: Iterable[str], size: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """Vocabulary and merges, learned by the library of Hugging Face's: the most frequent pair first, if it is there twice."""
+def train(lines: Iterable[str], size: int, endings: bool = False) -> tuple[list[str], list[tuple[str, str]]]:
+    """Vocabulary and merges, learned by the library of Hugging Face's: the most frequent pair first, if it is there twice.
+    endings: endings of words are kept apart, which it cannot do (merges.py, morphemes.py)"""
+    if endings:
+        return train_on_endings(list(lines), size)
     learner = tokenizers.Tokenizer(tokenizers.models.BPE())
     learner.normalizer = tokenizers.normalizers.Lowercase()
     learner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -57,7 +60,6 @@ def train(lines: Iterable[str], size: int) -> tuple[list[str], list[tuple[str, s
 
 
 def train_on_endings(lines: Sequence[str], size: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """The same, but endings of words are kept apart: merges.py, morphemes.py"""
     endings = Endings.of(lines)
     pieces: Counter[tuple[str, int]] = Counter()
     for piece, times in Counter(piece for line in lines for piece in PATTERN.findall(line.lower())).items():
@@ -181,7 +183,7 @@ def main() -> None:
     if args.gpt2:
         convert_gpt2(args.gpt2, args.out)
         return
-    vocabulary, merges = (train_on_endings if args.endings else train)(lines_of(args.sources), args.size)
+    vocabulary, merges = train(lines_of(args.sources), args.size, args.endings)
     write(args.out, vocabulary, merges, ADDED)
     print(f"{len(vocabulary)} tokens, {len(merges)} merges")
 

@@ -116,12 +116,11 @@ def tokens(settings: Tokens, run: Run) -> None:
             raise SystemExit(f"{settings.name}: endings is for a tokenizer that is learned, and extend for one that is not")
         tokenizer.extend(run.checkpoint(settings.extend) / "tokenizer.json", out)
         return
-    train = tokenizer.train_on_endings if settings.endings else tokenizer.train
     if (run.data / "corpus.json").exists():  # plain text (corpus.py): nothing is asked in it
-        tokenizer.write(out, *train((run.data / "train.txt").read_text(encoding="utf-8").splitlines(), settings.size))
-        return
-    lines = tokenizer.lines_of([run.data, *([run.data / "text.txt"] if settings.text else [])])
-    tokenizer.write(out, *train(lines, settings.size), tokenizer.ADDED)
+        lines, markers = (run.data / "train.txt").read_text(encoding="utf-8").splitlines(), ()
+    else:
+        lines, markers = tokenizer.lines_of([run.data, *([run.data / "text.txt"] if settings.text else [])]), tokenizer.ADDED
+    tokenizer.write(out, *tokenizer.train(lines, settings.size, settings.endings), markers)
 
 
 def pack(settings: Pack, run: Run) -> None:
