@@ -14,6 +14,7 @@ from bitmar.data import corpus, merges, tokenizer
 from bitmar.data.morphemes import Endings
 from bitmar.data.texts import ADDED
 from bitmar.data.tokenizer import Tokenizer
+from bitmar.model import packed
 from bitmar.model.bitmar import BitMar
 from bitmar.eval import pairs
 from bitmar.model.export import export_checkpoint, import_model, read_checkpoint
@@ -353,6 +354,44 @@ class Learning(Corpora):
             grads = [torch.autograd.grad(loss.sum(), model.decoder.parameters(), allow_unused=True) for loss in (found, wanted)]
             for one, other in zip(*grads):
                 torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-3 * float(other.abs().max()))
+
+    def test_a_tutors_share_of_the_labels(self):
+        run(train, self.recipe, "--data", self.data, "--work", self.work, "--only", "tokenizer")
+        config, vocabulary = recipe.load(str(self.recipe)).config, Tokenizer(self.work / "tokenizer.json")
+        torch.manual_seed(0)
+        made = lambda: stages.model_of(Text(), Run(self.data, self.work, config), vocabulary).eval()
+        model, tutor = made(), made()
+        tokens = torch.randint(3, 300, (2, 9), generator=torch.Generator().manual_seed(1))
+        logits, taught = (packed.probabilities(each, text.states_of(each, tokens[:, :-1])).detach() for each in (model, tutor))
+        plain = text.surprises(model, tokens)
+        torch.testing.assert_close(-logits.log().gather(1, tokens[:, 1:].reshape(-1, 1))[:, 0], plain, rtol=1e-4, atol=1e-4)
+        # The loss is linear in the labels.
+        of_tutor = -(taught * logits.log()).sum(1)
+        for share in (0.0, 0.3, 1.0):
+            found = text.surprises(model, tokens, tutor, share)
+            torch.testing.assert_close(found, (1 - share) * plain + share * of_tutor, rtol=1e-4, atol=1e-4)
+        # So are its gradients: half of a tutor who expects what is in the text and half of the text are the text.
+        sure = torch.nn.functional.one_hot(tokens[:, 1:].flatten(), taught.shape[1]).float()
+        states = lambda: text.states_of(model, tokens[:, :-1])
+        one, other = (torch.autograd.grad(loss.sum(), [model.embedding.weight, *model.decoder.parameters()], allow_unused=True)
+                      for loss in (plain, packed.surprises(model, states(), tokens[:, 1:].flatten(), taught=sure, share=0.5)))
+        for a, b in zip(one, other):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+        # A model that expects what its tutor does learns nothing.
+        grad = torch.autograd.grad(text.surprises(model, tokens, model, 1.0).sum(), model.embedding.weight)[0]
+        self.assertLess(float(grad.abs().max()), 1e-4 * float(one[0].abs().max()))
+
+    def test_a_tutor_that_cannot_be_one_is_said_at_once(self):
+        args = [self.recipe, "--data", self.data, "--set", "text.steps=1"]
+        run(train, *args, "--work", self.work, "--only", "tokenizer", "text", "--set", "text.ternary=false")
+        tutor = f'text.tutor="{self.work}/text.pt"'
+        run(train, *args, "--work", self.folder / "learner", "--set", tutor)
+        with self.assertRaisesRegex(SystemExit, "text.pt has another vocabulary"):
+            run(train, *args, "--work", self.folder / "other", "--set", tutor, "--set", "tokenizer.size=280")
+        with self.assertRaisesRegex(SystemExit, "tutor_share = -1.0 is no share of a label"):
+            run(train, *args, "--work", self.folder / "learner2", "--set", tutor, "--set", "text.tutor_share=-1.0")
+        with self.assertRaisesRegex(SystemExit, "not there"):
+            run(train, *args, "--work", self.folder / "learner3", "--set", 'text.tutor="nobody"')
 
     def test_a_text_becomes_a_model_and_an_interrupted_run_goes_on(self):
         args = [self.recipe, "--data", self.data, "--work", self.work]

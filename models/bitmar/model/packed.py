@@ -167,6 +167,27 @@ def surprise_gradients(grad, y, s, scale, targets, smoothing, total, dtype):
     return both(grad * torch.where(own, p - (1 - smoothing), p), s, scale, dtype)
 
 
+@Pass
+def taught_surprise(y, s, scale, targets, taught, share: float):
+    """As `surprise`, with labels that are a share of the probabilities `taught` and else the targets"""
+    logits = y.float() * s * scale
+    total = logits.logsumexp(-1, keepdim=True)
+    own = logits.gather(1, targets)
+    return total - (1 - share) * own - share * (taught.float() * logits).sum(-1, keepdim=True), total
+
+
+@Pass
+def taught_surprise_gradients(grad, y, s, scale, targets, taught, share: float, total, dtype):
+    p = (y.float() * s * scale - total).exp() - share * taught.float()
+    own = torch.arange(y.shape[1], device=y.device) == targets
+    return both(grad * torch.where(own, p - (1 - share), p), s, scale, dtype)
+
+
+@Pass
+def next_tokens(y, s, scale, dtype):
+    return (y.float() * s * scale).softmax(-1).to(dtype)
+
+
 def together(layers: Sequence[BitLinear], dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights [sum of outputs, in] of layers with the same input, and the scale of each output"""
     if not layers[0].precision.ternary:
@@ -268,26 +289,38 @@ class _Softmax(torch.autograd.Function):
         return softmax_gradient(grad, p, ctx.scale, grad.dtype), None, None
 
 
+def head_of(table: torch.Tensor, dtype: torch.dtype, ternary: bool, bits: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The table as what states are multiplied with, and the scale [1, V] of its rows"""
+    t, scale = quantize_rows(table.detach(), bits or 8) if ternary else (table.detach(), torch.ones_like(table[:, :1]))
+    return t.to(dtype), scale.t().contiguous()
+
+
 class _Surprise(torch.autograd.Function):
     """Cross entropy [N] of the next tokens, from the decoder's states before its last norm"""
 
     @staticmethod
-    def forward(ctx, x, norm, eps, table, targets, smoothing, dtype, ternary, bits):
+    def forward(ctx, x, norm, eps, table, targets, smoothing, taught, share, dtype, ternary, bits):
         q, s, inverse = norm_rounding(x, norm, eps, dtype, ternary)
-        t, scale = quantize_rows(table.detach(), bits or 8) if ternary else (table.detach(), torch.ones_like(table[:, :1]))
-        t, scale = t.to(dtype), scale.t().contiguous()
-        y, targets, smoothing = q @ t.t(), targets[:, None], smoothing[:, None]
-        loss, total = surprise(y, s, scale, targets, smoothing)
-        ctx.save_for_backward(x, norm, q, s, inverse, t, scale, y, targets, smoothing, total)
-        ctx.dtype = dtype
+        t, scale = head_of(table, dtype, ternary, bits)
+        y, targets = q @ t.t(), targets[:, None]
+        if taught is None:
+            smoothing = smoothing[:, None]
+            loss, total = surprise(y, s, scale, targets, smoothing)
+        else:
+            loss, total = taught_surprise(y, s, scale, targets, taught, share)
+        ctx.save_for_backward(x, norm, q, s, inverse, t, scale, y, targets, smoothing, taught, total)
+        ctx.dtype, ctx.share = dtype, share
         return loss[:, 0]
 
     @staticmethod
     def backward(ctx, grad):
-        x, norm, q, s, inverse, t, scale, y, targets, smoothing, total = ctx.saved_tensors
-        a, b = surprise_gradients(grad[:, None], y, s, scale, targets, smoothing, total, ctx.dtype)
+        x, norm, q, s, inverse, t, scale, y, targets, smoothing, taught, total = ctx.saved_tensors
+        if taught is None:
+            a, b = surprise_gradients(grad[:, None], y, s, scale, targets, smoothing, total, ctx.dtype)
+        else:
+            a, b = taught_surprise_gradients(grad[:, None], y, s, scale, targets, taught, ctx.share, total, ctx.dtype)
         gx, gnorm = norm_gradient(a @ t, x, inverse, norm)
-        return gx, gnorm, None, (b.t() @ q).float(), None, None, None, None, None
+        return gx, gnorm, None, (b.t() @ q).float(), None, None, None, None, None, None, None
 
 
 class Rows(torch.autograd.Function):
@@ -425,10 +458,20 @@ def decode(decoder: Decoder, x, parts: Sequence[Part], conditioning: Sequence[tu
     return x
 
 
-def surprises(model: BitMar, x, targets, smoothing):
-    """Cross entropy [N] of next tokens targets [N], from states [N, d] of decode; smoothing [N] of the labels"""
-    norm = model.decoder.norm
-    return _Surprise.apply(x, norm.weight, norm.eps, model.embedding.weight, targets, smoothing, model.precision.products, model.precision.ternary, model.precision.bits)
+def surprises(model: BitMar, x, targets, smoothing=None, taught=None, share=0.0):
+    """Cross entropy [N] of next tokens targets [N], from states [N, d] of decode. Labels are smoothed (smoothing [N]), or a share of them are the
+    probabilities taught [N, V]."""
+    norm, precision = model.decoder.norm, model.precision
+    return _Surprise.apply(x, norm.weight, norm.eps, model.embedding.weight, targets, smoothing, taught, share, precision.products, precision.ternary, precision.bits)
+
+
+@torch.no_grad()
+def probabilities(model: BitMar, x):
+    """Of the next tokens [N, V], from states [N, d] of decode; in the type of the model's products"""
+    norm, precision = model.decoder.norm, model.precision
+    q, s, _ = norm_rounding(x, norm.weight, norm.eps, precision.products, precision.ternary)
+    t, scale = head_of(model.embedding.weight, precision.products, precision.ternary, precision.bits)
+    return next_tokens(q @ t.t(), s, scale, precision.products)
 
 
 def mean_of_kept(states: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:

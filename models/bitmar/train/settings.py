@@ -96,6 +96,8 @@ class Text(Learning):
     length: int = 256  # tokens of a window
     long_length: int = 1024  # tokens of a window in the last part of the stage
     long_share: float = 0.15  # that part, as a share of the stage
+    tutor: str | None = None  # a checkpoint of the same vocabulary to learn from: the next words that it expects (arXiv 1503.02531)
+    tutor_share: float = 0.5  # of a label that is what the tutor expects; the rest is the text's own next word
     bpe_dropout: float = 0.0  # share of merges that are left out when the text is encoded: drawn once and without a seed, so every epoch reads the same tokens
     orthogonal: bool = True  # Muon for the decoder's matrices, where PyTorch has it
     decay: float = 0.05

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 
 from ..data import corpus
+from ..data.tokenizer import Tokenizer
 from ..model import packed
 from ..model.bitmar import BitMar
-from ..model.quant import BitLinear
+from ..model.export import read_checkpoint
+from ..model.quant import BitLinear, set_bits, set_precision
 from .settings import Run, Text
 from .trainer import Trainer
 
@@ -75,10 +77,15 @@ def states_of(model: BitMar, tokens: torch.Tensor) -> torch.Tensor:
     return packed.decode(model.decoder, x, [given], [(rows, mask)], seen)
 
 
-def surprises(model: BitMar, tokens: torch.Tensor) -> torch.Tensor:
-    """Cross entropy [B n] of tokens [B, 1 + n], BOS first, each after those before it"""
-    states = states_of(model, tokens[:, :-1])
-    return packed.surprises(model, states, tokens[:, 1:].flatten(), torch.zeros(states.shape[0], device=tokens.device))
+def surprises(model: BitMar, tokens: torch.Tensor, tutor: BitMar | None = None, share=0.0) -> torch.Tensor:
+    """Cross entropy [B n] of tokens [B, 1 + n], BOS first, each after those before it. With a tutor, a share of each label is what the tutor expects
+    there."""
+    states, targets = states_of(model, tokens[:, :-1]), tokens[:, 1:].flatten()
+    if tutor is None:
+        return packed.surprises(model, states, targets, torch.zeros(states.shape[0], device=tokens.device))
+    with torch.no_grad():
+        taught = packed.probabilities(tutor, states_of(tutor, tokens[:, :-1]))
+    return packed.surprises(model, states, targets, taught=taught, share=share)
 
 
 def of_document(windows: Windows, targets: torch.Tensor) -> torch.Tensor:
@@ -144,12 +151,28 @@ def evaluated(model: BitMar, windows: Windows, settings: Text, most: int = 64) -
             "val_bits_per_byte": round(total / count / math.log(2) * windows.tokens_per_byte, 4)}
 
 
-def text(settings: Text, run: Run, model: BitMar, tokenizer) -> None:
+def tutor_of(settings: Text, run: Run, vocabulary: Tokenizer) -> BitMar:
+    """A checkpoint's model, which computes as it was trained: in float or not. It has to know the same tokens."""
+    path = run.checkpoint(settings.tutor)
+    checkpoint = read_checkpoint(path, run.device)
+    file = (path if path.is_dir() else path.parent) / "tokenizer.json"
+    if checkpoint["config"]["vocab_size"] != len(vocabulary.tokens) or file.exists() and Tokenizer(file).ids != vocabulary.ids:
+        raise SystemExit(f"{settings.name}: the tutor {path} has another vocabulary")
+    tutor = BitMar(checkpoint["config"])
+    tutor.load_state_dict(checkpoint["model"])
+    set_bits(set_precision(tutor, run.precision(checkpoint.get("ternary", True))), checkpoint.get("bits", {}))
+    return tutor.to(run.device).requires_grad_(False).eval()
+
+
+def text(settings: Text, run: Run, model: BitMar, tokenizer: Tokenizer) -> None:
     """One batch a step, of so many tokens; the last part of the stage by longer windows, for what is far apart."""
     if not 0 <= settings.bpe_dropout < 1:
         raise SystemExit(f"{settings.name}: bpe_dropout = {settings.bpe_dropout} is no share of merges")
     train, held = Windows(run, "train", model.config, settings.bpe_dropout), Windows(run, "validation", model.config)
     train.check(settings.length, settings.long_length)
+    if not 0 <= settings.tutor_share <= 1:
+        raise SystemExit(f"{settings.name}: tutor_share = {settings.tutor_share} is no share of a label")
+    tutor = tutor_of(settings, run, tokenizer) if settings.tutor else None
     trainer = Trainer(settings, run, model, learned(model), settings.decay, optimizer(settings, model))
     processes, at = run.processes, {}
     while trainer.running():
@@ -170,7 +193,7 @@ def text(settings: Text, run: Run, model: BitMar, tokenizer) -> None:
         for i in range(0, len(own), max(1, settings.at_once // length)):
             tokens = train.at(own[i:i + max(1, settings.at_once // length)], length).to(run.device)
             counts = of_document(train, tokens[:, 1:])
-            loss = surprises(model, tokens)[counts].sum() * processes.count / max(1, counted)  # gradients are averaged over processes
+            loss = surprises(model, tokens, tutor, settings.tutor_share)[counts].sum() * processes.count / max(1, counted)  # gradients are averaged over processes
             loss.backward()
             losses.append(loss.detach())
         trainer.advance({"lm": torch.stack(losses).sum()})
