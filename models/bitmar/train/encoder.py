@@ -10,6 +10,7 @@ from ..data.dataset import ResidentViews, Views
 from ..data.inputs import inputs_of
 from ..data.views import GRID
 from .captioning import load_tutor
+from .muon import muon
 from .settings import Encoder, Run
 from .trainer import Replay, Trainer, backward
 
@@ -40,7 +41,8 @@ def encoder(settings: Encoder, run: Run, model, tokenizer) -> None:
     held_seen = inputs_of(model, held, settings.whole, device)
     vision.stem[:held_seen.first].requires_grad_(False)
     captioner = load_tutor(run.checkpoint(settings.through), device, run.precision(settings.ternary)) if settings.through else None
-    trainer = Trainer(settings, run, model, vision.parameters())
+    optimizer = muon([vision], vision.parameters(), settings.rate, settings.decay) if settings.orthogonal else None
+    trainer = Trainer(settings, run, model, vision.parameters(), settings.decay, optimizer)
     counts = [settings.batch - round(settings.batch * settings.mixed), round(settings.batch * settings.mixed)]
     if any(count % processes.count for count in counts):
         raise SystemExit(f"{settings.name}: {counts[0]} views and {counts[1]} mixed ones are no multiple of {processes.count} processes")

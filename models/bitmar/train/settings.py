@@ -108,8 +108,10 @@ class Text(Learning):
 class Encoder(Learning):
     """The vision encoder learns to predict the teacher's grid from pixels."""
 
-    rate: float = 1.5e-3
+    rate: float = 8e-3
     batch: int = 64  # views
+    orthogonal: bool = True  # Muon for its matrices and convolutions, where PyTorch has it
+    decay: float = 0.02
     first_convolutions: str | None = None  # the stage whose first convolutions it begins with
     whole: bool = False  # train the first five convolutions too (a step takes longer)
     mixed: float = 0.0  # share of the views that are of two photos mixed (views.py)

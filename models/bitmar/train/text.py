@@ -3,8 +3,7 @@
 A window begins where a line begins, with BOS before it, as the engine reads a text that is given to it. No window sees a picture or an
 episode: the decoder is conditioned by what the text encoder makes of BOS alone.
 
-Matrices of the decoder learn by Muon (https://kellerjordan.github.io/posts/muon/) where PyTorch has it: the gradient's momentum, made
-orthogonal. All else learns by AdamW.
+Matrices of the decoder learn by Muon (muon.py) where PyTorch has it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from ..data.tokenizer import Tokenizer
 from ..model import packed
 from ..model.bitmar import BitMar
 from ..model.export import read_checkpoint
-from ..model.quant import BitLinear, set_bits, set_precision
+from ..model.quant import set_bits, set_precision
+from .muon import muon
 from .settings import Run, Text
 from .trainer import Trainer
 
@@ -93,43 +93,6 @@ def of_document(windows: Windows, targets: torch.Tensor) -> torch.Tensor:
     return targets.flatten() != windows.begin
 
 
-class Optimisers:
-    """Several optimisers behind what a Trainer needs of one"""
-
-    def __init__(self, *parts: torch.optim.Optimizer):
-        self.parts = parts
-        self.param_groups = [group for part in parts for group in part.param_groups]
-
-    def step(self):
-        for part in self.parts:
-            part.step()
-
-    def zero_grad(self, set_to_none=True):
-        for part in self.parts:
-            part.zero_grad(set_to_none)
-
-    def state_dict(self):
-        return [part.state_dict() for part in self.parts]
-
-    def load_state_dict(self, states):
-        for part, state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
-
-
-def optimizer(settings: Text, model: BitMar) -> Optimisers | None:
-    """None: the Trainer's own"""
-    if not settings.orthogonal or not hasattr(torch.optim, "Muon"):
-        return None
-    matrices = [layer.weight for layer in model.decoder.modules() if isinstance(layer, BitLinear)]
-    known = {id(weight) for weight in matrices}
-    others = [weight for weight in learned(model) if id(weight) not in known]
-    # Updates of Muon are scaled to the size of AdamW's, so that one rate suits both (arXiv 2502.16982).
-    return Optimisers(torch.optim.Muon(matrices, lr=settings.rate, weight_decay=settings.decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-                torch.optim.AdamW([{"params": [w for w in others if w.ndim > 1], "weight_decay": settings.decay},
-                                   {"params": [w for w in others if w.ndim == 1], "weight_decay": 0.0}], lr=settings.rate, betas=(0.9, 0.98)))
-
-
 def learned(model: BitMar) -> list[torch.nn.Parameter]:
     return [*model.decoder.parameters(), *model.embedding.parameters(), *model.text_encoder.parameters(), *model.fusion.parameters()]
 
@@ -173,7 +136,7 @@ def text(settings: Text, run: Run, model: BitMar, tokenizer: Tokenizer) -> None:
     if not 0 <= settings.tutor_share <= 1:
         raise SystemExit(f"{settings.name}: tutor_share = {settings.tutor_share} is no share of a label")
     tutor = tutor_of(settings, run, tokenizer) if settings.tutor else None
-    trainer = Trainer(settings, run, model, learned(model), settings.decay, optimizer(settings, model))
+    trainer = Trainer(settings, run, model, learned(model), settings.decay, muon([model.decoder], learned(model), settings.rate, settings.decay) if settings.orthogonal else None)
     processes, at = run.processes, {}
     while trainer.running():
         long = trainer.progress() >= 1 - settings.long_share
