@@ -14,10 +14,10 @@ import torch
 from ..model.quant import BitConv2d, BitLinear
 
 
-class Muon:
-    """Several optimisers behind what a Trainer needs of one"""
+class MuonAndAdamW:
+    """Both behind what a Trainer needs of one. `flat` are the matrices of `kernels`, of the same memory."""
 
-    def __init__(self, kernels: list[torch.nn.Parameter], parts: list[torch.optim.Optimizer], flat: list[torch.nn.Parameter]):
+    def __init__(self, kernels: list[torch.nn.Parameter], flat: list[torch.nn.Parameter], parts: list[torch.optim.Optimizer]):
         self.kernels, self.flat, self.parts = kernels, flat, parts
         self.param_groups = [group for part in parts for group in part.param_groups]
 
@@ -42,7 +42,7 @@ class Muon:
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
-def muon(parts: Iterable[torch.nn.Module], parameters: Iterable[torch.nn.Parameter], rate: float, decay: float) -> Muon | None:
+def muon(parts: Iterable[torch.nn.Module], parameters: Iterable[torch.nn.Parameter], rate: float, decay: float) -> MuonAndAdamW | None:
     """For the parameters that learn: weights of linear layers and convolutions in `parts` by Muon, all others by AdamW. None where PyTorch has no Muon."""
     if not hasattr(torch.optim, "Muon"):
         return None
@@ -50,9 +50,10 @@ def muon(parts: Iterable[torch.nn.Module], parameters: Iterable[torch.nn.Paramet
     known = {id(weight) for weight in parameters}
     weights = [layer.weight for part in parts for layer in part.modules() if isinstance(layer, (BitLinear, BitConv2d)) and id(layer.weight) in known]
     kernels = [weight for weight in weights if weight.ndim > 2]
-    flat = [torch.nn.Parameter(kernel.detach().view(len(kernel), -1)) for kernel in kernels]  # of the same memory
+    flat = [torch.nn.Parameter(kernel.detach().view(len(kernel), -1)) for kernel in kernels]
     others = known - {id(weight) for weight in weights}
     of = lambda wide: [weight for weight in parameters if id(weight) in others and (weight.ndim > 1) == wide]
     # Updates of Muon are scaled to the size of AdamW's, so that one rate suits both (arXiv 2502.16982).
-    return Muon(kernels, [torch.optim.Muon([weight for weight in weights if weight.ndim == 2] + flat, lr=rate, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-                          torch.optim.AdamW([{"params": of(True), "weight_decay": decay}, {"params": of(False), "weight_decay": 0.0}], lr=rate, betas=(0.9, 0.98))], flat)
+    by_muon = torch.optim.Muon([weight for weight in weights if weight.ndim == 2] + flat, lr=rate, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    by_adamw = torch.optim.AdamW([{"params": of(True), "weight_decay": decay}, {"params": of(False), "weight_decay": 0.0}], lr=rate, betas=(0.9, 0.98))
+    return MuonAndAdamW(kernels, flat, [by_muon, by_adamw])
