@@ -17,7 +17,7 @@ from bitmar.data.tokenizer import Tokenizer
 from bitmar.model import packed
 from bitmar.model.bitmar import BitMar
 from bitmar.eval import pairs
-from bitmar.model.export import export_checkpoint, import_model, read_checkpoint
+from bitmar.model.export import export_checkpoint, import_model, load_as_trained, read_checkpoint
 from bitmar.model.quant import Precision, set_bits, set_precision
 from bitmar.train import __main__ as train
 from bitmar.train import recipe, stages, text
@@ -280,7 +280,7 @@ class Pairs(Corpora):
         torch.save({"config": config, "model": model.state_dict()}, self.folder / "text.pt")
         encode = corpus.encoder_of(self.folder / "tokenizer.json")
         texts = [("", "the dog runs"), ("a horse sees", " the old goat away"), ("the sheep", " a"), ("", "two times, ten times")]
-        found = pairs.log_probabilities(pairs.load(self.folder / "text.pt"), encode, texts, batch=3)
+        found = pairs.log_probabilities(load_as_trained(self.folder / "text.pt"), encode, texts, batch=3)
         for (context, text_after), value in zip(texts, found):
             first, second = encode([context, text_after])
             tokens = torch.tensor([[1, *first, *second]])
@@ -303,7 +303,7 @@ class Pairs(Corpora):
         model = BitMar(config)
         for about in ({}, {"ternary": False}, {"bits": {"decoder.*": 4}}):
             torch.save({"config": config, "model": model.state_dict(), **about}, self.folder / "text.pt")
-            precision = pairs.load(self.folder / "text.pt").decoder.layers[0].attention.q_proj.precision
+            precision = load_as_trained(self.folder / "text.pt").decoder.layers[0].attention.q_proj.precision
             self.assertEqual((precision.ternary, precision.bits), (about.get("ternary", True), 4 if "bits" in about else None))
 
 

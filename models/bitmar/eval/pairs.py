@@ -25,18 +25,9 @@ from ..data import corpus
 from ..data.dataset import pad
 from ..data.tokenizer import Tokenizer
 from ..model.bitmar import BitMar
-from ..model.export import read_checkpoint
-from ..model.quant import Precision, set_bits, set_precision
+from ..model.export import load_as_trained
 from ..train.text import surprises
 from .boolq import wilson
-
-
-def load(path: Path) -> BitMar:
-    """A checkpoint's model, as it was trained: ternary, in float or with other bits"""
-    checkpoint = read_checkpoint(path)
-    model = BitMar(checkpoint["config"])
-    model.load_state_dict(checkpoint["model"])
-    return set_bits(set_precision(model, Precision(ternary=checkpoint.get("ternary", True))), checkpoint.get("bits", {})).eval()
 
 
 @torch.no_grad()
@@ -74,7 +65,7 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model, encode = load(args.checkpoint), corpus.encoder_of(args.tokenizer)
+    model, encode = load_as_trained(args.checkpoint), corpus.encoder_of(args.tokenizer)
     tokens = len(Tokenizer(args.tokenizer).tokens)
     if tokens != model.config["vocab_size"]:
         raise SystemExit(f"{args.tokenizer} has {tokens} tokens, the model {model.config['vocab_size']}")

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from .. import earlier
 from .bitmar import BitMar, load_config
-from .quant import BitConv2d, BitLinear, quantize_rows, quantize_weight
+from .quant import BitConv2d, BitLinear, Precision, quantize_rows, quantize_weight, set_bits, set_precision
 
 LIMIT = 12 << 20  # bytes of model.safetensors: what a web page may ask a visitor to download
 
@@ -136,6 +136,14 @@ def read_checkpoint(path: Path, device="cpu") -> dict:
         return earlier.checkpoint(torch.load(path, map_location=device))
     model = import_model(path).to(device)
     return {"config": model.config, "model": model.state_dict()}
+
+
+def load_as_trained(path: Path, products=torch.float32, device="cpu") -> BitMar:
+    """A checkpoint's model, which computes as it was trained: ternary, in float or with other bits"""
+    checkpoint = read_checkpoint(path, device)
+    model = BitMar(checkpoint["config"])
+    model.load_state_dict(checkpoint["model"])
+    return set_bits(set_precision(model, Precision(products, checkpoint.get("ternary", True))), checkpoint.get("bits", {})).to(device).eval()
 
 
 def export_checkpoint(path: Path, tokenizer: Path, out: Path) -> int:

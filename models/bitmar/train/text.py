@@ -19,8 +19,7 @@ from ..data import corpus
 from ..data.tokenizer import Tokenizer
 from ..model import packed
 from ..model.bitmar import BitMar
-from ..model.export import read_checkpoint
-from ..model.quant import set_bits, set_precision
+from ..model.export import load_as_trained
 from .muon import muon
 from .settings import Run, Text
 from .trainer import Trainer
@@ -115,16 +114,13 @@ def evaluated(model: BitMar, windows: Windows, settings: Text, most: int = 64) -
 
 
 def tutor_of(settings: Text, run: Run, vocabulary: Tokenizer) -> BitMar:
-    """A checkpoint's model, which computes as it was trained: in float or not. It has to know the same tokens."""
+    """It has to know the same tokens."""
     path = run.checkpoint(settings.tutor)
-    checkpoint = read_checkpoint(path, run.device)
+    tutor = load_as_trained(path, run.products, run.device).requires_grad_(False)
     file = (path if path.is_dir() else path.parent) / "tokenizer.json"
-    if checkpoint["config"]["vocab_size"] != len(vocabulary.tokens) or file.exists() and Tokenizer(file).ids != vocabulary.ids:
+    if tutor.config["vocab_size"] != len(vocabulary.tokens) or file.exists() and Tokenizer(file).ids != vocabulary.ids:
         raise SystemExit(f"{settings.name}: the tutor {path} has another vocabulary")
-    tutor = BitMar(checkpoint["config"])
-    tutor.load_state_dict(checkpoint["model"])
-    set_bits(set_precision(tutor, run.precision(checkpoint.get("ternary", True))), checkpoint.get("bits", {}))
-    return tutor.to(run.device).requires_grad_(False).eval()
+    return tutor
 
 
 def text(settings: Text, run: Run, model: BitMar, tokenizer: Tokenizer) -> None:
